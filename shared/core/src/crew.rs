@@ -1,0 +1,171 @@
+//! The workers of one group and the files that they write: each has its own builders and its own Parquet files, so
+//! that they share nothing but the decompressor.
+
+use std::sync::{Arc, Mutex};
+
+use arrow_schema::ArrowError;
+use inlet_events::Worker;
+use inlet_events::table::TablePlan;
+
+use crate::delta::{DataFile, FileLayout, FileWriter, Lake};
+use crate::fault::Fault;
+use crate::ledger::{RejectRows, rejects_columns};
+use crate::registry::Registry;
+
+/// Rows of one table after which they are encoded: columns stay in the cache.
+const BATCH_ROWS: usize = 2_048;
+/// Bytes of one table's values after which they are encoded.
+const BATCH_BYTES: usize = 1 << 20;
+/// Bytes of rejected text after which it is encoded.
+const REJECT_BYTES: usize = 4 << 20;
+/// Bytes that all open Parquet writers may hold; over it the largest row group is closed.
+const WRITER_BYTES: usize = 96 << 20;
+
+/// A file being written, and how many columns its table had when it was begun.
+#[derive(Debug)]
+struct OpenFile {
+    columns: usize,
+    writer: FileWriter,
+}
+
+/// One worker: what it reads into, and where that goes.
+#[derive(Debug, Default)]
+pub(crate) struct Crewman {
+    pub(crate) worker: Worker,
+    pub(crate) rejects: RejectRows,
+    open: Vec<Option<OpenFile>>,
+    reject_file: Option<FileWriter>,
+    finished: Vec<(u32, DataFile)>,
+    finished_rejects: Vec<DataFile>,
+}
+
+/// Files of a group, by table.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    pub(crate) tables: Vec<Vec<DataFile>>,
+    pub(crate) rejects: Vec<DataFile>,
+}
+
+impl Files {
+    /// All files.
+    pub(crate) fn all(&self) -> Vec<DataFile> {
+        self.tables.iter().flatten().chain(&self.rejects).cloned().collect()
+    }
+}
+
+/// What a crewman needs from outside to write files.
+#[derive(Clone, Copy)]
+pub(crate) struct Yard<'a> {
+    pub(crate) lake: &'a Lake,
+    pub(crate) registry: &'a Mutex<Registry>,
+    pub(crate) reject_layout: &'a Arc<FileLayout>,
+    pub(crate) workers: usize,
+}
+
+impl Crewman {
+    /// Encodes what has grown large enough, and closes row groups when the open files hold too much.
+    pub(crate) fn relieve(&mut self, yard: Yard<'_>, plans: &[Arc<TablePlan>]) -> Result<(), Fault> {
+        let ready = |(table, rows, bytes): (u32, usize, usize)| (rows >= BATCH_ROWS || bytes >= BATCH_BYTES).then_some(table);
+        let ready: Vec<u32> = self.worker.held().filter_map(ready).collect();
+        for table in ready {
+            self.encode(yard, plans, table)?;
+        }
+        if self.rejects.bytes() >= REJECT_BYTES {
+            self.encode_rejects(yard)?;
+        }
+        let held = |file: &Option<OpenFile>| file.as_ref().map_or(0, |file| file.writer.buffered_bytes());
+        let total: usize = self.open.iter().map(held).sum();
+        if total > WRITER_BYTES / yard.workers.max(1)
+            && let Some(Some(largest)) = self.open.iter_mut().max_by_key(|file| held(file))
+        {
+            largest.writer.close_row_group()?;
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, yard: Yard<'_>, plans: &[Arc<TablePlan>], table: u32) -> Result<(), Fault> {
+        let at = table as usize;
+        let plan = &plans[at];
+        let Some(batch) = self.worker.take(table, plan).map_err(bug)? else { return Ok(()) };
+        if self.open.len() <= at {
+            self.open.resize_with(at + 1, || None);
+        }
+        // A file's columns are settled when it is begun: new columns begin another.
+        if let Some(outgrown) = self.open[at].take_if(|file| file.columns != plan.columns().len()) {
+            self.finished.push((table, outgrown.writer.finish()?));
+        }
+        let file = match &mut self.open[at] {
+            Some(file) => file,
+            none => {
+                let layout = lock(yard.registry).layout(table)?;
+                none.insert(OpenFile { columns: plan.columns().len(), writer: FileWriter::create(yard.lake, layout)? })
+            }
+        };
+        file.writer.write(&batch)
+    }
+
+    fn encode_rejects(&mut self, yard: Yard<'_>) -> Result<(), Fault> {
+        if self.rejects.rows() == 0 {
+            return Ok(());
+        }
+        let batch = self.rejects.finish().map_err(bug)?;
+        let file = match &mut self.reject_file {
+            Some(file) => file,
+            none => none.insert(FileWriter::create(yard.lake, Arc::clone(yard.reject_layout))?),
+        };
+        file.write(&batch)
+    }
+
+    /// Encodes all that is left and finishes the files.
+    pub(crate) fn finish(&mut self, yard: Yard<'_>, plans: &[Arc<TablePlan>], files: &mut Files) -> Result<(), Fault> {
+        let held: Vec<u32> = self.worker.held().map(|(table, ..)| table).collect();
+        for table in held {
+            self.encode(yard, plans, table)?;
+        }
+        self.encode_rejects(yard)?;
+        for (table, file) in self.open.iter_mut().enumerate() {
+            if let Some(file) = file.take() {
+                self.finished.push((table as u32, file.writer.finish()?));
+            }
+        }
+        if let Some(file) = self.reject_file.take() {
+            self.finished_rejects.push(file.finish()?);
+        }
+        for (table, file) in self.finished.drain(..) {
+            let at = table as usize;
+            if files.tables.len() <= at {
+                files.tables.resize_with(at + 1, Vec::new);
+            }
+            files.tables[at].push(file);
+        }
+        files.rejects.append(&mut self.finished_rejects);
+        Ok(())
+    }
+
+    /// Gives up all that was read and written; answers the files that stand in the lake already.
+    pub(crate) fn abandon(&mut self) -> Vec<DataFile> {
+        let abandoned = std::mem::take(self);
+        abandoned.open.into_iter().flatten().for_each(|file| file.writer.abort());
+        if let Some(file) = abandoned.reject_file {
+            file.abort();
+        }
+        abandoned.finished.into_iter().map(|(_, file)| file).chain(abandoned.finished_rejects).collect()
+    }
+}
+
+/// The layout of new `_rejects` files.
+pub(crate) fn reject_layout(lake: &Lake, schema: &str, table: Option<&crate::delta::Table>) -> Result<Arc<FileLayout>, Fault> {
+    match table {
+        Some(table) => FileLayout::of_existing(lake, table, &[]),
+        None => FileLayout::of_new(lake, schema, crate::ledger::REJECTS, &rejects_columns()),
+    }
+}
+
+pub(crate) fn bug(error: ArrowError) -> Fault {
+    Fault::bug("columns do not make a batch").because(error)
+}
+
+/// A panic in one thread must not hide the state from the others: they fail by their own means.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,114 @@
+//! The two questions to a table's protocol before every commit: may we append, may we add columns?
+//!
+//! The kernel answers by building a transaction, before anything is written. What it lets pass and must not be
+//! written to is refused here. A refusal names the feature and the way out.
+
+use std::sync::Arc;
+
+use delta_kernel::committer::FileSystemCommitter;
+use delta_kernel::schema::{DataType, StructField};
+use delta_kernel::transaction::{Transaction, UpdateTableOperation};
+use delta_kernel::{KernelError, KernelResult};
+use inlet_events::KnownType;
+
+use super::ENGINE_INFO;
+use super::faults::{kernel_fault, without_backtrace};
+use super::table::Table;
+use crate::fault::Fault;
+
+/// A column name that no table has: `__` is ours.
+const PROBE: &str = "__inlet_probe";
+
+/// May we append?
+pub(super) fn may_append(table: &Table) -> Result<(), Fault> {
+    write_transaction(table, &[], true).and_then(|transaction| check(table, &transaction))
+}
+
+/// May we add columns?
+pub(super) fn may_add_columns(table: &Table) -> Result<(), Fault> {
+    let probe = StructField::nullable(PROBE, DataType::STRING);
+    write_transaction(table, &[probe], false).and_then(|transaction| check(table, &transaction))
+}
+
+/// Begins a write to a table, with new columns, and checks what the kernel does not.
+pub(super) fn begin_write(
+    table: &Table,
+    new_columns: &[StructField],
+    blind_append: bool,
+) -> Result<Transaction, Fault> {
+    let transaction = write_transaction(table, new_columns, blind_append)?;
+    check(table, &transaction)?;
+    Ok(transaction)
+}
+
+fn write_transaction(table: &Table, new_columns: &[StructField], blind_append: bool) -> Result<Transaction, Fault> {
+    let operation = UpdateTableOperation::Write;
+    let mut builder = Arc::clone(&table.snapshot).update_table(operation, ENGINE_INFO, true);
+    if blind_append {
+        builder = builder.with_blind_append();
+    }
+    for column in new_columns {
+        builder = builder.add_column(column.clone());
+    }
+    let what = if new_columns.is_empty() { "Inlet cannot append to" } else { "Inlet cannot add columns to" };
+    refused(table, what, builder.build(table.lake.engine().as_ref(), Box::new(FileSystemCommitter::new())))
+}
+
+/// Turns the kernel's refusal into a fault with a way out.
+pub(super) fn refused<T>(table: &Table, what: &str, built: KernelResult<T>) -> Result<T, Fault> {
+    built.map_err(|error| match without_backtrace(error) {
+        KernelError::Unsupported(reason) | KernelError::InvalidProtocol(reason) => {
+            let hint = way_out(table, &reason);
+            Fault::setup(format!("{what} table `{}`: {reason}", table.label())).hint(hint)
+        }
+        error @ KernelError::Schema(_) => {
+            Fault::setup(format!("{what} table `{}`: {error}", table.label())).hint("rename the column in its source")
+        }
+        error => kernel_fault(&format!("{what} table `{}`", table.label()), table.url(), error),
+    })
+}
+
+fn way_out(table: &Table, reason: &str) -> String {
+    let label = table.label();
+    let dropped = ["checkConstraints", "generatedColumns", "identityColumns", "allowColumnDefaults", "invariants"];
+    if let Some(feature) = dropped.into_iter().find(|feature| reason.contains(feature)) {
+        // A table lists these even when no column uses them: old protocols imply them, upgrades keep them.
+        return format!(
+            "run: ALTER TABLE {label} DROP FEATURE {feature} -- or let Inlet make a fresh table under another name"
+        );
+    }
+    if reason.contains("checkpointProtection") {
+        return format!("run: ALTER TABLE {label} DROP FEATURE checkpointProtection -- after the retention it names");
+    }
+    if reason.contains("icebergCompat") {
+        return format!(
+            "add the columns by SQL (ALTER TABLE {label} ADD COLUMNS …): UniForm tables take rows, no columns"
+        );
+    }
+    format!("drop the feature (ALTER TABLE {label} DROP FEATURE …) or let Inlet make a fresh table under another name")
+}
+
+/// What the kernel would let pass.
+fn check(table: &Table, transaction: &Transaction) -> Result<(), Fault> {
+    let label = table.label();
+    let partitions = transaction.logical_partition_columns();
+    if !partitions.is_empty() {
+        return Err(Fault::setup(format!("table `{label}` is partitioned by {}", partitions.join(", ")))
+            .hint("Inlet writes unpartitioned and clustered tables: make a fresh table, CLUSTER BY instead"));
+    }
+    let defaults = transaction.top_level_column_defaults();
+    if let Some(column) = refused(table, "Inlet cannot append to", defaults)?.keys().min() {
+        // A writer must fill in defaults itself, by evaluating their SQL; NULL would be wrong rows.
+        return Err(Fault::setup(format!("column `{column}` of table `{label}` has a default (allowColumnDefaults)"))
+            .hint(format!("run: ALTER TABLE {label} ALTER COLUMN {column} DROP DEFAULT")));
+    }
+    let must_fill = |column: &&super::Column| !column.nullable && column.column_type == KnownType::Foreign;
+    if let Some(column) = table.columns.iter().find(must_fill) {
+        let name = &column.name;
+        return Err(Fault::setup(format!(
+            "column `{name}` of table `{label}` is NOT NULL and of a type Inlet does not write"
+        ))
+        .hint(format!("run: ALTER TABLE {label} ALTER COLUMN {name} DROP NOT NULL")));
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! Delta tables in a lake: open them, write Parquet beside them, append to them so that each upload lands once.
+//!
+//! [`Lake`] says where tables live, [`Table`] is one table as last read, [`FileLayout`] and [`FileWriter`] make data
+//! files, [`commit`] puts files into a table, [`tidy()`] keeps its log short. Everything is synchronous: it runs on
+//! plain threads (never on a runtime's own thread) and drives stores by the lake's runtime handle.
+//!
+//! The log is written by `delta_kernel`. Its internal API is used in two files only: `create` and `ids`.
+
+mod append;
+mod create;
+mod data_file;
+mod faults;
+mod gate;
+mod ids;
+mod lake;
+mod layout;
+mod listing;
+mod read;
+mod sweep;
+mod table;
+mod tail;
+mod tidy;
+mod types;
+mod upload_sink;
+
+#[cfg(test)]
+mod append_tests;
+#[cfg(test)]
+mod protocol_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use append::{Append, Appended, add_columns_only, commit};
+pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
+pub use lake::Lake;
+pub use layout::FileLayout;
+pub use sweep::{delete_files, sweep_uncommitted};
+pub use table::{Column, Table};
+pub use tidy::{COMMITS_PER_CHECKPOINT, Tidied, tidy};
+
+/// What our commits and files call their writer.
+const ENGINE_INFO: &str = concat!("inlet/", env!("CARGO_PKG_VERSION"));

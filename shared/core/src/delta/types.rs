@@ -1,0 +1,48 @@
+//! Column types in the three vocabularies that meet here: ours, the Delta kernel's and Arrow's.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType as ArrowType, Field, TimeUnit};
+use delta_kernel::schema::{DataType, StructField};
+use inlet_events::{ColumnType, KnownType};
+
+/// Our type as the kernel calls it.
+pub(super) fn kernel_type(column_type: ColumnType) -> DataType {
+    match column_type {
+        ColumnType::Boolean => DataType::BOOLEAN,
+        ColumnType::BigInt => DataType::LONG,
+        ColumnType::Double => DataType::DOUBLE,
+        ColumnType::String => DataType::STRING,
+        ColumnType::Timestamp => DataType::TIMESTAMP,
+    }
+}
+
+/// A table's type as Inlet sees it.
+pub(super) fn known_type(data_type: &DataType) -> KnownType {
+    let ours = [ColumnType::Boolean, ColumnType::BigInt, ColumnType::Double, ColumnType::String, ColumnType::Timestamp];
+    ours.into_iter()
+        .find(|column_type| kernel_type(*column_type) == *data_type)
+        .map_or(KnownType::Foreign, KnownType::Ours)
+}
+
+/// Our type as the exact Arrow type that files are written from.
+pub(super) fn arrow_type(column_type: ColumnType) -> ArrowType {
+    match column_type {
+        ColumnType::Boolean => ArrowType::Boolean,
+        ColumnType::BigInt => ArrowType::Int64,
+        ColumnType::Double => ArrowType::Float64,
+        ColumnType::String => ArrowType::Utf8,
+        // Milliseconds would be written as they are and another zone refused: only this spelling is right.
+        ColumnType::Timestamp => ArrowType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC"))),
+    }
+}
+
+/// A nullable column of ours for the kernel's schema.
+pub(super) fn kernel_field((name, column_type): &(String, ColumnType)) -> StructField {
+    StructField::nullable(name, kernel_type(*column_type))
+}
+
+/// A nullable column of ours for an Arrow schema.
+pub(super) fn arrow_field(name: &str, column_type: ColumnType, nullable: bool) -> Field {
+    Field::new(name, arrow_type(column_type), nullable)
+}

@@ -1,0 +1,109 @@
+//! Bytes on their way to one object: a single put when they are few, a multipart upload when they are many.
+
+use std::sync::Arc;
+
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStoreExt, PutPayload, Result};
+use tokio::task::JoinHandle;
+
+use super::lake::Lake;
+
+/// From this size on a file goes up in parts of this size: above S3's least part (5 MiB), and small enough that a
+/// part and its successor may wait in memory for each open file.
+pub(super) const PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// One object being written. Nothing is visible before [`UploadSink::finish`].
+pub(super) struct UploadSink {
+    lake: Lake,
+    path: Path,
+    parts: Option<Box<dyn MultipartUpload>>,
+    /// At most one part is under way: the next is encoded meanwhile.
+    under_way: Option<(usize, JoinHandle<Result<()>>)>,
+    sent: u64,
+    /// A single put was tried: whatever it answered, the object may be there.
+    put: bool,
+}
+
+impl UploadSink {
+    pub(super) fn new(lake: &Lake, path: Path) -> Self {
+        Self { lake: lake.clone(), path, parts: None, under_way: None, sent: 0, put: false }
+    }
+
+    /// Sends what stands in the buffer once it is a part's worth.
+    pub(super) fn send_if_large(&mut self, buffer: &mut Vec<u8>) -> Result<()> {
+        if buffer.len() < PART_BYTES {
+            return Ok(());
+        }
+        self.send_part(std::mem::take(buffer))
+    }
+
+    /// Sends the rest and makes the object visible; answers its size.
+    pub(super) fn finish(&mut self, rest: Vec<u8>) -> Result<u64> {
+        if self.parts.is_none() {
+            let size = rest.len() as u64;
+            self.put = true;
+            // Overwriting is safe to retry, and the name is ours alone.
+            self.lake.wait(self.lake.store().put(&self.path, PutPayload::from(rest)))?;
+            return Ok(size);
+        }
+        if !rest.is_empty() {
+            self.send_part(rest)?;
+        }
+        self.await_part()?;
+        if let Some(mut parts) = self.parts.take() {
+            let completed = self.lake.wait(parts.complete());
+            if completed.is_err() {
+                self.parts = Some(parts);
+            }
+            completed?;
+        }
+        Ok(self.sent)
+    }
+
+    /// Gives up: what was sent is removed, as far as the store obeys.
+    pub(super) fn abort(&mut self) {
+        if let Some((_, part)) = self.under_way.take() {
+            drop(self.lake.wait(part));
+        }
+        if let Some(mut parts) = self.parts.take() {
+            drop(self.lake.wait(parts.abort()));
+        }
+        if self.put {
+            drop(self.lake.wait(self.lake.store().delete(&self.path)));
+        }
+    }
+
+    /// Bytes that wait in memory for the store.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        match &self.under_way {
+            Some((bytes, part)) if !part.is_finished() => *bytes,
+            _ => 0,
+        }
+    }
+
+    fn send_part(&mut self, part: Vec<u8>) -> Result<()> {
+        self.await_part()?;
+        let mut parts = match self.parts.take() {
+            Some(parts) => parts,
+            None => {
+                let store = Arc::clone(self.lake.store());
+                self.lake.wait(store.put_multipart(&self.path))?
+            }
+        };
+        let size = part.len();
+        self.sent += size as u64;
+        // `put_part` may start work on the runtime (a local file's does).
+        let _runtime = self.lake.handle().enter();
+        let upload = parts.put_part(PutPayload::from(part));
+        self.under_way = Some((size, self.lake.handle().spawn(upload)));
+        self.parts = Some(parts);
+        Ok(())
+    }
+
+    fn await_part(&mut self) -> Result<()> {
+        match self.under_way.take() {
+            Some((_, part)) => self.lake.wait(part)?,
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Ring 2: what we do. One upload is opened, read, compared with its tables and appended to them, each row once.
+
+pub mod clock;
+mod crew;
+pub mod delta;
+pub mod fault;
+mod group;
+mod landing;
+pub mod ledger;
+mod plan;
+mod registry;
+pub mod report;
+pub mod route;
+mod schema;
+pub mod settings;
+mod source;
+pub mod sql;
+pub mod upload;

@@ -1,0 +1,188 @@
+//! What uploads would become: the same reading and typing as a landing, with nothing written.
+
+use std::sync::Mutex;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
+use inlet_events::table::RESCUED_DATA;
+use inlet_events::{KnownType, Limits};
+
+use crate::clock::{self, Deadline};
+use crate::crew::{Crewman, lock};
+use crate::delta::Lake;
+use crate::fault::Fault;
+use crate::group::{counts_of, rejected_report, upload_context};
+use crate::landing::{Work, land};
+use crate::registry::{Past, Registry};
+use crate::report::{
+    FaultReport, PlanReport, PlannedColumn, PlannedConflict, PlannedRejection, PlannedTable, Totals,
+};
+use crate::route::Watch;
+use crate::settings::Settings;
+use crate::source::{Refusal, Source};
+use crate::upload::Upload;
+
+/// Rejections and conflicts that a plan shows.
+const EXAMPLES: usize = 100;
+
+/// Collects a plan over schemas.
+#[derive(Debug)]
+pub(crate) struct Planner<'a> {
+    settings: &'a Settings,
+    report: PlanReport,
+}
+
+impl<'a> Planner<'a> {
+    pub(crate) fn new(settings: &'a Settings) -> Self {
+        let report = PlanReport {
+            function: "ingest",
+            plan: true,
+            tables: Vec::new(),
+            rejections: Vec::new(),
+            totals: Totals::default(),
+            fault: None,
+        };
+        Self { settings, report }
+    }
+
+    pub(crate) fn finish(self) -> PlanReport {
+        self.report
+    }
+
+    fn fail(&mut self, fault: &Fault) {
+        let known = self.report.fault.as_ref().map(|known| known.kind.gravity());
+        if known.is_none_or(|known| known < fault.kind().gravity()) {
+            self.report.fault = Some(FaultReport::from(fault));
+        }
+    }
+
+    /// Plans the uploads of one schema, one after another.
+    pub(crate) fn plan_schema(&mut self, lake: Option<&Lake>, schema: &str, uploads: &[Upload], watch: &dyn Watch) {
+        // Reading needs a runtime only for stores; a plan without a lake reads local bytes.
+        let own_runtime = match lake {
+            Some(_) => None,
+            None => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().ok(),
+        };
+        let handle = lake.map(|lake| lake.handle().clone()).or_else(|| own_runtime.as_ref().map(|own| own.handle().clone()));
+        let limits: &Limits = &self.settings.limits;
+        let registry = match (Registry::new(lake, schema, limits), handle) {
+            (Ok(registry), Some(handle)) => (Mutex::new(registry), handle),
+            (Err(fault), _) => return self.fail(&fault),
+            (_, None) => return self.fail(&Fault::again("cannot start a runtime")),
+        };
+        let (registry, handle) = registry;
+        let mut crew = [Crewman::default()];
+        let mut tables: Vec<PlannedTable> = Vec::new();
+        for upload in uploads {
+            let source = Source { upload, limits, handle: &handle };
+            let deadline = Deadline::after(self.settings.patience);
+            let context = upload_context(upload, clock::now(), self.settings);
+            let work = Work { registry: &registry, yard: None, context: &context, rejects_landed: false, deadline };
+            self.report.totals.uploads += 1;
+            let begun = lock(&registry).begin(Past::default());
+            let landed = match begun.map_err(Refusal::Fault).and_then(|()| source.open(&|bytes| watch.read(bytes))) {
+                Ok(opened) => land(work, &source, opened, &mut crew).map_err(|stopped| stopped.refusal),
+                Err(refusal) => Err(refusal),
+            };
+            match landed {
+                Ok(landed) => {
+                    self.report.totals.counts.add(&counts_of(&landed));
+                    self.collect(&registry, &mut crew[0], &mut tables, schema, upload);
+                    for (number, counts) in landed.order.tables.iter().enumerate() {
+                        tables[number].rows += counts.rows;
+                        tables[number].rescued += landed.rescued.get(number).map_or(0, |counts| counts.rescued);
+                    }
+                }
+                Err(Refusal::Rejected(reason, what)) => {
+                    crew = [Crewman::default()];
+                    let rejected = rejected_report(upload, reason, what.as_deref());
+                    self.report.totals.counts.add(&rejected.counts);
+                    self.reject(upload, None, None, reason.code());
+                    if let Some(fault) = rejected.fault {
+                        let fault = Fault::rejected(format!("`{}`: {}", upload.name, fault.message))
+                            .hint(fault.hint.unwrap_or_default());
+                        self.fail(&fault);
+                    }
+                }
+                Err(Refusal::Fault(fault)) => {
+                    crew = [Crewman::default()];
+                    self.fail(&fault);
+                }
+            }
+        }
+        let registry = lock(&registry);
+        for (number, table) in tables.iter_mut().enumerate() {
+            let plan = registry.plan(number as u32);
+            let new: Vec<_> = plan.new_columns().into_iter().map(|(name, _)| name).collect();
+            let column = |name: &str, column_type: String, new| PlannedColumn { name: name.to_owned(), column_type, new };
+            let existing = plan.columns().iter().filter(|(name, _)| !new.contains(name));
+            table.columns = existing
+                .map(|(name, known)| match known {
+                    KnownType::Ours(column_type) => column(name, column_type.name().to_owned(), false),
+                    KnownType::Foreign => column(name, "another type".to_owned(), false),
+                })
+                .collect();
+            let added = plan.new_columns().into_iter();
+            table.columns.extend(added.map(|(name, column_type)| column(&name, column_type.name().to_owned(), true)));
+        }
+        tables.retain(|table| table.rows > 0);
+        self.report.tables.append(&mut tables);
+        self.report.tables.sort_by(|a, b| a.table.cmp(&b.table));
+    }
+
+    /// Takes the rows out of the builders: examples of conflicts and rejections stay.
+    fn collect(
+        &mut self,
+        registry: &Mutex<Registry>,
+        man: &mut Crewman,
+        tables: &mut Vec<PlannedTable>,
+        schema: &str,
+        upload: &Upload,
+    ) {
+        let plans = lock(registry).plans();
+        for plan in &plans[tables.len()..] {
+            tables.push(PlannedTable {
+                table: format!("{schema}.{}", plan.name),
+                exists: lock(registry).exists(tables.len() as u32),
+                rows: 0,
+                columns: Vec::new(),
+                rescued: 0,
+                conflicts: Vec::new(),
+            });
+        }
+        for (number, plan) in plans.iter().enumerate() {
+            if let Ok(Some(batch)) = man.worker.take(number as u32, plan) {
+                collect_conflicts(&batch, &mut tables[number].conflicts);
+            }
+        }
+        if let Ok(rejects) = man.rejects.finish() {
+            let column = |name: &str| rejects.column_by_name(name);
+            let number = |name: &str, row: usize| {
+                let column = column(name)?.as_primitive_opt::<arrow_array::types::Int64Type>()?;
+                column.is_valid(row).then(|| column.value(row) as u64)
+            };
+            for row in 0..rejects.num_rows() {
+                let code = column("reason").and_then(|reasons| reasons.as_string_opt::<i32>()).map(|reasons| reasons.value(row));
+                let reason = inlet_events::Reason::ALL.iter().map(|reason| reason.code()).find(|known| Some(*known) == code);
+                if let Some(reason) = reason {
+                    self.reject(upload, number("line", row), number("item", row), reason);
+                }
+            }
+        }
+    }
+
+    fn reject(&mut self, upload: &Upload, line: Option<u64>, item: Option<u64>, reason: &'static str) {
+        if self.report.rejections.len() < EXAMPLES {
+            self.report.rejections.push(PlannedRejection { upload: upload.name.clone(), line, item, reason });
+        }
+    }
+}
+
+fn collect_conflicts(batch: &RecordBatch, conflicts: &mut Vec<PlannedConflict>) {
+    let text = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+    let (Some(ids), Some(rescued)) = (text("id"), text(RESCUED_DATA)) else { return };
+    let rows = (0..batch.num_rows()).filter(|&row| rescued.is_valid(row));
+    for row in rows.take(EXAMPLES.saturating_sub(conflicts.len())) {
+        conflicts.push(PlannedConflict { id: ids.value(row).to_owned(), rescued_data: rescued.value(row).to_owned() });
+    }
+}

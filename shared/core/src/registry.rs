@@ -1,0 +1,300 @@
+//! The tables of one schema during a run: what stands in the lake, what the uploads planned so far add, and what the
+//! upload at hand has landed before.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use hashbrown::{HashMap, HashSet};
+use inlet_events::order::{Tables, id_hash};
+use inlet_events::table::{RESCUED_DATA, TableKind, TablePlan, UPLOAD_ID, UUID_TS};
+use inlet_events::{ColumnType, KnownType, Limits};
+
+use crate::clock::Deadline;
+use crate::delta::{FileLayout, Lake, Table, add_columns_only};
+use crate::fault::Fault;
+use crate::report::NewColumn;
+
+/// The files that an anti-join may read: beyond, an overwritten upload is not landed but reported.
+const ANTI_JOIN_FILES: usize = 2_000;
+
+/// One table: in the lake, or about to be.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) plan: Arc<TablePlan>,
+    /// None while the lake has no such table.
+    pub(crate) table: Option<Table>,
+    layout: Option<(usize, Arc<FileLayout>)>,
+}
+
+/// What the upload at hand did before this run.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    /// Its `txn` id.
+    app_id: String,
+    /// Ids of earlier uploads of the same key: only ids that those did not land are new.
+    earlier_uploads: Vec<String>,
+    /// Tables that hold this upload's rows already (an earlier run was killed before it was done).
+    landed: HashSet<u32>,
+    earlier_ids: HashMap<u32, HashSet<u128>>,
+}
+
+impl Past {
+    pub(crate) fn new(app_id: String, earlier_uploads: Vec<String>) -> Self {
+        Self { app_id, earlier_uploads, ..Self::default() }
+    }
+}
+
+/// The tables of one schema by number.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    /// None for a plan without a lake.
+    lake: Option<Lake>,
+    schema: String,
+    limits: Limits,
+    in_lake: HashSet<String>,
+    known: Vec<Known>,
+    numbers: HashMap<String, u32>,
+    past: Past,
+}
+
+impl Registry {
+    /// Lists the schema's tables; opens none yet.
+    pub(crate) fn new(lake: Option<&Lake>, schema: &str, limits: &Limits) -> Result<Self, Fault> {
+        let in_lake = match lake {
+            Some(lake) => lake.tables(schema)?.into_iter().collect(),
+            None => HashSet::new(),
+        };
+        Ok(Self {
+            lake: lake.cloned(),
+            schema: schema.to_owned(),
+            limits: limits.clone(),
+            in_lake,
+            known: Vec::new(),
+            numbers: HashMap::new(),
+            past: Past::default(),
+        })
+    }
+
+    /// Turns to the next upload.
+    pub(crate) fn begin(&mut self, past: Past) -> Result<(), Fault> {
+        self.past = past;
+        for number in 0..self.known.len() {
+            self.look_back(number as u32)?;
+        }
+        Ok(())
+    }
+
+    /// Tables that hold the upload's rows already.
+    pub(crate) fn landed(&self) -> &HashSet<u32> {
+        &self.past.landed
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub(crate) fn plan(&self, number: u32) -> &Arc<TablePlan> {
+        &self.known[number as usize].plan
+    }
+
+    pub(crate) fn plans(&self) -> Vec<Arc<TablePlan>> {
+        self.known.iter().map(|known| Arc::clone(&known.plan)).collect()
+    }
+
+    pub(crate) fn known_mut(&mut self) -> &mut [Known] {
+        &mut self.known
+    }
+
+    pub(crate) fn exists(&self, number: u32) -> bool {
+        self.known[number as usize].table.is_some()
+    }
+
+    /// How many columns the upload at hand may add to each table.
+    pub(crate) fn rooms(&self) -> Vec<usize> {
+        let Limits { columns_per_table, new_columns_per_upload, .. } = self.limits;
+        self.known.iter().map(|known| known.plan.room(columns_per_table, new_columns_per_upload)).collect()
+    }
+
+    /// How many user columns a table that does not exist yet may get from one upload, whatever its kind.
+    pub(crate) fn room_of_new(&self) -> usize {
+        let Limits { columns_per_table, new_columns_per_upload, .. } = self.limits;
+        let plan = TablePlan::new("", TableKind::Event, &[]);
+        plan.room(columns_per_table, new_columns_per_upload)
+    }
+
+    /// Adds columns to a table's plan; answers what was added.
+    pub(crate) fn extend(
+        &mut self,
+        number: u32,
+        columns: &[(String, ColumnType)],
+        deadline: Deadline,
+    ) -> Result<Vec<NewColumn>, Fault> {
+        let known = &mut self.known[number as usize];
+        let mut plan = TablePlan::clone(&known.plan);
+        for (name, column_type) in columns {
+            plan.add(name, *column_type);
+        }
+        known.plan = Arc::new(plan);
+        self.settle_columns(number, deadline)?;
+        let added = columns.iter().map(|(name, column_type)| NewColumn { name: name.clone(), column_type: column_type.name() });
+        Ok(added.collect())
+    }
+
+    /// Asks the gate's second question when columns are missing. Under column mapping they are added at once: only a
+    /// commit gives them the physical names that files need.
+    fn settle_columns(&mut self, number: u32, deadline: Deadline) -> Result<(), Fault> {
+        let known = &mut self.known[number as usize];
+        let missing = known.plan.new_columns();
+        let (Some(lake), Some(table)) = (&self.lake, known.table.as_mut()) else { return Ok(()) };
+        if missing.is_empty() {
+            return Ok(());
+        }
+        table.may_add_columns()?;
+        if table.needs_columns_first() {
+            add_columns_only(lake, table, &missing, deadline)?;
+            let mut plan = TablePlan::clone(&known.plan);
+            plan.committed();
+            known.plan = Arc::new(plan);
+        }
+        Ok(())
+    }
+
+    /// What files of a table look like as its plan stands.
+    pub(crate) fn layout(&mut self, number: u32) -> Result<Arc<FileLayout>, Fault> {
+        let known = &mut self.known[number as usize];
+        let columns = known.plan.columns().len();
+        if let Some((laid_out, layout)) = &known.layout
+            && *laid_out == columns
+        {
+            return Ok(Arc::clone(layout));
+        }
+        let Some(lake) = &self.lake else { return Err(Fault::bug("a plan writes no files")) };
+        let new_columns = known.plan.new_columns();
+        let layout = match &known.table {
+            Some(table) => FileLayout::of_existing(lake, table, &new_columns)?,
+            None => FileLayout::of_new(lake, &self.schema, &known.plan.name, &new_columns)?,
+        };
+        known.layout = Some((columns, Arc::clone(&layout)));
+        Ok(layout)
+    }
+
+    /// Reads all known tables' logs again, after a commit that did not go as planned. Plans start anew from what is
+    /// there; table numbers stay.
+    pub(crate) fn reload(&mut self) -> Result<(), Fault> {
+        for number in 0..self.known.len() {
+            let name = self.known[number].plan.name.clone();
+            let kind = self.known[number].plan.kind;
+            if self.known[number].table.is_none()
+                && let Some(lake) = &self.lake
+            {
+                self.known[number].table = Table::open(lake, &self.schema, &name)?;
+            }
+            if let Some(table) = &mut self.known[number].table {
+                table.refresh()?;
+            }
+            self.known[number].plan = Arc::new(planned(&name, kind, self.known[number].table.as_ref())?);
+            self.known[number].layout = None;
+        }
+        Ok(())
+    }
+
+    /// After a commit: what was planned stands in the lake. Answers whether some table has other columns than planned
+    /// (somebody else added some): its plan starts anew, and rows must be built by that.
+    pub(crate) fn committed(&mut self) -> Result<bool, Fault> {
+        let mut replanned = false;
+        for known in &mut self.known {
+            let Some(table) = &known.table else { continue };
+            self.in_lake.insert(known.plan.name.clone());
+            known.layout = None;
+            let is_as_planned = table.columns().len() == known.plan.columns().len();
+            known.plan = if is_as_planned {
+                let mut plan = TablePlan::clone(&known.plan);
+                plan.committed();
+                Arc::new(plan)
+            } else {
+                replanned = true;
+                Arc::new(planned(&known.plan.name, known.plan.kind, Some(table))?)
+            };
+        }
+        Ok(replanned)
+    }
+
+    fn open(&mut self, kind: TableKind, name: &str) -> Result<u32, Fault> {
+        let table = match &self.lake {
+            Some(lake) if self.in_lake.contains(name) => Table::open(lake, &self.schema, name)?,
+            _ => None,
+        };
+        if let Some(table) = &table {
+            table.may_append()?;
+        }
+        let number = self.known.len() as u32;
+        let plan = Arc::new(planned(name, kind, table.as_ref())?);
+        self.known.push(Known { plan, table, layout: None });
+        self.numbers.insert(name.to_owned(), number);
+        self.settle_columns(number, Deadline::after(std::time::Duration::from_secs(60)))?;
+        self.look_back(number)?;
+        Ok(number)
+    }
+
+    /// Notes whether the upload at hand has landed in a table, and which ids its earlier forms landed there.
+    fn look_back(&mut self, number: u32) -> Result<(), Fault> {
+        let Some(table) = &self.known[number as usize].table else { return Ok(()) };
+        if !self.past.app_id.is_empty() && table.has(&self.past.app_id) {
+            self.past.landed.insert(number);
+        }
+        if self.past.earlier_uploads.is_empty() {
+            return Ok(());
+        }
+        let has_lineage = table.columns().iter().any(|column| column.name == UPLOAD_ID);
+        let mut ids = HashSet::new();
+        if has_lineage {
+            let only = Some((UPLOAD_ID, self.past.earlier_uploads.as_slice()));
+            let mut each = |batch: &arrow_array::RecordBatch| {
+                if let Some(column) = batch.column(0).as_string_opt::<i32>() {
+                    ids.extend(column.iter().flatten().map(id_hash));
+                    return Ok(());
+                }
+                Err(Fault::setup(format!("column `id` of table `{}` is no STRING", self.known[number as usize].plan.name)))
+            };
+            table.read(&["id"], only, &mut each, ANTI_JOIN_FILES)?;
+        }
+        self.past.earlier_ids.insert(number, ids);
+        Ok(())
+    }
+}
+
+/// A plan over a table as it is.
+fn planned(name: &str, kind: TableKind, table: Option<&Table>) -> Result<TablePlan, Fault> {
+    let columns: Vec<(String, KnownType)> =
+        table.into_iter().flat_map(Table::columns).map(|column| (column.name.clone(), column.column_type)).collect();
+    for (own, column_type) in [(RESCUED_DATA, ColumnType::String), (UPLOAD_ID, ColumnType::String), (UUID_TS, ColumnType::Timestamp)] {
+        let taken = columns.iter().find(|(other, known)| other == own && *known != KnownType::Ours(column_type));
+        if taken.is_some() {
+            return Err(Fault::setup(format!("column `{own}` of table `{name}` is no {}", column_type.name().to_uppercase()))
+                .hint(format!("rename or drop that column: Inlet needs `{own}` for itself")));
+        }
+    }
+    Ok(TablePlan::new(name, kind, &columns))
+}
+
+impl Tables for Registry {
+    type Error = Fault;
+
+    fn find(&mut self, kind: TableKind, name: &str) -> Result<Option<u32>, Fault> {
+        if let Some(&number) = self.numbers.get(name) {
+            return Ok(Some(number));
+        }
+        let is_new_event_table = kind == TableKind::Event && !self.in_lake.contains(name);
+        if is_new_event_table {
+            let planned = self.known.iter().filter(|known| !self.in_lake.contains(&known.plan.name)).count();
+            if self.in_lake.len() + planned >= self.limits.tables_per_schema {
+                return Ok(None);
+            }
+        }
+        self.open(kind, name).map(Some)
+    }
+
+    fn landed_before(&self, table: u32, id: u128) -> bool {
+        self.past.earlier_ids.get(&table).is_some_and(|ids| ids.contains(&id))
+    }
+}

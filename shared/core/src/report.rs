@@ -1,0 +1,289 @@
+//! What comes back from a run: per upload and per table, and the totals.
+//!
+//! These are the wire words of `--json`; every count obeys
+//! `events = landed + held + duplicates + rejected + filtered`.
+
+use serde::{Serialize, Serializer};
+
+use crate::fault::{Fault, FaultKind};
+use crate::upload::Upload;
+
+/// One run of `ingest`.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The function that reports: `ingest`.
+    pub function: &'static str,
+    /// One entry per upload, in the order they were planned.
+    pub uploads: Vec<UploadReport>,
+    /// Sums over the uploads.
+    pub totals: Totals,
+    /// The gravest fault that stopped more than one upload, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultReport>,
+}
+
+impl Report {
+    /// An empty report.
+    pub fn new() -> Self {
+        Self { function: "ingest", uploads: Vec::new(), totals: Totals::default(), fault: None }
+    }
+
+    /// Adds an upload and its counts to the totals.
+    pub fn push(&mut self, upload: UploadReport) {
+        self.totals.uploads += 1;
+        self.totals.counts.add(&upload.counts);
+        self.uploads.push(upload);
+    }
+
+    /// The gravest fault met anywhere in the run, if any.
+    pub fn gravest(&self) -> Option<FaultKind> {
+        let faults = self.uploads.iter().filter_map(|upload| upload.fault.as_ref()).chain(self.fault.as_ref());
+        faults.map(|fault| fault.kind).max_by_key(|kind| kind.gravity())
+    }
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How many events came and where they went; `rows` counts rows of all event tables, a track twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Events in the upload.
+    pub events: u64,
+    /// Events whose row stands in its call table.
+    pub landed: u64,
+    /// Rows of all event tables.
+    pub rows: u64,
+    /// Events written but not yet part of a table.
+    pub held: u64,
+    /// Events whose call-table row was left out because its id had landed.
+    pub duplicates: u64,
+    /// Events that were opted out.
+    pub filtered: u64,
+    /// Events that can never become rows; the upload's rows in `_rejects`.
+    pub rejected: u64,
+    /// Values kept in `_rescued_data`.
+    pub rescued: u64,
+}
+
+impl Counts {
+    /// Adds another's numbers to these.
+    pub fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.landed += other.landed;
+        self.rows += other.rows;
+        self.held += other.held;
+        self.duplicates += other.duplicates;
+        self.filtered += other.filtered;
+        self.rejected += other.rejected;
+        self.rescued += other.rescued;
+    }
+
+    /// The accounting equation.
+    pub fn balance(&self) -> bool {
+        self.events == self.landed + self.held + self.duplicates + self.rejected + self.filtered
+    }
+}
+
+/// Sums over a run.
+#[derive(Debug, Default, Serialize)]
+pub struct Totals {
+    /// Uploads in the report.
+    pub uploads: u64,
+    /// Files that are no uploads: dot files, empty files, `dummy-object.txt`.
+    pub skipped: u64,
+    /// Sums of the uploads' counts.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// What became of an upload or of its part in one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Status {
+    /// Its rows stand in the tables.
+    #[serde(rename = "landed")]
+    Landed,
+    /// An earlier run landed it; nothing was done.
+    #[serde(rename = "already landed")]
+    AlreadyLanded,
+    /// Some of its tables wait for a schema change (uploads only).
+    #[serde(rename = "partly held")]
+    PartlyHeld,
+    /// Its rows for this table wait for a schema change (tables only).
+    #[serde(rename = "held")]
+    Held,
+    /// Rejected whole: nothing of it lands, the reason is in `_rejects`.
+    #[serde(rename = "rejected")]
+    Rejected,
+    /// Not landed and not acknowledged; the fault says why.
+    #[serde(rename = "failed")]
+    Failed,
+}
+
+impl Status {
+    /// The word used in reports and in `_loads`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Landed => "landed",
+            Self::AlreadyLanded => "already landed",
+            Self::PartlyHeld => "partly held",
+            Self::Held => "held",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One upload.
+#[derive(Debug, Serialize)]
+pub struct UploadReport {
+    /// Its path or key, as the user knows it.
+    pub upload: String,
+    /// Its id, 32 hexadecimal digits.
+    pub upload_id: String,
+    /// What became of it.
+    pub status: Status,
+    /// Its counts; all zero when it was already landed.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Its part in each event table, sorted by name.
+    pub tables: Vec<TableReport>,
+    /// Why it failed or was rejected whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultReport>,
+}
+
+impl UploadReport {
+    /// An upload of which nothing is known but its name.
+    pub fn new(upload: &Upload, status: Status) -> Self {
+        let (upload, upload_id) = (upload.name.clone(), upload.id.to_string());
+        Self { upload, upload_id, status, counts: Counts::default(), tables: Vec::new(), fault: None }
+    }
+
+    /// An upload that did not land and was not acknowledged.
+    pub fn failed(upload: &Upload, fault: &Fault) -> Self {
+        Self { fault: Some(FaultReport::from(fault)), ..Self::new(upload, Status::Failed) }
+    }
+}
+
+/// An upload's part in one table.
+#[derive(Debug, Serialize)]
+pub struct TableReport {
+    /// `<schema>.<table>`.
+    pub table: String,
+    /// What became of it.
+    pub status: Status,
+    /// Rows of this upload in this table.
+    pub rows: u64,
+    /// Values of these rows kept in `_rescued_data`.
+    pub rescued: u64,
+    /// The table version that holds the rows, when this run committed it.
+    pub version: Option<u64>,
+    /// Columns that this upload brought.
+    pub new_columns: Vec<NewColumn>,
+}
+
+/// A column that an upload brought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NewColumn {
+    /// Its name.
+    pub name: String,
+    /// `boolean`, `bigint`, `double`, `string` or `timestamp`.
+    #[serde(rename = "type")]
+    pub column_type: &'static str,
+}
+
+/// A fault in a report.
+#[derive(Clone, Debug, Serialize)]
+pub struct FaultReport {
+    /// What the reader can do.
+    #[serde(serialize_with = "kind_name")]
+    pub kind: FaultKind,
+    /// What happened, with its causes.
+    pub message: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl From<&Fault> for FaultReport {
+    fn from(fault: &Fault) -> Self {
+        Self { kind: fault.kind(), message: fault.chain(), hint: fault.hint_text().map(str::to_owned) }
+    }
+}
+
+fn kind_name<S: Serializer>(kind: &FaultKind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.name())
+}
+
+/// What `--plan` answers: what would land, without writing anything.
+#[derive(Debug, Serialize)]
+pub struct PlanReport {
+    /// `ingest`.
+    pub function: &'static str,
+    /// Always true; tells this object from a [`Report`].
+    pub plan: bool,
+    /// Event tables, sorted by name.
+    pub tables: Vec<PlannedTable>,
+    /// Lines and uploads that can never become rows; the first hundred.
+    pub rejections: Vec<PlannedRejection>,
+    /// Sums over the uploads; `landed` and `rows` are what would land.
+    pub totals: Totals,
+    /// The gravest fault met, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultReport>,
+}
+
+/// One table of a plan.
+#[derive(Debug, Serialize)]
+pub struct PlannedTable {
+    /// `<schema>.<table>`.
+    pub table: String,
+    /// Whether it stands in the lake already.
+    pub exists: bool,
+    /// Rows that would land.
+    pub rows: u64,
+    /// Its columns in order.
+    pub columns: Vec<PlannedColumn>,
+    /// Values that would be kept in `_rescued_data`.
+    pub rescued: u64,
+    /// The first few of them: the conflicts.
+    pub conflicts: Vec<PlannedConflict>,
+}
+
+/// One column of a plan.
+#[derive(Debug, Serialize)]
+pub struct PlannedColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type, in SQL's words.
+    #[serde(rename = "type")]
+    pub column_type: String,
+    /// Whether it would be added.
+    pub new: bool,
+}
+
+/// A value that fits no column.
+#[derive(Debug, Serialize)]
+pub struct PlannedConflict {
+    /// The row's `id`.
+    pub id: String,
+    /// What `_rescued_data` would hold: one JSON object `{key: original value}`.
+    pub rescued_data: String,
+}
+
+/// A line, an item of an envelope, or an upload (`line` absent) that would be rejected.
+#[derive(Debug, Serialize)]
+pub struct PlannedRejection {
+    /// The upload's path or key.
+    pub upload: String,
+    /// Its line, from 1.
+    pub line: Option<u64>,
+    /// Its place in a batch envelope, from 0.
+    pub item: Option<u64>,
+    /// Segment's reason code, or ours.
+    pub reason: &'static str,
+}

@@ -1,0 +1,182 @@
+//! The route of an upload, on one screen: open, read, for each table known columns and drift, append, report.
+//!
+//! Uploads of one schema are landed in groups: each is planned as if it landed alone, one after another in the order
+//! of their keys, and a group shares one commit per table. `_loads` is committed last and says that an upload is done;
+//! nothing is reported as landed before it.
+
+use std::collections::VecDeque;
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::delta::Lake;
+use crate::fault::Fault;
+use crate::group::Group;
+use crate::plan::Planner;
+use crate::report::{FaultReport, PlanReport, Report, UploadReport};
+use crate::schema::SchemaRun;
+use crate::settings::Settings;
+use crate::upload::Upload;
+
+/// Stored bytes of the uploads in one group; a larger upload makes a group of its own.
+const GROUP_BYTES: u64 = 256 << 20;
+/// Uploads in one group.
+const GROUP_UPLOADS: usize = 1_000;
+
+/// Told how a run goes on; called from any thread.
+pub trait Watch: Sync {
+    /// Stored bytes of uploads were read.
+    fn read(&self, _stored_bytes: u64) {}
+    /// An upload is done, whatever became of it.
+    fn finished(&self, _upload: &UploadReport) {}
+}
+
+/// A watch that looks away.
+#[derive(Clone, Copy, Debug)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {}
+
+/// What a run works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where the tables are.
+    pub lake: Lake,
+    /// What the run was told.
+    pub settings: Settings,
+    /// Where we run: `terminal`, `lambda`, `azure`; stands in `_loads`.
+    pub host: &'static str,
+}
+
+/// Lands uploads; never fails as a whole: what went wrong stands in the report.
+///
+/// Synchronous: call it from a plain thread while the lake's runtime lives.
+pub fn ingest(parts: &Parts, uploads: Vec<Upload>, watch: &dyn Watch) -> Report {
+    let mut report = Report::new();
+    for (schema, uploads) in by_schema(uploads) {
+        let mut finish = |upload: UploadReport| {
+            watch.finished(&upload);
+            report.push(upload);
+        };
+        if let Err((fault, unfinished)) = land_schema(parts, &schema, uploads, watch, &mut finish) {
+            for upload in unfinished {
+                finish(UploadReport::failed(&upload, &fault));
+            }
+            let graver = report.fault.as_ref().is_none_or(|known| known.kind.gravity() < fault.kind().gravity());
+            if graver {
+                report.fault = Some(FaultReport::from(&fault));
+            }
+        }
+    }
+    report
+}
+
+/// Says what uploads would become, and writes nothing.
+pub fn plan(lake: Option<&Lake>, settings: &Settings, uploads: Vec<Upload>, watch: &dyn Watch) -> PlanReport {
+    let mut planner = Planner::new(settings);
+    for (schema, uploads) in by_schema(uploads) {
+        planner.plan_schema(lake, &schema, &uploads, watch);
+    }
+    planner.finish()
+}
+
+/// Uploads by schema, in the order of the first upload of each; within a schema in the order of their names.
+fn by_schema(uploads: Vec<Upload>) -> Vec<(String, Vec<Upload>)> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut schemas: Vec<(String, Vec<Upload>)> = Vec::new();
+    for upload in uploads {
+        let place = *places.entry(upload.schema.clone()).or_insert_with(|| {
+            schemas.push((upload.schema.clone(), Vec::new()));
+            schemas.len() - 1
+        });
+        schemas[place].1.push(upload);
+    }
+    for (_, uploads) in &mut schemas {
+        uploads.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    schemas
+}
+
+/// A fault that stops a schema, and the uploads that did not land because of it.
+pub(crate) type Unfinished = (Fault, Vec<Upload>);
+
+fn land_schema(
+    parts: &Parts,
+    schema: &str,
+    uploads: Vec<Upload>,
+    watch: &dyn Watch,
+    finish: &mut dyn FnMut(UploadReport),
+) -> Result<(), Unfinished> {
+    let mut run = match SchemaRun::open(parts, schema) {
+        Ok(run) => run,
+        Err(fault) => return Err((fault, uploads)),
+    };
+    let mut queue = VecDeque::from(uploads);
+    while !queue.is_empty() {
+        let group = next_group(&mut queue);
+        let group = run.not_yet_landed(group, finish).map_err(|(fault, group)| unfinished(fault, group, &mut queue))?;
+        if !group.is_empty() {
+            land_group(&mut run, group, &mut queue, watch, finish)?;
+        }
+    }
+    run.tidy();
+    Ok(())
+}
+
+/// The next uploads that together are small enough; never two of one id or key, since the later must see what the
+/// earlier landed.
+fn next_group(queue: &mut VecDeque<Upload>) -> Vec<Upload> {
+    let mut group: Vec<Upload> = Vec::new();
+    let mut seen = HashSet::new();
+    let mut bytes = 0;
+    while let Some(next) = queue.front() {
+        bytes += next.size;
+        let is_full = bytes > GROUP_BYTES || group.len() >= GROUP_UPLOADS;
+        let is_new = seen.insert(next.id.to_string()) && next.key.clone().is_none_or(|key| seen.insert(key));
+        if !group.is_empty() && (is_full || !is_new) {
+            break;
+        }
+        group.extend(queue.pop_front());
+    }
+    group
+}
+
+/// Lands a group; and what is left of it again after a lost race that changed a table under its files, or without an
+/// upload that failed after some of its rows were built.
+fn land_group(
+    run: &mut SchemaRun<'_>,
+    mut uploads: Vec<Upload>,
+    queue: &mut VecDeque<Upload>,
+    watch: &dyn Watch,
+    finish: &mut dyn FnMut(UploadReport),
+) -> Result<(), Unfinished> {
+    let deadline = run.deadline();
+    while !uploads.is_empty() {
+        let mut group = Group::new(run, deadline);
+        let outcome = match group.read(&uploads, watch) {
+            Ok(taken) => {
+                // What came behind a giant, or a giant behind others, waits for a group of its own.
+                uploads.split_off(taken).into_iter().rev().for_each(|later| queue.push_front(later));
+                group.commit(&uploads)
+            }
+            Err((at, fault)) => {
+                group.abandon();
+                finish(UploadReport::failed(&uploads.remove(at), &fault));
+                Ok(None)
+            }
+        };
+        match outcome {
+            Ok(Some(reports)) => {
+                reports.into_iter().for_each(finish);
+                return Ok(());
+            }
+            Ok(None) => run.start_anew().map_err(|fault| unfinished(fault, std::mem::take(&mut uploads), queue))?,
+            Err(fault) => return Err(unfinished(fault, uploads, queue)),
+        }
+    }
+    Ok(())
+}
+
+fn unfinished(fault: Fault, mut uploads: Vec<Upload>, queue: &mut VecDeque<Upload>) -> Unfinished {
+    uploads.extend(queue.drain(..));
+    (fault, uploads)
+}

@@ -1,0 +1,158 @@
+//! One schema during a run: its tables, its workers, and Inlet's own two tables.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use hashbrown::{HashMap, HashSet};
+
+use crate::clock::{self, Deadline, Micros};
+use crate::crew::{Crewman, lock};
+use crate::delta::{Table, tidy};
+use crate::fault::Fault;
+use crate::ledger::{LOADS, REJECTS};
+use crate::registry::{Past, Registry};
+use crate::report::{Status, UploadReport};
+use crate::route::{Parts, Unfinished};
+use crate::upload::Upload;
+
+/// Ids in the log expire after 30 days; an upload this old is looked up in the rows of `_loads` as well.
+const IDS_ARE_SURE: Duration = Duration::from_secs(25 * 24 * 60 * 60);
+/// Files of `_loads` that a look-up may read.
+const LOADS_FILES: usize = 100_000;
+/// What writing a checkpoint may use.
+const CHECKPOINT_BYTES: u64 = 256 << 20;
+
+/// One schema during a run.
+#[derive(Debug)]
+pub(crate) struct SchemaRun<'a> {
+    pub(crate) parts: &'a Parts,
+    pub(crate) schema: String,
+    pub(crate) registry: Mutex<Registry>,
+    pub(crate) crew: Vec<Crewman>,
+    pub(crate) loads: Option<Table>,
+    pub(crate) rejects: Option<Table>,
+    /// When the run began; `uuid_ts` of its rows.
+    pub(crate) started_at: Micros,
+}
+
+impl<'a> SchemaRun<'a> {
+    /// Lists the schema's tables and reads the logs of `_loads` and `_rejects`.
+    pub(crate) fn open(parts: &'a Parts, schema: &str) -> Result<Self, Fault> {
+        let loads = Table::open(&parts.lake, schema, LOADS)?;
+        let rejects = Table::open(&parts.lake, schema, REJECTS)?;
+        for own in [&loads, &rejects].into_iter().flatten() {
+            own.may_append()?;
+        }
+        Ok(Self {
+            parts,
+            schema: schema.to_owned(),
+            registry: Mutex::new(Registry::new(Some(&parts.lake), schema, &parts.settings.limits)?),
+            crew: new_crew(parts),
+            loads,
+            rejects,
+            started_at: clock::now(),
+        })
+    }
+
+    /// When a group gives up.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::after(self.parts.settings.patience)
+    }
+
+    /// Reports uploads that are done already, and answers the others.
+    pub(crate) fn not_yet_landed(
+        &self,
+        uploads: Vec<Upload>,
+        finish: &mut dyn FnMut(UploadReport),
+    ) -> Result<Vec<Upload>, Unfinished> {
+        let Some(loads) = &self.loads else { return Ok(uploads) };
+        let (done, open): (Vec<_>, Vec<_>) = uploads.into_iter().partition(|upload| loads.has(&upload.id.app_id()));
+        let is_old = |upload: &&Upload| self.started_at - upload.modified > IDS_ARE_SURE.as_micros() as Micros;
+        let old: Vec<String> = open.iter().filter(is_old).map(|upload| upload.id.to_string()).collect();
+        let mut expired = HashSet::new();
+        if !old.is_empty() {
+            let mut each = |batch: &arrow_array::RecordBatch| {
+                expired.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+                Ok(())
+            };
+            if let Err(fault) = loads.read(&["upload_id"], Some(("upload_id", &old)), &mut each, LOADS_FILES) {
+                return Err((fault, done.into_iter().chain(open).collect()));
+            }
+        }
+        let (long_done, open): (Vec<_>, Vec<_>) =
+            open.into_iter().partition(|upload| expired.contains(&upload.id.to_string()));
+        for upload in done.iter().chain(&long_done) {
+            finish(UploadReport::new(upload, Status::AlreadyLanded));
+        }
+        Ok(open)
+    }
+
+    /// What uploads of a group did before: their own ids, and the ids of earlier uploads of the same key.
+    pub(crate) fn pasts(&self, uploads: &[Upload]) -> Result<Vec<Past>, Fault> {
+        let mut earlier: HashMap<String, Vec<String>> = HashMap::new();
+        if let Some(loads) = &self.loads {
+            let is_seen = |upload: &&Upload| upload.key_app_id().is_some_and(|id| loads.has(&id));
+            let keys: Vec<String> = uploads.iter().filter(is_seen).filter_map(|upload| upload.key.clone()).collect();
+            if !keys.is_empty() {
+                let mut each = |batch: &arrow_array::RecordBatch| {
+                    let (keys, ids) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
+                    for row in 0..batch.num_rows() {
+                        if keys.is_valid(row) && ids.is_valid(row) {
+                            let known = earlier.entry(keys.value(row).to_owned()).or_default();
+                            if !known.iter().any(|id| id == ids.value(row)) {
+                                known.push(ids.value(row).to_owned());
+                            }
+                        }
+                    }
+                    Ok(())
+                };
+                loads.read(&["upload", "upload_id"], Some(("upload", &keys)), &mut each, LOADS_FILES)?;
+            }
+        }
+        let past = |upload: &Upload| {
+            let own = upload.id.to_string();
+            let mut earlier_uploads = upload.key.as_ref().and_then(|key| earlier.get(key)).cloned().unwrap_or_default();
+            earlier_uploads.retain(|id| *id != own);
+            Past::new(upload.id.app_id(), earlier_uploads)
+        };
+        Ok(uploads.iter().map(past).collect())
+    }
+
+    /// Reads all logs again and forgets what the workers hold.
+    pub(crate) fn start_anew(&mut self) -> Result<(), Fault> {
+        self.crew = new_crew(self.parts);
+        lock(&self.registry).reload()?;
+        for (own, name) in [(&mut self.loads, LOADS), (&mut self.rejects, REJECTS)] {
+            match own {
+                Some(table) => {
+                    table.refresh()?;
+                }
+                None => *own = Table::open(&self.parts.lake, &self.schema, name)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// After a commit: plans are what the tables are. A table that somebody else changed too is planned anew.
+    pub(crate) fn committed(&mut self) -> Result<(), Fault> {
+        if lock(&self.registry).committed()? {
+            self.crew = new_crew(self.parts);
+        }
+        Ok(())
+    }
+
+    /// Checkpoints and log clean-up. The rows have landed: what fails here is the next run's work.
+    pub(crate) fn tidy(&mut self) {
+        let mut registry = lock(&self.registry);
+        let tables = registry.known_mut().iter_mut().filter_map(|known| known.table.as_mut());
+        for table in tables.chain(&mut self.loads).chain(&mut self.rejects) {
+            drop(tidy(&self.parts.lake, table, CHECKPOINT_BYTES));
+        }
+    }
+}
+
+fn new_crew(parts: &Parts) -> Vec<Crewman> {
+    (0..parts.settings.workers.max(1)).map(|_| Crewman::default()).collect()
+}

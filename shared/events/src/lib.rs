@@ -1,0 +1,34 @@
+//! Ring 1: what the bytes mean. Bytes become events, events become typed columns per table.
+//!
+//! Pure: no IO of its own, no async, no clock; and it cannot fail on data: a bad line is a rejection beside the rows,
+//! never an error.
+
+mod batch;
+mod column;
+mod event;
+mod flatten;
+mod json;
+mod kind;
+pub mod limits;
+pub mod lines;
+mod mask;
+mod naming;
+mod number;
+pub mod order;
+mod rescue;
+mod rows;
+pub mod table;
+mod text;
+mod timestamp;
+pub mod unpack;
+mod worker;
+
+pub use batch::{Batch, Chunk, Reject, UploadContext};
+pub use column::arrow_type;
+pub use event::{Call, Reason};
+pub use kind::{ColumnType, KnownType};
+pub use limits::Limits;
+pub use mask::mask;
+pub use naming::{column_name, schema_name, table_name};
+pub use rows::{Observed, ObservedColumn};
+pub use worker::Worker;

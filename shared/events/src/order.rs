@@ -1,0 +1,236 @@
+//! What only the order of an upload can decide: which of two events with one id lands, which occurrence of the same
+//! bytes an event without id is, and which tables come first under the limit.
+//!
+//! Workers read chunks at the same time, but each passes here in its turn.
+
+use hashbrown::{HashMap, HashSet};
+use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::batch::{Batch, Decision, Event, UploadContext};
+use crate::event::{Call, Field};
+use crate::json::NodeKind;
+use crate::naming::table_name;
+use crate::table::TableKind;
+use crate::text;
+
+/// The tables of a schema, as far as they are known; finding one may mean looking into the lake.
+pub trait Tables {
+    /// Why a table could not be looked at.
+    type Error;
+
+    /// The number of a table, or nothing when it would be one too many for its schema.
+    ///
+    /// # Errors
+    /// When the lake cannot be read.
+    fn find(&mut self, kind: TableKind, name: &str) -> Result<Option<u32>, Self::Error>;
+
+    /// Whether an earlier form of this upload (the same key, another ETag) landed a row of this id in the table.
+    fn landed_before(&self, table: u32, id: u128) -> bool;
+}
+
+/// Counts of one upload in one table: `events = rows + duplicates`, and filtered events besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableCounts {
+    /// Rows to land.
+    pub rows: u64,
+    /// Rows left out because their id had landed.
+    pub duplicates: u64,
+    /// Values kept in `_rescued_data`.
+    pub rescued: u64,
+}
+
+/// How many table names are remembered for events that were filtered.
+const FILTERED_NAMES: usize = 10_000;
+
+/// The memory of one upload's order.
+#[derive(Debug, Default)]
+pub struct Order {
+    /// Ids seen, by call table; for a track, the event table that it came with.
+    ids: HashMap<u128, u32>,
+    /// Further (event table, id) pairs of tracks whose id came more than once.
+    more: HashSet<u128>,
+    occurrences: HashMap<u128, u32>,
+    decisions: Vec<Option<Box<[Decision]>>>,
+    /// Events, rejected ones included.
+    pub events: u64,
+    /// Rejected events.
+    pub rejected: u64,
+    /// Opted-out events.
+    pub filtered: u64,
+    /// Events whose call-table row was left out because its id had landed.
+    pub duplicates: u64,
+    /// Per table number.
+    pub tables: Vec<TableCounts>,
+    /// Opted-out events by the tables they were addressed to.
+    pub filtered_tables: HashMap<String, u64>,
+    /// Table numbers by the raw name of a track event.
+    names: HashMap<Box<[u8]>, Option<u32>>,
+}
+
+impl Order {
+    /// Decides about every event of a batch, which must be the next one of the upload. A batch that passed before
+    /// (an upload is read again once new columns have a type) gets the same decisions.
+    ///
+    /// # Errors
+    /// What [`Tables::find`] says.
+    pub fn decide<T: Tables>(
+        &mut self,
+        batch: &mut Batch,
+        context: &UploadContext,
+        tables: &mut T,
+    ) -> Result<(), T::Error> {
+        let index = batch.chunk.index;
+        if let Some(Some(known)) = self.decisions.get(index) {
+            for (event, decision) in batch.events.iter_mut().zip(known) {
+                event.decision = *decision;
+            }
+        } else {
+            self.events += batch.event_count() as u64;
+            self.rejected += batch.rejects.len() as u64;
+            let mut events = std::mem::take(&mut batch.events);
+            for event in &mut events {
+                event.decision = self.decide_one(batch, event, context, tables)?;
+            }
+            batch.events = events;
+            if self.decisions.len() <= index {
+                self.decisions.resize_with(index + 1, || None);
+            }
+            self.decisions[index] = Some(batch.events.iter().map(|event| event.decision).collect());
+        }
+        for at in 0..batch.events.len() {
+            set_own_id(batch, at, context);
+        }
+        Ok(())
+    }
+
+    fn decide_one<T: Tables>(
+        &mut self,
+        batch: &Batch,
+        event: &Event,
+        context: &UploadContext,
+        tables: &mut T,
+    ) -> Result<Decision, T::Error> {
+        let mut decision = Decision::default();
+        if event.filtered {
+            self.filtered += 1;
+            self.count_filtered(event.call.table());
+            if event.call == Call::Track {
+                self.count_filtered(&event_table_name(batch, event));
+            }
+            return Ok(decision);
+        }
+        let data = &batch.chunk.data;
+        let message_id = event.fields.get(&batch.tape, Field::MessageId);
+        let id = match message_id {
+            Some(node) if node.kind == NodeKind::String => xxh3_128(node.text(data)),
+            Some(node) => xxh3_128(text::to_string(data, node).as_bytes()),
+            None => {
+                let seen = self.occurrences.entry(xxh3_128(&data[event.start..event.end])).or_default();
+                decision.occurrence = *seen;
+                *seen += 1;
+                xxh3_128(generated_id(context, &data[event.start..event.end], decision.occurrence).as_bytes())
+            }
+        };
+        let call_table = tables.find(TableKind::Call(event.call), event.call.table())?;
+        let event_table = if event.call == Call::Track { self.event_table(batch, event, tables)? } else { None };
+        decision.no_event_table = event.call == Call::Track && event_table.is_none();
+        let (call_is_new, event_is_new) = self.remember(event.call, id, event_table);
+        if let Some(table) = call_table {
+            let lands = call_is_new && !tables.landed_before(table, id);
+            self.count(table, lands);
+            self.duplicates += u64::from(!lands);
+            decision.call_table = lands.then_some(table);
+        }
+        if let Some(table) = event_table {
+            let lands = event_is_new && !tables.landed_before(table, id);
+            self.count(table, lands);
+            decision.event_table = lands.then_some(table);
+        }
+        Ok(decision)
+    }
+
+    /// Notes an id; whether it is new to its call table, and to its event table.
+    fn remember(&mut self, call: Call, id: u128, event_table: Option<u32>) -> (bool, bool) {
+        let salt = |number: u128| number.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+        let event_table = event_table.unwrap_or(u32::MAX);
+        match self.ids.entry(id ^ salt(call as u128 + 1)) {
+            hashbrown::hash_map::Entry::Vacant(entry) => {
+                entry.insert(event_table);
+                (true, true)
+            }
+            hashbrown::hash_map::Entry::Occupied(entry) => {
+                let is_new = *entry.get() != event_table && self.more.insert(id ^ salt(u128::from(event_table) + 16));
+                (false, is_new)
+            }
+        }
+    }
+
+    fn event_table<T: Tables>(&mut self, batch: &Batch, event: &Event, tables: &mut T) -> Result<Option<u32>, T::Error> {
+        let Some(node) = event.fields.get(&batch.tape, Field::Event) else { return Ok(None) };
+        let raw = node.text(&batch.chunk.data);
+        if let Some(&known) = self.names.get(raw) {
+            return Ok(known);
+        }
+        let found = tables.find(TableKind::Event, &event_table_name(batch, event))?;
+        if self.names.len() >= FILTERED_NAMES {
+            self.names.clear();
+        }
+        self.names.insert(raw.into(), found);
+        Ok(found)
+    }
+
+    fn count(&mut self, table: u32, lands: bool) {
+        let table = table as usize;
+        if self.tables.len() <= table {
+            self.tables.resize(table + 1, TableCounts::default());
+        }
+        let counts = &mut self.tables[table];
+        if lands {
+            counts.rows += 1;
+        } else {
+            counts.duplicates += 1;
+        }
+    }
+
+    fn count_filtered(&mut self, name: &str) {
+        if let Some(count) = self.filtered_tables.get_mut(name) {
+            *count += 1;
+        } else if self.filtered_tables.len() < FILTERED_NAMES {
+            self.filtered_tables.insert(name.to_owned(), 1);
+        }
+    }
+}
+
+fn event_table_name(batch: &Batch, event: &Event) -> String {
+    let node = event.fields.get(&batch.tape, Field::Event);
+    table_name(&node.map(|node| text::to_string(&batch.chunk.data, node)).unwrap_or_default())
+}
+
+/// Gives an event its id as text, where that is not simply the text of a JSON string.
+fn set_own_id(batch: &mut Batch, at: usize, context: &UploadContext) {
+    let event = &batch.events[at];
+    if event.filtered || event.fields.get(&batch.tape, Field::MessageId).is_some() {
+        return;
+    }
+    let id = generated_id(context, &batch.chunk.data[event.start..event.end], event.decision.occurrence);
+    batch.events[at].own_id = Some(batch.ids.len() as u32);
+    batch.ids.push(id);
+}
+
+/// The id of an event without one: a second delivery of the same upload, or of the same line under the same key, says
+/// the same.
+fn generated_id(context: &UploadContext, bytes: &[u8], occurrence: u32) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update((context.key.len() as u64).to_le_bytes());
+    hasher.update(context.key.as_bytes());
+    hasher.update(occurrence.to_le_bytes());
+    hasher.update(bytes);
+    let digest = hasher.finalize();
+    digest.iter().take(16).fold("auto-".to_owned(), |id, byte| format!("{id}{byte:02x}"))
+}
+
+/// The hash by which ids are remembered.
+pub fn id_hash(id: &str) -> u128 {
+    xxh3_128(id.as_bytes())
+}

@@ -1,0 +1,222 @@
+//! One worker's state: its key tries and column builders, kept over all chunks and uploads of a group.
+//!
+//! The order of work on a chunk: [`Batch::read`], [`Order::decide`](crate::order::Order::decide) in the upload's
+//! order, [`Worker::flatten`]; then [`Worker::append`] when every column is known, else [`Worker::observe`].
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+use hashbrown::HashSet;
+
+use crate::batch::{Batch, UploadContext};
+use crate::event::Call;
+use crate::flatten::{KeyTrie, flatten_carefully};
+use crate::order::TableCounts;
+use crate::rows::{Common, Observed, TableRows};
+use crate::table::TablePlan;
+
+/// Rows of many tables, being built by one worker.
+#[derive(Debug)]
+pub struct Worker {
+    context: KeyTrie,
+    tables: Vec<Option<TableRows>>,
+    /// Rows that stand in their table already (an earlier, killed run): built only to count what they rescue.
+    shadows: Vec<Option<TableRows>>,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self { context: KeyTrie::new("context_"), tables: Vec::new(), shadows: Vec::new() }
+    }
+}
+
+impl Worker {
+    /// Flattens every event that has a row to land; answers whether all their columns are in the plans.
+    pub fn flatten(&mut self, batch: &mut Batch, plans: &[Arc<TablePlan>]) -> bool {
+        let mut known = true;
+        batch.leaves.clear();
+        batch.careful.names.clear();
+        batch.losers.clear();
+        for at in 0..batch.events.len() {
+            let decision = batch.events[at].decision;
+            let targets = [decision.call_table, decision.event_table];
+            if targets == [None, None] {
+                continue;
+            }
+            self.flatten_context(batch, at);
+            self.flatten_bag(batch, at, plans);
+            let event = &batch.events[at];
+            for table in targets.into_iter().flatten() {
+                let plan = &plans[table as usize];
+                let rows = rows_of(&mut self.tables, table, plan);
+                let (context, bag) = (event.context_leaves.clone(), event.bag_leaves.clone());
+                known &= rows.knows(plan, &self.context, &batch.leaves[context], &batch.careful.names, true);
+                let has_bag = decision.event_table == Some(table) || event.call != Call::Track;
+                known &= !has_bag || rows.knows(plan, &self.context, &batch.leaves[bag], &batch.careful.names, false);
+            }
+        }
+        known
+    }
+
+    fn flatten_context(&mut self, batch: &mut Batch, at: usize) {
+        use crate::event::Field::Context;
+        use crate::json::NodeKind::Object;
+        let start = batch.leaves.len();
+        let event = &batch.events[at];
+        let own = event.fields.raw(Context).filter(|&index| batch.tape.node(index).kind == Object);
+        let outer = event.envelope.and_then(|envelope| envelope.context);
+        let (tape, data) = (&batch.tape, &batch.chunk.data);
+        let objects: Vec<u32> = outer.into_iter().chain(own).collect();
+        let fast = match objects.as_slice() {
+            [] => true,
+            [object] => self.context.flatten(tape, data, *object, &mut batch.leaves).is_ok(),
+            _ => false,
+        };
+        if !fast {
+            flatten_carefully(tape, data, &objects, "context_", &mut batch.leaves, &mut batch.careful);
+            batch.losers.extend(batch.careful.losers.drain(..).map(|(path, node)| (at, true, path, node)));
+        }
+        batch.events[at].context_leaves = start..batch.leaves.len();
+    }
+
+    fn flatten_bag(&mut self, batch: &mut Batch, at: usize, plans: &[Arc<TablePlan>]) {
+        let start = batch.leaves.len();
+        let event = &batch.events[at];
+        let decision = event.decision;
+        let table = if event.call == Call::Track { decision.event_table } else { decision.call_table };
+        let bag = event.fields.raw(event.call.bag());
+        let bag = bag.filter(|&index| batch.tape.node(index).kind == crate::json::NodeKind::Object);
+        if let Some(bag) = bag
+            && (table.is_some() || decision.no_event_table)
+        {
+            let (tape, data) = (&batch.tape, &batch.chunk.data);
+            let fast = table.is_some_and(|table| {
+                let rows = rows_of(&mut self.tables, table, &plans[table as usize]);
+                rows.bag.flatten(tape, data, bag, &mut batch.leaves).is_ok()
+            });
+            if !fast {
+                flatten_carefully(tape, data, &[bag], "", &mut batch.leaves, &mut batch.careful);
+                let from_context = decision.no_event_table;
+                batch.losers.extend(batch.careful.losers.drain(..).map(|(path, node)| (at, from_context, path, node)));
+            }
+        }
+        batch.events[at].bag_leaves = start..batch.leaves.len();
+    }
+
+    /// Notes the types of values whose columns the plans lack. `rooms` is how many columns each table may gain; `only`
+    /// limits the look to names settled before.
+    pub fn observe(&mut self, batch: &Batch, plans: &[Arc<TablePlan>], rooms: &[usize], only: Option<&[HashSet<String>]>) {
+        for event in &batch.events {
+            for table in [event.decision.call_table, event.decision.event_table].into_iter().flatten() {
+                let at = table as usize;
+                let rows = rows_of(&mut self.tables, table, &plans[at]);
+                let only = only.and_then(|only| only.get(at));
+                let room = rooms.get(at).copied().unwrap_or_default();
+                rows.observe(&plans[at], &self.context, batch, event, room, only);
+            }
+        }
+    }
+
+    /// Hands out what was observed, per table number.
+    pub fn take_observed(&mut self) -> Vec<(u32, Observed)> {
+        let tables = self.tables.iter_mut().enumerate();
+        let observed = tables.filter_map(|(at, rows)| Some((at as u32, std::mem::take(&mut rows.as_mut()?.observed))));
+        observed.filter(|(_, observed)| observed.overflow || !observed.columns().is_empty()).collect()
+    }
+
+    /// Writes the rows of a flattened batch. `landed` are tables that hold this upload's rows already: theirs are
+    /// counted and dropped. Adds the rescued values to `counts`, by table number.
+    ///
+    /// # Errors
+    /// When columns do not make a batch, which would be a bug of ours.
+    pub fn append(
+        &mut self,
+        batch: &Batch,
+        plans: &[Arc<TablePlan>],
+        context: &UploadContext,
+        landed: &HashSet<u32>,
+        counts: &mut Vec<TableCounts>,
+    ) -> Result<(), ArrowError> {
+        for (at, event) in batch.events.iter().enumerate() {
+            let targets = [event.decision.call_table, event.decision.event_table];
+            if targets == [None, None] {
+                continue;
+            }
+            let common = Common::of(batch, event, context);
+            for table in targets.into_iter().flatten() {
+                let plan = &plans[table as usize];
+                let rescued = if landed.contains(&table) {
+                    self.append_shadow(batch, at, plan, table, &common, context)
+                } else {
+                    let rows = rows_of(&mut self.tables, table, plan);
+                    rows.append(plan, &self.context, batch, at, &common, context)
+                };
+                if counts.len() <= table as usize {
+                    counts.resize(table as usize + 1, TableCounts::default());
+                }
+                counts[table as usize].rescued += rescued;
+            }
+        }
+        for (table, shadow) in self.shadows.iter_mut().enumerate() {
+            if let Some(rows) = shadow
+                && rows.rows > 0
+            {
+                rows.discard(&plans[table])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A shadow shares the trie of its table while it writes: the leaves were named by that.
+    fn append_shadow(
+        &mut self,
+        batch: &Batch,
+        at: usize,
+        plan: &TablePlan,
+        table: u32,
+        common: &Common,
+        context: &UploadContext,
+    ) -> u64 {
+        rows_of(&mut self.shadows, table, plan);
+        let (Some(Some(real)), Some(Some(shadow))) =
+            (self.tables.get_mut(table as usize), self.shadows.get_mut(table as usize))
+        else {
+            return 0;
+        };
+        std::mem::swap(&mut real.bag, &mut shadow.bag);
+        let rescued = shadow.append(plan, &self.context, batch, at, common, context);
+        std::mem::swap(&mut real.bag, &mut shadow.bag);
+        rescued
+    }
+
+    /// Rows and bytes held for each table that has any.
+    pub fn held(&self) -> impl Iterator<Item = (u32, usize, usize)> + '_ {
+        let tables = self.tables.iter().enumerate();
+        tables.filter_map(|(at, rows)| rows.as_ref().map(|rows| (at as u32, rows.rows, rows))).filter(|held| held.1 > 0).map(|(at, count, rows)| (at, count, rows.bytes()))
+    }
+
+    /// Hands out a table's rows; columns are named as in the plan.
+    ///
+    /// # Errors
+    /// When the columns do not make a batch, which would be a bug of ours.
+    pub fn take(&mut self, table: u32, plan: &TablePlan) -> Result<Option<RecordBatch>, ArrowError> {
+        match self.tables.get_mut(table as usize) {
+            Some(Some(rows)) if rows.rows > 0 => {
+                rows.grow(plan);
+                rows.finish(plan).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn rows_of<'a>(tables: &'a mut Vec<Option<TableRows>>, table: u32, plan: &TablePlan) -> &'a mut TableRows {
+    let at = table as usize;
+    if tables.len() <= at {
+        tables.resize_with(at + 1, || None);
+    }
+    let rows = tables[at].get_or_insert_with(|| TableRows::new(plan));
+    rows.grow(plan);
+    rows
+}

@@ -1,0 +1,190 @@
+//! A place as people write it: a path, `-`, or the URL of a store. Uploads and lakes are named the same way, so that
+//! one comparison tells whether one lies inside the other.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use inlet_core::fault::Fault;
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use url::Url;
+
+/// Where something is, as far as its name tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// Standard input.
+    Stdin,
+    /// A file or folder, as it was written.
+    Local(PathBuf),
+    /// An object, or everything under a prefix.
+    Store(StoreAddress),
+}
+
+/// A place in an object store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoreAddress {
+    /// The URL as it was written.
+    pub(crate) url: Url,
+    /// `s3` or `azure`.
+    pub(crate) store: &'static str,
+    /// The bucket, or the container.
+    pub(crate) container: String,
+    /// The storage account, on Azure.
+    pub(crate) account: Option<String>,
+    /// The decoded key or prefix, without slashes around it.
+    pub(crate) key: String,
+    /// Whether it was written with a slash at its end: a prefix, never an object.
+    pub(crate) prefix: bool,
+}
+
+impl Address {
+    /// Reads a place from the command line.
+    pub(crate) fn parse(text: &OsStr) -> Result<Self, Fault> {
+        match text.to_str() {
+            Some("-") => Ok(Self::Stdin),
+            Some("") => Err(Fault::setup("an empty text names no place").hint("name a file, a folder, `-` or a URL")),
+            Some(url) if url.contains("://") => Self::parse_url(url),
+            _ => Ok(Self::Local(PathBuf::from(text))),
+        }
+    }
+
+    fn parse_url(text: &str) -> Result<Self, Fault> {
+        let url = Url::parse(text).map_err(|error| bad_url(text, "is no URL").because(error))?;
+        if url.scheme() == "file" {
+            let path = url.to_file_path().map_err(|()| bad_url(text, "names no local file"))?;
+            return Ok(Self::Local(path));
+        }
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad_url(text, "names no bucket"))?;
+        let path = decoded(url.path()).ok_or_else(|| bad_url(text, "has a key that is no UTF-8"))?;
+        let path = path.trim_start_matches('/');
+        let (store, container, account, key) = match url.scheme() {
+            "s3" | "s3a" => ("s3", host.to_owned(), None, path),
+            "abfs" | "abfss" if !url.username().is_empty() => {
+                let container = decoded(url.username()).unwrap_or_default();
+                ("azure", container, Some(first_label(host)), path)
+            }
+            "az" | "azure" | "adl" | "abfs" | "abfss" => ("azure", host.to_owned(), account_of_environment(), path),
+            "https" if is_azure(host) => {
+                let (container, key) = path.split_once('/').unwrap_or((path, ""));
+                ("azure", container.to_owned(), Some(first_label(host)), key)
+            }
+            _ => return Err(bad_url(text, "is no place that Inlet can read")),
+        };
+        if container.is_empty() {
+            return Err(bad_url(text, "names no container"));
+        }
+        if store == "azure" && account.is_none() {
+            return Err(Fault::setup(format!("`{text}` does not name its storage account")).hint(format!(
+                "write abfss://{container}@ACCOUNT.dfs.core.windows.net/… or set AZURE_STORAGE_ACCOUNT_NAME"
+            )));
+        }
+        let prefix = key.is_empty() || key.ends_with('/');
+        let key = key.trim_matches('/').to_owned();
+        Ok(Self::Store(StoreAddress { store, container, account, key, prefix, url }))
+    }
+}
+
+impl StoreAddress {
+    /// The bucket, or `account/container`: what the upload id is computed from.
+    pub(crate) fn bucket(&self) -> String {
+        match &self.account {
+            Some(account) => format!("{account}/{}", self.container),
+            None => self.container.clone(),
+        }
+    }
+
+    /// Whether the other place is this one or lies under it.
+    pub(crate) fn holds(&self, other: &Self) -> bool {
+        let same_store = self.store == other.store && self.bucket() == other.bucket();
+        same_store && (self.key.is_empty() || Path::new(&other.key).starts_with(&self.key))
+    }
+}
+
+fn bad_url(text: &str, what: &str) -> Fault {
+    Fault::setup(format!("`{text}` {what}")).hint(
+        "name a file, a folder, `-`, or s3://bucket/key, abfss://container@account.dfs.core.windows.net/key, \
+         az://container/key, file:///path",
+    )
+}
+
+fn is_azure(host: &str) -> bool {
+    host.ends_with(".blob.core.windows.net") || host.ends_with(".dfs.core.windows.net")
+}
+
+fn first_label(host: &str) -> String {
+    host.split('.').next().unwrap_or(host).to_owned()
+}
+
+/// `az://container/key` leaves the account to the environment, which the store's own builder reads.
+fn account_of_environment() -> Option<String> {
+    let account = MicrosoftAzureBuilder::from_env().get_config_value(&AzureConfigKey::AccountName);
+    account.filter(|name| !name.is_empty())
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).filter(|_| first == b'%').and_then(|two| std::str::from_utf8(two).ok());
+        match hex.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(text: &str) -> StoreAddress {
+        match Address::parse(OsStr::new(text)).unwrap() {
+            Address::Store(address) => address,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_object_has_one_name_however_it_is_written() {
+        let spellings = [
+            "abfss://landing@acme.dfs.core.windows.net/a/b%20c.gz",
+            "https://acme.blob.core.windows.net/landing/a/b%20c.gz",
+            "https://acme.dfs.core.windows.net/landing/a/b c.gz",
+        ];
+        for text in spellings {
+            let address = store(text);
+            assert_eq!((address.bucket().as_str(), address.key.as_str()), ("acme/landing", "a/b c.gz"), "{text}");
+        }
+        let s3 = store("s3a://bucket/segment-logs/");
+        assert_eq!((s3.bucket().as_str(), s3.key.as_str(), s3.prefix), ("bucket", "segment-logs", true));
+    }
+
+    #[test]
+    fn a_store_holds_whole_segments_only() {
+        assert!(store("s3://b/a").holds(&store("s3://b/a/x.gz")));
+        assert!(store("s3://b").holds(&store("s3://b/a")));
+        assert!(!store("s3://b/a").holds(&store("s3://b/ab")));
+        assert!(!store("s3://b/a").holds(&store("s3://c/a/x")));
+    }
+
+    #[test]
+    fn paths_stay_as_written_and_file_urls_become_paths() {
+        assert_eq!(Address::parse(OsStr::new("-")).unwrap(), Address::Stdin);
+        assert_eq!(Address::parse(OsStr::new("./a b")).unwrap(), Address::Local("./a b".into()));
+        assert_eq!(Address::parse(OsStr::new("file:///a%20b")).unwrap(), Address::Local("/a b".into()));
+    }
+
+    #[test]
+    fn what_we_cannot_read_is_refused_with_the_forms_we_can() {
+        for text in ["gs://bucket/key", "https://example.com/x.gz", "s3://", ""] {
+            let fault = Address::parse(OsStr::new(text)).unwrap_err();
+            assert!(fault.hint_text().unwrap().contains("a folder"), "{text}: {fault}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The face for people and scripts: arguments in, words or JSON and an exit code out.
+//!
+//! Standard output holds the answer alone; everything said besides goes to standard error.
+
+mod arguments;
+mod ingest;
+mod output;
+mod plan;
+mod query;
+mod sql;
+mod table;
+mod watch;
+mod words;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use inlet_core::delta::Lake;
+use inlet_core::fault::{Fault, FaultKind};
+use inlet_core::report::{FaultReport, PlanReport, Report, Status};
+use inlet_core::route::{Parts, Watch};
+use inlet_core::settings::Settings;
+use inlet_core::upload::Upload;
+use tokio::runtime::Runtime;
+
+use arguments::{Arguments, Command, Form};
+use output::Streams;
+
+/// What the executable can do; the face only finds their arguments and says what came of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Functions {
+    /// Lands uploads.
+    pub ingest: fn(&Parts, Vec<Upload>, &dyn Watch) -> Report,
+    /// Says what uploads would become.
+    pub plan: fn(Option<&Lake>, &Settings, Vec<Upload>, &dyn Watch) -> PlanReport,
+}
+
+/// One call: what was asked besides the command's own arguments.
+#[derive(Clone, Debug)]
+struct Call<'a> {
+    /// The executable as it was called, for lines to copy: after `cargo run` there is no `inlet` on the path.
+    program: String,
+    form: Form,
+    functions: &'a Functions,
+}
+
+/// Runs the command line of this process.
+pub fn run(functions: &Functions) -> ExitCode {
+    ExitCode::from(answer(&std::env::args_os().collect::<Vec<_>>(), functions, Streams::of_process()))
+}
+
+/// EX_USAGE: the line itself is wrong.
+const USAGE: u8 = 64;
+
+fn answer(arguments: &[OsString], functions: &Functions, mut streams: Streams) -> u8 {
+    let program = arguments.first().map_or_else(|| "inlet".into(), |program| program.to_string_lossy());
+    let call = Call { program: query::shell_word(&program), form: Form::asked(arguments), functions };
+    let code = match Arguments::try_parse_from(arguments) {
+        Ok(Arguments { command: Command::Ingest(asked) }) => ingest::run(&asked, &call, &mut streams),
+        Ok(Arguments { command: Command::Sql(asked) }) => sql::run(&asked, &call, &streams),
+        Err(error) => misread(&error, &call, &streams),
+    };
+    match streams.out.failure() {
+        Some(error) => {
+            streams.err.line(&format!("setup: cannot write the answer: {error}"));
+            code.max(FaultKind::Setup.exit_code())
+        }
+        None => code,
+    }
+}
+
+/// Help and version are answers; what the parser refused is said in the form that was asked for.
+fn misread(error: &clap::Error, call: &Call<'_>, streams: &Streams) -> u8 {
+    let text = error.to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        streams.out.write(&text);
+        return 0;
+    }
+    streams.err.write(&text);
+    if call.form != Form::Words {
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let fault = Fault::setup(message).hint(format!("{} --help", call.program));
+        streams.out.line(&ingest::json(&Report { fault: Some(FaultReport::from(&fault)), ..Report::new() }, call.form));
+    }
+    USAGE
+}
+
+/// The threads that wait for stores; it lives as long as the run.
+fn runtime() -> Result<Runtime, Fault> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("inlet-store").build();
+    runtime.map_err(|error| Fault::again("cannot start threads").because(error))
+}
+
+/// The gravest fault decides; an upload that was rejected whole is one even without a fault. Rejected lines, rescued
+/// values and held rows alone are no failure, unless somebody is strict.
+fn exit_code(report: &Report, strict: bool) -> u8 {
+    let any = |status| report.uploads.iter().any(|upload| upload.status == status);
+    let unexplained = any(Status::Failed).then_some(FaultKind::Bug);
+    let rejected = any(Status::Rejected).then_some(FaultKind::Rejected);
+    match report.gravest().or(unexplained).or(rejected) {
+        Some(kind) => kind.exit_code(),
+        None if strict && !words::warnings(&report.totals.counts).is_empty() => FaultKind::Rejected.exit_code(),
+        None => 0,
+    }
+}
+
+fn exit_code_of_plan(plan: &PlanReport, strict: bool) -> u8 {
+    let whole = plan.rejections.iter().any(|rejection| rejection.line.is_none()).then_some(FaultKind::Rejected);
+    match plan.fault.as_ref().map(|fault| fault.kind).or(whole) {
+        Some(kind) => kind.exit_code(),
+        None if strict && !words::warnings(&plan.totals.counts).is_empty() => FaultKind::Rejected.exit_code(),
+        None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! What can be said on the command line.
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Lands customer events (Segment's spec, NDJSON) in a Delta lake, each event once.
+#[derive(Debug, Parser)]
+#[command(name = "inlet", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  inlet ingest tests/fixtures/uploads --lake ./lake     land every upload under a folder
+  inlet ingest a.gz b.ndjson --lake ./lake --json       answer with one JSON object
+  echo '{…}' | inlet ingest - --plan                    what would this event become?
+  inlet ingest s3://bucket/segment-logs --lake s3://other/lake --schema shop
+  inlet sql --lake ./lake | duckdb events.db            open every table and view
+
+Environment: INLET_WAREHOUSE_ID, the id by which `integrations.Warehouses.warehouseIds` names this lake; stores take
+their own variables (AWS_…, AZURE_STORAGE_…).
+
+Exit codes: 0 landed, 65 an upload was rejected, 70 a bug, 75 try again, 78 change the set-up,
+64 a wrong line.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Land uploads: files, folders, standard input or objects of a store
+    Ingest(Ingest),
+    /// Print the SQL that opens every table and makes the users, accounts and de-duplicated views
+    Sql(Sql),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ingest {
+    /// Files, folders (walked), `-` for standard input, or s3://, abfss://, az://, file:// URLs
+    #[arg(value_name = "PATH|URL|-", required = true)]
+    pub(crate) places: Vec<OsString>,
+    /// Where the tables live: a folder or a URL; a missing or empty folder is a fine lake
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) lake: Option<OsString>,
+    /// The schema to land in [default: the source id of `segment-logs/<source-id>/<day>/…`, else `events`]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schema: Option<String>,
+    /// Write nothing: say which tables and columns the uploads would become (`--lake` is optional)
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Print one JSON object
+    #[arg(long, conflicts_with = "json_lines")]
+    pub(crate) json: bool,
+    /// Print one JSON object per upload as it lands, the totals last
+    #[arg(long)]
+    pub(crate) json_lines: bool,
+    /// Exit with 65 when a line was rejected, a value rescued or a row held
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sql {
+    /// The lake: a folder or a URL
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) lake: Option<OsString>,
+    /// For DuckDB (the default)
+    #[arg(long, conflicts_with = "spark")]
+    pub(crate) duckdb: bool,
+    /// For Spark SQL, on Databricks or elsewhere
+    #[arg(long)]
+    pub(crate) spark: bool,
+    /// Only this schema
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schema: Option<String>,
+}
+
+/// How a run answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Words and tables.
+    Words,
+    /// One JSON object.
+    Json,
+    /// One JSON object per upload, then one with the totals.
+    JsonLines,
+}
+
+impl Form {
+    /// The form that was asked for, read without the parser: arguments that it refuses are answered in it too.
+    pub(crate) fn asked(arguments: &[OsString]) -> Self {
+        let mut options = arguments.iter().take_while(|argument| *argument != "--");
+        options
+            .find_map(|argument| match argument.to_str() {
+                Some("--json") => Some(Self::Json),
+                Some("--json-lines") => Some(Self::JsonLines),
+                _ => None,
+            })
+            .unwrap_or(Self::Words)
+    }
+}
+
+impl Ingest {
+    /// The same line with a lake, for those who left it out.
+    pub(crate) fn line_with_lake(&self, program: &str) -> String {
+        let mut line = format!("{program} ingest");
+        for place in &self.places {
+            line.push(' ');
+            line.push_str(&super::query::shell_word(&place.to_string_lossy()));
+        }
+        if let Some(schema) = &self.schema {
+            line.push_str(" --schema ");
+            line.push_str(&super::query::shell_word(schema));
+        }
+        line.push_str(" --lake ./lake");
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_parser_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_line_to_run_keeps_what_was_said() {
+        let line = ["inlet", "ingest", "a b", "-", "--schema", "shop"];
+        let Command::Ingest(ingest) = Arguments::try_parse_from(line).unwrap().command else { panic!() };
+        assert_eq!(ingest.line_with_lake("inlet"), "inlet ingest 'a b' - --schema shop --lake ./lake");
+    }
+
+    #[test]
+    fn the_form_is_known_before_the_arguments_are() {
+        let form = |line: &[&str]| Form::asked(&line.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(form(&["ingest", "--json", "--nonsense"]), Form::Json);
+        assert_eq!(form(&["ingest", "--json-lines"]), Form::JsonLines);
+        assert_eq!(form(&["ingest", "--", "--json"]), Form::Words);
+    }
+}

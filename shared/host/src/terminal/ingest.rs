@@ -1,0 +1,162 @@
+//! `inlet ingest`: finds the uploads, has them landed or planned, and answers in the form that was asked for.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use inlet_core::delta::Lake;
+use inlet_core::fault::Fault;
+use inlet_core::report::{FaultReport, PlanReport, Report, Totals};
+use inlet_core::route::Parts;
+use inlet_core::settings::Settings;
+use inlet_core::upload::Upload;
+use url::Url;
+
+use super::arguments::{Form, Ingest};
+use super::output::Streams;
+use super::watch::Watcher;
+use super::words::{self, Context};
+use super::{Call, exit_code, exit_code_of_plan, plan, runtime};
+use crate::address::Address;
+use crate::lake::{self, LakeAddress};
+use crate::landing::{self, Ask, Landing};
+
+/// Runs the command and returns its exit code.
+pub(super) fn run(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {
+    if asked.places.iter().any(|place| place == "-") && streams.keyboard {
+        streams.err.line("reading events from the keyboard; end with ctrl-d");
+    }
+    if asked.plan { plan_only(asked, call, streams) } else { land(asked, call, streams) }
+}
+
+/// A report as JSON: the whole, or what stands on the last line when each upload has had its own.
+pub(super) fn json(report: &Report, form: Form) -> String {
+    let json = match form {
+        Form::JsonLines => match &report.fault {
+            Some(fault) => serde_json::to_string(
+                &serde_json::json!({ "function": report.function, "totals": report.totals, "fault": fault }),
+            ),
+            None => serde_json::to_string(&serde_json::json!({ "function": report.function, "totals": report.totals })),
+        },
+        Form::Words | Form::Json => serde_json::to_string(report),
+    };
+    json.unwrap_or_default()
+}
+
+fn land(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {
+    let mut run = Landed { report: Report::new(), lake: None, schemas: BTreeMap::new() };
+    if let Err(fault) = run.land(asked, call, streams) {
+        run.report.fault = Some(FaultReport::from(&fault));
+    }
+    let report = &run.report;
+    match (call.form, &run.lake) {
+        (Form::Words, Some(lake)) => {
+            let named = asked.lake.as_deref().unwrap_or_default().to_string_lossy();
+            let context = Context { lake, lake_as_named: &named, program: &call.program, schemas: &run.schemas };
+            streams.out.write(&words::report(report, context));
+        }
+        (Form::Words, None) => {}
+        (Form::Json | Form::JsonLines, _) => {
+            streams.out.line(&json(report, call.form));
+            for warning in words::warnings(&report.totals.counts) {
+                streams.err.line(&format!("warning: {warning}"));
+            }
+        }
+    }
+    streams.err.write(&words::faults(report));
+    exit_code(report, asked.strict)
+}
+
+/// A run and what its words need.
+struct Landed {
+    report: Report,
+    lake: Option<Url>,
+    schemas: BTreeMap<String, String>,
+}
+
+impl Landed {
+    fn land(&mut self, asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> Result<(), Fault> {
+        let settings = Settings::from_environment()?;
+        let named = lake::to_write(asked.lake.as_deref(), &asked.line_with_lake(&call.program))?;
+        let runtime = runtime()?;
+        let ask =
+            Ask { schema: asked.schema.as_deref(), lake: Some(&named), settings: &settings, runtime: runtime.handle() };
+        let found = gather(asked, &ask, streams)?;
+        let schema_of = |upload: &Upload| (upload.name.clone(), upload.schema.clone());
+        self.schemas = found.uploads.iter().map(schema_of).collect();
+        // A lake that has nothing to take is not opened, and not made.
+        let lake = (!found.uploads.is_empty()).then(|| Lake::open(&named.url, runtime.handle().clone())).transpose()?;
+        let lines = (call.form == Form::JsonLines).then_some(&streams.out);
+        let watcher = Watcher::new(&found.uploads, streams.progress, lines);
+        if let Some(lake) = lake {
+            let parts = Parts { lake, settings, host: "terminal" };
+            self.report = caught(|| (call.functions.ingest)(&parts, found.uploads, &watcher))?;
+        }
+        self.lake = Some(named.url);
+        self.report.totals.skipped += found.skipped;
+        for upload in found.unreadable {
+            self.report.push(upload);
+        }
+        watcher.end(&self.report.uploads);
+        Ok(())
+    }
+}
+
+fn plan_only(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {
+    let report = planned(asked, call, streams).unwrap_or_else(|fault| PlanReport {
+        function: "ingest",
+        plan: true,
+        tables: Vec::new(),
+        rejections: Vec::new(),
+        totals: Totals::default(),
+        fault: Some(FaultReport::from(&fault)),
+    });
+    match call.form {
+        Form::Words => streams.out.write(&plan::plan(&report)),
+        Form::Json | Form::JsonLines => streams.out.line(&serde_json::to_string(&report).unwrap_or_default()),
+    }
+    if let Some(fault) = &report.fault {
+        streams.err.write(&words::fault(fault, &fault.message));
+    }
+    exit_code_of_plan(&report, asked.strict)
+}
+
+fn planned(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> Result<PlanReport, Fault> {
+    let settings = Settings::from_environment()?;
+    let named: Option<LakeAddress> = match &asked.lake {
+        Some(text) => Some(lake::to_write(Some(text), &asked.line_with_lake(&call.program))?),
+        None => None,
+    };
+    let runtime = runtime()?;
+    let ask =
+        Ask { schema: asked.schema.as_deref(), lake: named.as_ref(), settings: &settings, runtime: runtime.handle() };
+    let found = gather(asked, &ask, streams)?;
+    // Opening makes a missing folder, and a plan writes nothing: such a lake is empty all the same.
+    let standing = named.filter(|named| !matches!(&named.address, Address::Local(path) if !path.exists()));
+    let lake = standing.map(|named| Lake::open(&named.url, runtime.handle().clone())).transpose()?;
+    let watcher = Watcher::new(&found.uploads, streams.progress, None);
+    let mut report = caught(|| (call.functions.plan)(lake.as_ref(), &settings, found.uploads, &watcher))?;
+    watcher.end(&[]);
+    report.totals.skipped += found.skipped;
+    if report.fault.is_none() {
+        report.fault = found.unreadable.into_iter().find_map(|upload| upload.fault);
+    }
+    Ok(report)
+}
+
+fn gather(asked: &Ingest, ask: &Ask<'_>, streams: &mut Streams) -> Result<Landing, Fault> {
+    let input: &mut dyn Read = &mut streams.input;
+    let found = landing::gather(&asked.places, ask, input)?;
+    for note in &found.notes {
+        streams.err.line(&format!("note: {note}"));
+    }
+    Ok(found)
+}
+
+/// A panic is a bug, and a bug is answered too: whoever reads the JSON must not find half an object.
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
+        Fault::bug("ingest stopped by a bug of its own; nothing that was not reported is acknowledged")
+            .hint("run it again: what has landed stays; and report the lines above")
+    })
+}

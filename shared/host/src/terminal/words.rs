@@ -1,0 +1,228 @@
+//! A report in words: what landed in which table, what was put aside and where to find it, and what to ask next.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use inlet_core::report::{Counts, FaultReport, Report, Status, Totals};
+use url::Url;
+
+use super::query;
+use super::table::{Table, counted, number, plain};
+
+/// More lines of one sort than this help nobody.
+const LINES: usize = 10;
+/// New columns that are named; the rest is counted.
+const COLUMNS_NAMED: usize = 4;
+
+/// What the words need to know besides the report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    /// The lake.
+    pub(crate) lake: &'a Url,
+    /// The lake as the user named it.
+    pub(crate) lake_as_named: &'a str,
+    /// The executable as it was called.
+    pub(crate) program: &'a str,
+    /// Upload name to schema.
+    pub(crate) schemas: &'a BTreeMap<String, String>,
+}
+
+/// The whole answer for standard output.
+pub(crate) fn report(report: &Report, context: Context<'_>) -> String {
+    let uploads = report.uploads.len();
+    let skipped = match report.totals.skipped {
+        0 => String::new(),
+        skipped => format!("{} skipped: hidden, empty or `dummy-object.txt`\n", counted(skipped, "file")),
+    };
+    if uploads == 0 {
+        return if report.fault.is_some() { String::new() } else { format!("nothing to land\n{skipped}") };
+    }
+    if report.uploads.iter().all(|upload| upload.status == Status::AlreadyLanded) {
+        return format!("nothing to do: all {uploads} uploads are already landed\n{skipped}");
+    }
+    let mut text = format!("{}\n{}\n{skipped}", statuses(report), events(&report.totals));
+    let tables = tables(report);
+    if !tables.is_empty() {
+        text.push_str(&format!("\n{}", table_of(&tables)));
+    }
+    text.push_str(&put_aside(report, &tables, context));
+    text.push_str(&next(&tables, context));
+    text
+}
+
+/// One line for each thing that did not go as its sender meant; they leave the exit code at 0 unless `--strict`.
+pub(crate) fn warnings(totals: &Counts) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if totals.rejected > 0 {
+        let were = if totals.rejected == 1 { "was" } else { "were" };
+        warnings.push(format!("{} {were} rejected: see `_rejects`", counted(totals.rejected, "event")));
+    }
+    if totals.rescued > 0 {
+        let stand = if totals.rescued == 1 { "stands" } else { "stand" };
+        warnings.push(format!("{} did not fit and {stand} in `_rescued_data`", counted(totals.rescued, "value")));
+    }
+    if totals.held > 0 {
+        let are = if totals.held == 1 { "is" } else { "are" };
+        warnings.push(format!("{} {are} held until the tables' columns have changed", counted(totals.held, "event")));
+    }
+    warnings
+}
+
+/// Faults for standard error: each said once, whatever number of uploads met it.
+pub(crate) fn faults(report: &Report) -> String {
+    let mut said: Vec<(String, &FaultReport)> = Vec::new();
+    for upload in &report.uploads {
+        if let Some(fault) = &upload.fault {
+            let named = fault.message.contains(&upload.upload);
+            let name = if named { String::new() } else { format!("`{}`: ", upload.upload) };
+            said.push((format!("{name}{}", fault.message), fault));
+        }
+    }
+    let more = said.len().saturating_sub(LINES);
+    let mut text: String = said.iter().take(LINES).map(|(message, one)| fault(one, message)).collect();
+    if more > 0 {
+        text.push_str(&format!("… and {}; --json has them all\n", counted(more as u64, "more fault")));
+    }
+    if let Some(whole) = &report.fault {
+        text.push_str(&fault(whole, &whole.message));
+    }
+    text
+}
+
+/// `kind: message`, and the hint on a line of its own.
+pub(crate) fn fault(fault: &FaultReport, message: &str) -> String {
+    let mut text = format!("{}: {}\n", fault.kind.name(), plain(message));
+    if let Some(hint) = &fault.hint {
+        text.push_str(&format!("hint: {}\n", plain(hint)));
+    }
+    text
+}
+
+fn statuses(report: &Report) -> String {
+    use Status::{AlreadyLanded, Failed, Landed, PartlyHeld, Rejected};
+    let mut parts = Vec::new();
+    for status in [Landed, PartlyHeld, AlreadyLanded, Rejected, Failed] {
+        let count = report.uploads.iter().filter(|upload| upload.status == status).count() as u64;
+        if count > 0 {
+            let uploads = if parts.is_empty() { counted(count, "upload") } else { number(count) };
+            parts.push(format!("{uploads} {}", status.name()));
+        }
+    }
+    parts.join(", ")
+}
+
+/// `1,234 events: 1,200 landed, 34 duplicates`: only what happened.
+pub(crate) fn events(totals: &Totals) -> String {
+    let counts = &totals.counts;
+    let mut text = counted(counts.events, "event");
+    let parts = [
+        (counts.landed, "landed"),
+        (counts.held, "held"),
+        (counts.duplicates, if counts.duplicates == 1 { "duplicate" } else { "duplicates" }),
+        (counts.rejected, "rejected"),
+        (counts.filtered, "filtered"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    for (place, (count, word)) in parts.enumerate() {
+        text.push_str(&format!("{} {} {word}", if place == 0 { ":" } else { "," }, number(*count)));
+    }
+    text
+}
+
+/// One table over all uploads of the run.
+#[derive(Debug, Default)]
+struct Landed<'a> {
+    rows: u64,
+    held: u64,
+    rescued: u64,
+    new_columns: BTreeSet<&'a str>,
+}
+
+fn tables(report: &Report) -> BTreeMap<&str, Landed<'_>> {
+    let mut tables: BTreeMap<&str, Landed<'_>> = BTreeMap::new();
+    let parts = report.uploads.iter().flat_map(|upload| &upload.tables);
+    for part in parts.filter(|part| part.status != Status::AlreadyLanded) {
+        let table = tables.entry(&part.table).or_default();
+        let rows = if part.status == Status::Held { &mut table.held } else { &mut table.rows };
+        *rows += part.rows;
+        table.rescued += part.rescued;
+        table.new_columns.extend(part.new_columns.iter().map(|column| column.name.as_str()));
+    }
+    tables
+}
+
+fn table_of(tables: &BTreeMap<&str, Landed<'_>>) -> String {
+    let any_held = tables.values().any(|table| table.held > 0);
+    let mut headings = vec!["table", "rows"];
+    if any_held {
+        headings.push("held");
+    }
+    headings.extend(["rescued", "new columns"]);
+    let mut text = Table::new(&headings, if any_held { &[1, 2, 3] } else { &[1, 2] });
+    for (name, table) in tables {
+        let mut cells = vec![(*name).to_owned(), number(table.rows)];
+        if any_held {
+            cells.push(number(table.held));
+        }
+        cells.extend([number(table.rescued), columns(&table.new_columns)]);
+        text.push(&cells);
+    }
+    text.text("")
+}
+
+fn columns(names: &BTreeSet<&str>) -> String {
+    let named: Vec<&str> = names.iter().copied().take(COLUMNS_NAMED).collect();
+    match names.len() {
+        0 => String::new(),
+        all if all > COLUMNS_NAMED => format!("{all}: {}, …", named.join(", ")),
+        all => format!("{all}: {}", named.join(", ")),
+    }
+}
+
+/// What was rejected, rescued or held, and the query that shows it.
+fn put_aside(report: &Report, tables: &BTreeMap<&str, Landed<'_>>, context: Context<'_>) -> String {
+    let mut text = String::new();
+    let rejecting = report.uploads.iter().filter(|upload| upload.counts.rejected > 0);
+    let schemas: BTreeSet<&String> = rejecting.filter_map(|upload| context.schemas.get(&upload.upload)).collect();
+    let rescuing = tables.iter().filter(|(_, table)| table.rescued > 0);
+    let mut queries = BTreeMap::new();
+    queries.insert("`_rejects`", schemas.iter().map(|schema| rejects_query(schema, context)).collect::<Vec<_>>());
+    queries.insert("`_rescued_data`", rescuing.filter_map(|(name, _)| rescued_query(name, context)).collect());
+    for warning in warnings(&report.totals.counts) {
+        let queries = queries.iter().find(|(place, _)| warning.contains(*place)).map(|(_, queries)| queries.as_slice());
+        let queries = queries.unwrap_or_default();
+        text.push_str(&format!("\nwarning: {warning}{}\n", if queries.is_empty() { "" } else { ":" }));
+        for query in queries.iter().take(LINES) {
+            text.push_str(&format!("  {query}\n"));
+        }
+    }
+    text
+}
+
+fn rejects_query(schema: &str, context: Context<'_>) -> String {
+    query::duckdb(context.lake, schema, "_rejects", "upload, line, reason, raw", "ORDER BY loaded_at DESC")
+}
+
+fn rescued_query(name: &str, context: Context<'_>) -> Option<String> {
+    let (schema, table) = name.split_once('.')?;
+    Some(query::duckdb(context.lake, schema, table, "id, _rescued_data", "WHERE _rescued_data IS NOT NULL"))
+}
+
+/// The next query to copy: events by name where there are tracks, else a look at the largest table.
+fn next(tables: &BTreeMap<&str, Landed<'_>>, context: Context<'_>) -> String {
+    let landed = || tables.iter().filter(|(_, table)| table.rows > 0);
+    let tracks = landed().find(|(name, _)| name.ends_with(".tracks"));
+    let Some((name, _)) = tracks.or_else(|| landed().max_by_key(|(_, table)| table.rows)) else {
+        return String::new();
+    };
+    let Some((schema, table)) = name.split_once('.') else { return String::new() };
+    let query = if table == "tracks" {
+        query::duckdb(context.lake, schema, table, "event, count(*) AS events", "GROUP BY ALL ORDER BY events DESC")
+    } else {
+        query::duckdb(context.lake, schema, table, "*", "LIMIT 10")
+    };
+    let lake = query::shell_word(context.lake_as_named);
+    format!("\nnext:\n  {query}\n  {} sql --lake {lake}   # opens every table and view\n", context.program)
+}
+
+#[cfg(test)]
+mod tests;
