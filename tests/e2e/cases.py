@@ -69,7 +69,7 @@ def main() -> int:
     a.add_argument("--schema", default="src")
     a.add_argument("--args", help="more words for `inlet ingest` (default: --warehouse-id wh_1 if its help knows that)")
     a.add_argument("--only", help="cases whose name holds this")
-    a.add_argument("--first-item", type=int, default=1)
+    a.add_argument("--first-item", type=int, default=0)
     a.add_argument("--keep", help="work here and keep it")
     o = a.parse_args()
     sys.stdout.reconfigure(errors="backslashreplace")
@@ -140,7 +140,7 @@ def one_case(exe, extra, env, here: Path, folder, case, o) -> list:
             if table.rows or t in dict(case.last("expect")):
                 got.tables[t] = table
         if "_rejects" in lake.tables():
-            got.rejections = [(r.get("line"), None if r.get("item") is None else r["item"] + 1 - o.first_item, r.get("reason")) for r in lake.rows("_rejects")]
+            got.rejections = [(r.get("line"), None if r.get("item") is None else r["item"] - o.first_item, r.get("reason")) for r in lake.rows("_rejects")]
         if case.last("expect_views"):
             sql = run(exe, "sql", "--lake", root, "--duckdb", env=env)
             if sql.code != 0:

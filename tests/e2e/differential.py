@@ -337,7 +337,7 @@ def main() -> int:
     a.add_argument("--schema", default="src")
     a.add_argument("--warehouse-id", help="what the model takes as ours (tell the executable by --args or the environment)")
     a.add_argument("--args", default="", help="more words for `inlet ingest`")
-    a.add_argument("--first-item", type=int, default=1, help="number of the first item of an envelope")
+    a.add_argument("--first-item", type=int, default=0, help="number of the first item of an envelope")
     a.add_argument("--dir", help="work here (kept); default: a temporary directory, kept when there are differences")
     a.add_argument("--limit", type=int, default=200, help="differences to print")
     o = a.parse_args()

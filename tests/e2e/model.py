@@ -9,7 +9,7 @@ READINGS: what the documents leave open, and what this model takes. [brief] = fi
   R1  Lines are cut at \\n. White space is space, tab, CR (JSON's own); a line of only that is nothing but is counted in the line number.
   R2  A UTF-8 BOM at the very start of the upload is skipped; anywhere else it is invalid_json.
   R3  Order for one line: line_too_long (> 16 MiB, [brief]) > invalid_utf8 > invalid_json > not_an_object > empty_batch. JSON is RFC 8259, strict.
-  R4  `line` counts from 1, `item` from 1 (`first_item=0` changes it). `item` is NULL for lines that are no envelope and for empty_batch.
+  R4  `line` counts from 1, `item` from 0, as the batch is an array. `item` is NULL for lines that are no envelope and for empty_batch.
   R5  not_ndjson [brief]: there is a non-blank line, and no line that begins in the first MiB parses as a JSON object (so a file of one broken
       line is rejected whole, with line NULL). A blank or empty upload is zero events and no rejection.
  Envelopes
@@ -18,14 +18,14 @@ READINGS: what the documents leave open, and what this model takes. [brief] = fi
   R8  Merge [brief: by top-level keys, the item's win]: an overridden key is not a loser, it just is not part of the event. Order of the merged
       object: envelope's keys first, then the item's. A `context`/`integrations` that is no object (on either side) counts as absent.
   R9  sentAt/receivedAt come from the envelope when the item's is absent (missing, null, ""); an item's invalid one is rescued and NOT replaced.
-  R10 Item's `timestamp` -> original_timestamp unless `originalTimestamp` is present (not missing, null, ""), even if that is no timestamp; then
-      the item's `timestamp` goes nowhere if it is a timestamp (rescued under `timestamp` if it is none). An item's timestamp column is always computed.
+  R10 An item without `originalTimestamp` (missing, null, "") carries the client's clock in `timestamp`: it moves to original_timestamp and the
+      timestamp is computed. An item with one is as a raw record: its valid `timestamp` stays. So no timestamp is lost.
   R11 Nothing else of the envelope (userId, timestamp, repeated envelope keys' losers, ...) reaches the items.
  System fields
   R12 Absent = missing, null or "". `{}` in an id, name or category of the call is text `{}`; an `event` of `{}` is event_not_string.
   R13 Ids, names: string as is; number verbatim, true/false, arrays and objects as compact JSON text.
   R14 `type` is compared without ASCII case and without trimming; a type that is no string is unknown_type.
-  R15 An invalid timestamp (also a number, array, bool, non-empty object) is rescued under its JSON name in each row and is then as good as missing.
+  R15 An invalid timestamp (also a number, array, bool, object) is rescued under its JSON name in each row and is then as good as missing.
   R16 timestamp column: the call's valid timestamp; else received - (sent - original) when both are valid; else original; else received. A computed
       value outside years 0001-9999 is not used (original instead).
   R17 receivedAt absent or invalid = modified_us (also in the computation).
@@ -61,7 +61,7 @@ READINGS: what the documents leave open, and what this model takes. [brief] = fi
   R33 A path's leading-digit rule looks at the whole joined, snaked name.
  Values
   R34 An integer beyond i64, or a non-finite double (1e400), is text for typing. -0 is bigint 0. Underflow (1e-400) is double 0.
-  R35 [brief] Casts into known types as in `cast`. A double is its f64 before truncation; range is judged on the f64 (9223372036854775807.0 is out).
+  R35 [brief] Casts into known types as in `cast`. A number with fraction or exponent is truncated by its decimal text, not by its f64.
   R36 An integer of any size into a double column is the nearest double, rescued if not exact (if infinite: NULL + rescued); text that is an integer
       in digits ("9007199254740993") likewise; this holds for a new double column (bigint with double) too.
   R37 [brief] A string with a lone surrogate lands with one U+FFFD for each, the original is rescued; also ids, event, name. Inside compact JSON text
@@ -76,6 +76,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import decimal
 import math
 import re
 import sys
@@ -504,10 +505,11 @@ def cast(v, kind):
         if isinstance(v, Num):
             if is_integer_text(v):
                 return (int(v), False) if I64_MIN <= int(v) <= I64_MAX else miss
-            f = float(v)
-            if not math.isfinite(f) or not (-(2.0**63) <= f < 2.0**63):
+            exact = decimal.Decimal(v)
+            if exact and exact.adjusted() > 20:
                 return miss
-            return int(f), f != int(f)
+            whole = int(exact)
+            return (whole, exact != whole) if I64_MIN <= whole <= I64_MAX else miss
         if text is not None and INTEGER.fullmatch(text) and I64_MIN <= int(text) <= I64_MAX:
             return int(text), False
         return miss
@@ -691,14 +693,13 @@ def draft_rows(event: Obj, call, envelope, modified_us, auto_id, line, item):
     us = {}
     for name in TIMES:
         us[name] = timestamp_us(raw[name])
-        if us[name] is None and not is_absent(raw[name]) and not is_nothing(raw[name]):
+        if us[name] is None and not is_absent(raw[name]):
             losers.append((name, raw[name]))
     received = us["receivedAt"] if us["receivedAt"] is not None else modified_us
     sent, original, stamp = us["sentAt"], us["originalTimestamp"], us["timestamp"]
     if envelope is not None:
         if is_absent(raw["originalTimestamp"]):
-            original = stamp
-        stamp = None
+            original, stamp = stamp, None
     if stamp is None:
         stamp = original if original is not None else received
         if sent is not None and original is not None:
@@ -765,7 +766,7 @@ def rejected_whole(reason) -> Result:
     return r
 
 
-def model(lines: bytes, *, key: str, modified_us: int, warehouse_id=None, existing=None, first_line=1, first_item=1) -> Result:
+def model(lines: bytes, *, key: str, modified_us: int, warehouse_id=None, existing=None, first_line=1, first_item=0) -> Result:
     existing = existing or {}
     if lines.startswith(b"\xef\xbb\xbf"):
         lines = lines[3:]
@@ -877,6 +878,7 @@ def model(lines: bytes, *, key: str, modified_us: int, warehouse_id=None, existi
                 kept.append((k, v))
         rescued = {}
         for k, v in kept:
+            k = k.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
             name, n = k, 1
             while name in rescued:
                 n += 1

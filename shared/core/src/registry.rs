@@ -7,11 +7,12 @@ use arrow_array::cast::AsArray;
 use hashbrown::{HashMap, HashSet};
 use inlet_events::order::{Tables, id_hash};
 use inlet_events::table::{RESCUED_DATA, TableKind, TablePlan, UPLOAD_ID, UUID_TS};
-use inlet_events::{ColumnType, KnownType, Limits};
+use inlet_events::{Call, ColumnType, KnownType, Limits};
 
 use crate::clock::Deadline;
 use crate::delta::{FileLayout, Lake, Table, add_columns_only};
 use crate::fault::Fault;
+use crate::ledger::{LOADS, REJECTS};
 use crate::report::NewColumn;
 
 /// The files that an anti-join may read: beyond, an overwritten upload is not landed but reported.
@@ -219,6 +220,14 @@ impl Registry {
         Ok(replanned)
     }
 
+    /// Tables of track events, in the lake and planned.
+    fn event_tables(&self) -> usize {
+        let is_call = |name: &str| Call::ALL.iter().any(|call| call.table() == name) || name == LOADS || name == REJECTS;
+        let in_lake = self.in_lake.iter().filter(|name| !is_call(name)).count();
+        let is_planned = |known: &&Known| known.plan.kind == TableKind::Event && !self.in_lake.contains(&known.plan.name);
+        in_lake + self.known.iter().filter(is_planned).count()
+    }
+
     fn open(&mut self, kind: TableKind, name: &str) -> Result<u32, Fault> {
         let table = match &self.lake {
             Some(lake) if self.in_lake.contains(name) => Table::open(lake, &self.schema, name)?,
@@ -284,12 +293,8 @@ impl Tables for Registry {
         if let Some(&number) = self.numbers.get(name) {
             return Ok(Some(number));
         }
-        let is_new_event_table = kind == TableKind::Event && !self.in_lake.contains(name);
-        if is_new_event_table {
-            let planned = self.known.iter().filter(|known| !self.in_lake.contains(&known.plan.name)).count();
-            if self.in_lake.len() + planned >= self.limits.tables_per_schema {
-                return Ok(None);
-            }
+        if kind == TableKind::Event && !self.in_lake.contains(name) && self.event_tables() >= self.limits.tables_per_schema {
+            return Ok(None);
         }
         self.open(kind, name).map(Some)
     }

@@ -226,11 +226,9 @@ fn push_double(values: &mut Vec<f64>, text: &str, integer: bool) -> Option<Fit> 
 }
 
 fn push_truncated(values: &mut Vec<i64>, text: &str) -> Option<Fit> {
-    let value = number::double(text)?;
-    values.push(number::truncated(value)?);
-    // From 2^53 on a double may not be the number that was written.
-    let exact = value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0;
-    Some(if exact { Fit::Exact } else { Fit::Rescue })
+    let (value, is_whole) = number::truncated(text)?;
+    values.push(value);
+    Some(if is_whole { Fit::Exact } else { Fit::Rescue })
 }
 
 /// The type that a new column needs for this value alone.

@@ -1,5 +1,7 @@
 //! Raw text as `_rejects` may keep it: write keys and credentials masked, bytes that are no UTF-8 as base64.
 
+use crate::text::unescape;
+
 const MASK: &[u8] = b"***";
 
 /// JSON keys whose value is a secret; compared without case.
@@ -7,6 +9,9 @@ const SECRET_KEYS: [&[u8]; 9] = [
     b"writekey", b"authorization", b"password", b"client_secret", b"clientsecret", b"access_token", b"refresh_token",
     b"api_key", b"apikey",
 ];
+
+/// A key longer than this, escapes included, is none of them.
+const SECRET_KEY_BYTES: usize = 100;
 
 /// Prefixes in text behind which a secret runs to the next byte that is no part of it; compared without case.
 const SECRET_PREFIXES: [&[u8]; 9] = [
@@ -54,34 +59,43 @@ fn mask_bytes(raw: &[u8]) -> Vec<u8> {
     out
 }
 
-/// At `"writeKey" : value`: where the value starts and ends. A value that is cut off ends with the text.
+/// At `"writeKey" : value`, the key in any spelling: where the value starts and ends. A value that is cut off ends with
+/// the text.
 fn secret_value(text: &[u8]) -> Option<(usize, usize)> {
-    let key = SECRET_KEYS.iter().find(|key| starts_with(&text[1..], key) && text.get(1 + key.len()) == Some(&b'"'))?;
-    let mut at = key.len() + 2;
     let skip = |mut at: usize| {
         while text.get(at).is_some_and(u8::is_ascii_whitespace) {
             at += 1;
         }
         at
     };
-    at = skip(at);
-    if text.get(at) != Some(&b':') {
+    let close = string_end(text, 1);
+    let colon = skip(close + 1);
+    if text.get(colon) != Some(&b':') || close > SECRET_KEY_BYTES {
         return None;
     }
-    let start = skip(at + 1);
+    let mut key = Vec::new();
+    unescape(&text[1..close], &mut key);
+    if !SECRET_KEYS.iter().any(|secret| key.eq_ignore_ascii_case(secret)) {
+        return None;
+    }
+    let start = skip(colon + 1);
     let mut end = start;
     if text.get(end) == Some(&b'"') {
-        end += 1;
-        while end < text.len() && text[end] != b'"' {
-            end += if text[end] == b'\\' { 2 } else { 1 };
-        }
-        end = (end + 1).min(text.len());
+        end = (string_end(text, end + 1) + 1).min(text.len());
     } else {
         while end < text.len() && !matches!(text[end], b',' | b'}' | b']') {
             end += 1;
         }
     }
     Some((start, end))
+}
+
+/// Where the string that is open at `at` ends: its quote, or the text's end.
+fn string_end(text: &[u8], mut at: usize) -> usize {
+    while at < text.len() && text[at] != b'"' {
+        at += if text[at] == b'\\' { 2 } else { 1 };
+    }
+    at.min(text.len())
 }
 
 fn secret_run(text: &[u8]) -> Option<(usize, usize)> {
@@ -129,6 +143,7 @@ mod tests {
             (r#"{"writeKey":"abc","a":1}"#, r#"{"writeKey":"***","a":1}"#),
             (r#"{"WriteKey" : "a\"bc" }"#, r#"{"WriteKey" : "***" }"#),
             (r#"{"writeKey":"cut of"#, r#"{"writeKey":"***""#),
+            (r#"{"writeK\u0065y":"abc"}"#, r#"{"writeK\u0065y":"***"}"#),
             (r#"{"password":12345,"b":2}"#, r#"{"password":"***","b":2}"#),
             ("Authorization: Bearer ey.J0-x y", "Authorization: Bearer *** y"),
             ("https://h/?sig=aB%2F&x=1", "https://h/?sig=***&x=1"),

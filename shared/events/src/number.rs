@@ -17,11 +17,34 @@ pub(crate) fn is_exact(text: &str, value: f64) -> bool {
     value < 9_007_199_254_740_992.0 || format!("{value:.0}") == text
 }
 
-/// A double's integral part toward zero, when it fits 64 bits.
-pub(crate) fn truncated(value: f64) -> Option<i64> {
-    let whole = value.trunc();
-    // 2^63 is a double; i64::MAX is not.
-    (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&whole).then_some(whole as i64)
+/// A JSON number's integral part toward zero, when it fits 64 bits, and whether that is all of it. Exact: the text is
+/// not rounded to a double on the way.
+pub(crate) fn truncated(text: &str) -> Option<(i64, bool)> {
+    let (sign, unsigned) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text),
+    };
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        return Some((0, true));
+    }
+    // An exponent beyond 64 bits only says "far away", on its own side.
+    let far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
+    let exponent = exponent.trim_start_matches('+').parse().unwrap_or(far);
+    let leading_zeros = (digits.len() - significant.len()) as i64;
+    let point = (whole.len() as i64 - leading_zeros).saturating_add(exponent);
+    if point <= 0 {
+        return Some((0, false));
+    }
+    // 19 digits hold every 64-bit integer.
+    let length = usize::try_from(point).ok().filter(|&length| length <= 19)?;
+    let kept = significant.get(..length).unwrap_or(significant);
+    let value = format!("{sign}{kept:0<length$}").parse().ok()?;
+    let is_whole = significant.get(length..).unwrap_or_default().bytes().all(|digit| digit == b'0');
+    Some((value, is_whole))
 }
 
 /// Whether the text is digits with an optional minus sign: text that casts to BIGINT.
@@ -90,6 +113,20 @@ mod tests {
     }
 
     #[test]
+    fn truncation_is_exact() {
+        for (text, expected) in [
+            ("1.501", Some((1, false))), ("-1.9", Some((-1, false))), ("4.0", Some((4, true))), ("-0.0", Some((0, true))),
+            ("1e18", Some((1_000_000_000_000_000_000, true))), ("9007199254740993.0", Some((9_007_199_254_740_993, true))),
+            ("9223372036854775807.0", Some((i64::MAX, true))), ("-9223372036854775808.00", Some((i64::MIN, true))),
+            ("9223372036854775808.0", None), ("1e30", None), ("1e400", None), ("1e-3", Some((0, false))), ("0.5e1", Some((5, true))),
+            ("0.00e99999999999999999999", Some((0, true))), ("1e99999999999999999999", None),
+            ("1e-99999999999999999999", Some((0, false))), ("12345e-2", Some((123, false))), ("0.0012e4", Some((12, true))),
+        ] {
+            assert_eq!(truncated(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn exactness_at_the_edges() {
         for (text, exact) in [
             ("9007199254740992", true), ("9007199254740993", false), ("-9007199254740993", false),
@@ -98,8 +135,6 @@ mod tests {
             assert_eq!(is_exact(text, double(text).unwrap()), exact, "{text}");
         }
         assert_eq!(double("1e400"), None);
-        assert_eq!(truncated(-1.9), Some(-1));
-        assert_eq!(truncated(9.3e18), None);
         assert_eq!(bigint("9223372036854775808"), None);
     }
 }

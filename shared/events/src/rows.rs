@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::batch::{Batch, Event, UploadContext};
 use crate::column::{ColumnBuilder, Fit, arrow_type, type_of};
-use crate::event::{Call, Field, repeated_fields};
+use crate::event::{Call, Field, is_absent, repeated_fields};
 use crate::flatten::{KeyTrie, Leaf, LeafName};
 use crate::json::{Node, NodeKind};
 use crate::kind::{ColumnType, KnownType};
@@ -78,7 +78,7 @@ pub(crate) struct Common {
     original_timestamp: Option<i64>,
     sent_at: Option<i64>,
     /// System values that are not what they should be, and repeated system fields: key and node.
-    rescued: Vec<(&'static str, u32)>,
+    rescued: Vec<(Field, u32)>,
 }
 
 impl Common {
@@ -93,7 +93,7 @@ impl Common {
                 _ => None,
             };
             if let (None, Some(index)) = (parsed, event.fields.raw(field)) {
-                rescued.push((field.key(), index));
+                rescued.push((field, index));
             }
             parsed
         };
@@ -102,12 +102,10 @@ impl Common {
         let mut original_timestamp = moment(Field::OriginalTimestamp);
         let mut timestamp = moment(Field::Timestamp);
         if event.envelope.is_some() {
-            // An envelope is what a client sent: its items' `timestamp` is the client's clock.
-            let clock = timestamp.take();
-            if clock.is_some() && original_timestamp.is_some() && clock != original_timestamp {
-                rescued.extend(event.fields.raw(Field::Timestamp).map(|node| (Field::Timestamp.key(), node)));
+            // An envelope is what a client sent: without an `originalTimestamp`, `timestamp` is the client's clock.
+            if event.fields.get(tape, Field::OriginalTimestamp).is_none() {
+                original_timestamp = timestamp.take();
             }
-            original_timestamp = original_timestamp.or(clock);
         }
         let computed = || match (sent_at, original_timestamp) {
             (Some(sent), Some(original)) => timestamp::corrected(received_at, sent, original).unwrap_or(original),
@@ -115,8 +113,13 @@ impl Common {
         };
         let timestamp = timestamp.unwrap_or_else(computed);
         if event.fields.repeated {
+            let is_lost = |&(field, index): &(Field, u32)| {
+                let node = tape.node(index);
+                let is_kept = field != Field::Context || node.kind == NodeKind::Object;
+                is_stored(event.call, field) && is_kept && !is_absent(node) && has_value(batch, index)
+            };
             let losers = repeated_fields(tape, data, event.object, &event.fields);
-            rescued.extend(losers.into_iter().filter(|(field, node)| is_stored(event.call, *field) && has_value(batch, *node)).map(|(field, node)| (field.key(), node)));
+            rescued.extend(losers.into_iter().filter(is_lost));
         }
         Self { received_at, timestamp, original_timestamp, sent_at, rescued }
     }
@@ -396,8 +399,10 @@ impl TableRows {
         let event = &batch.events[at];
         self.collect(plan, trie, batch, event);
         self.rescue.clear();
-        for (key, node) in &common.rescued {
-            self.rescue.add(key, batch.tape.node(*node).source(&batch.chunk.data));
+        // `tracks` has no bag, so a bag's losers stand in the event table alone.
+        let has_bag = plan.kind != TableKind::Call(Call::Track) || event.decision.no_event_table;
+        for (field, node) in common.rescued.iter().filter(|(field, _)| has_bag || *field != event.call.bag()) {
+            self.rescue.add(field.key(), batch.tape.node(*node).source(&batch.chunk.data));
         }
         self.append_system(plan, batch, event, common, context);
         self.append_cells(plan, trie, batch, event);
@@ -442,7 +447,7 @@ impl TableRows {
                 continue;
             }
             let name = self.name(trie, batch, &cell);
-            if is_page && cell.slot == RESERVED && !cell.from_context && is_named_by(batch, event, &name.path, node) {
+            if is_page && cell.slot == RESERVED && !cell.from_context && is_named_by(batch, event, name, node) {
                 continue;
             }
             let path = name.path.clone();
@@ -560,20 +565,20 @@ fn property(batch: &Batch, event: &Event, key: &str) -> Option<Node> {
         _ => name.text(data) == key.as_bytes(),
     });
     let node = batch.tape.node(found.last()?.1);
-    (node.kind != NodeKind::Object && !crate::event::is_absent(node)).then_some(node)
+    (node.kind != NodeKind::Object && !is_absent(node)).then_some(node)
 }
 
-/// Whether a page's property `name` or `category` needs no rescue: it gave the column its value, it says the same as
-/// the call, or it is `""`, which counts as absent.
-fn is_named_by(batch: &Batch, event: &Event, path: &str, node: Node) -> bool {
-    let field = match path {
+/// Whether a page's property that meets `name` or `category` needs no rescue: it gave the column its value, it says
+/// the same as the call, or it is `""`, which counts as absent.
+fn is_named_by(batch: &Batch, event: &Event, name: &LeafName, node: Node) -> bool {
+    let field = match name.column.as_str() {
         "name" => Field::Name,
         "category" => Field::Category,
         _ => return false,
     };
     let data = &batch.chunk.data;
     match event.fields.get(&batch.tape, field) {
-        None => property(batch, event, path).is_none_or(|used| used.start == node.start),
+        None => name.exact && property(batch, event, field.key()).is_none_or(|used| used.start == node.start),
         Some(named) => text::to_string(data, named) == text::to_string(data, node),
     }
 }

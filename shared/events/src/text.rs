@@ -53,6 +53,11 @@ fn hex(text: &[u8]) -> Option<u32> {
 /// Appends `text` as a JSON string with the least escapes: quotes, backslashes and control characters only.
 pub(crate) fn write_json_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
+    write_escaped(text, out);
+    out.push(b'"');
+}
+
+fn write_escaped(text: &[u8], out: &mut Vec<u8>) {
     for &byte in text {
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
@@ -66,30 +71,41 @@ pub(crate) fn write_json_string(text: &[u8], out: &mut Vec<u8>) {
             _ => out.push(byte),
         }
     }
-    out.push(b'"');
 }
 
-/// Appends valid JSON text without its white space, each string with the least escapes. Numbers stay verbatim; a
-/// string with a lone surrogate stays as it is, since only its escape can say it.
+/// Appends the text inside a JSON string's quotes with the least escapes. A lone surrogate keeps its escape: nothing
+/// else can say it.
+fn write_least_escaped(inner: &[u8], out: &mut Vec<u8>) {
+    let mut rest = inner;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        let (scalar, tail) = match rest.get(1) {
+            Some(b'u') => code_point(rest.get(2..).unwrap_or_default()),
+            _ => (None, rest.get(2..).unwrap_or_default()),
+        };
+        let escape = &rest[..rest.len() - tail.len()];
+        match (escape.get(1), scalar) {
+            (Some(b'u'), None) | (Some(b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't'), _) => out.extend_from_slice(escape),
+            (Some(b'u'), Some(scalar)) => write_escaped(scalar.encode_utf8(&mut [0; 4]).as_bytes(), out),
+            (other, _) => out.extend(other),
+        }
+        rest = tail;
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Appends valid JSON text without its white space, each string with the least escapes. Numbers stay verbatim.
 pub(crate) fn compact(source: &[u8], out: &mut Vec<u8>) {
-    let mut scratch = Vec::new();
     let mut at = 0;
     while let Some(&byte) = source.get(at) {
         match byte {
             b' ' | b'\t' | b'\r' | b'\n' => at += 1,
             b'"' => {
                 let end = string_end(source, at + 1);
-                let inner = &source[at + 1..end];
-                if memchr::memchr(b'\\', inner).is_none() {
-                    out.extend_from_slice(&source[at..=end.min(source.len() - 1)]);
-                } else {
-                    scratch.clear();
-                    if unescape(inner, &mut scratch) {
-                        write_json_string(&scratch, out);
-                    } else {
-                        out.extend_from_slice(&source[at..=end.min(source.len() - 1)]);
-                    }
-                }
+                out.push(b'"');
+                write_least_escaped(source.get(at + 1..end).unwrap_or_default(), out);
+                out.push(b'"');
                 at = end + 1;
             }
             _ => {
@@ -153,8 +169,8 @@ mod tests {
     #[test]
     fn compact_json() {
         let mut out = Vec::new();
-        compact(br#"[ {"a\u00e9" : 1.50 , "b":"x \"y\" \/ \u0001"} , "\ud83d" ]"#, &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), r#"[{"aé":1.50,"b":"x \"y\" / \u0001"},"\ud83d"]"#);
+        compact(br#"[ {"a\u00e9" : 1.50 , "b":"x \"y\" \/ \u0001"} , "\ud83d\ud83d\ude00" ]"#, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), r#"[{"aé":1.50,"b":"x \"y\" / \u0001"},"\ud83d😀"]"#);
     }
 
     proptest! {

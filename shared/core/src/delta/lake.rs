@@ -39,6 +39,9 @@ const LOOK_INTO_AT_ONCE: usize = 16;
 /// The folder that makes a folder a table.
 pub(super) const LOG_FOLDER: &str = "_delta_log";
 
+/// The folder of Inlet's own small files: notes, leases, cursors.
+const STATE: &str = "_inlet";
+
 /// Where tables live; cheap to clone.
 #[derive(Clone)]
 pub struct Lake(Arc<Inner>);
@@ -163,7 +166,8 @@ impl Lake {
         .map_err(fault)
     }
 
-    /// The schemas of the lake, sorted: names of its folders, without those that begin with `_` or `.` (state).
+    /// The schemas of the lake, sorted: names of its folders, without Inlet's own state and those that begin with `.`.
+    /// A schema may begin with `_`: a source id that begins with a digit does.
     ///
     /// # Errors
     /// What the store answers.
@@ -172,7 +176,7 @@ impl Lake {
             .wait(self.0.store.list_with_delimiter(Some(&self.0.root)))
             .map_err(|error| store_fault("cannot list the schemas", self.url(), error))?;
         let names = listed.common_prefixes.iter().filter_map(Path::filename);
-        let mut names: Vec<String> = names.filter(|name| !name.starts_with(['_', '.'])).map(str::to_owned).collect();
+        let mut names: Vec<String> = names.filter(|name| *name != STATE && !name.starts_with('.')).map(str::to_owned).collect();
         names.sort_unstable();
         Ok(names)
     }
