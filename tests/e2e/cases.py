@@ -1,58 +1,31 @@
 #!/usr/bin/env python3
-"""cases.py --inlet EXE --cases FILE: every worked case through the real executable, compared as reference §9.1 says.
+"""cases.py --inlet EXE --cases FILE: every worked case through the real executable.
 
 Tables of `existing` are written first (deltalake, with the system columns); the file's mtime is `batch_received_at`; the warehouse id is wh_1.
 `expect_discards` is met by `_rescued_data`, `expect_rejects` by `_rejects` (index = event in file order), `expect_views` by running what
-`inlet sql --lake L --duckdb` prints in DuckDB: with its `delta` extension (wheel duckdb-extension-delta), else over tables read by deltalake."""
+`inlet sql --lake L --duckdb` prints in DuckDB with its `delta` extension. Needs requirements.txt."""
 from __future__ import annotations
 
 import argparse
-import glob
 import os
-import re
 import shlex
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 from deltalake import write_deltalake
 
+import duck
 import model as m
 from lake import Lake, records, run
 
 ARROW = {"string": pa.string(), "bigint": pa.int64(), "double": pa.float64(), "boolean": pa.bool_(), "timestamp": pa.timestamp("us", "UTC")}
 
 
-def extension_folder(base: Path):
-    """A DuckDB extension directory that already holds `delta`, so that INSTALL and LOAD need no network; None without the wheel."""
-    try:
-        import duckdb_extension_delta as wheel
-    except ImportError:
-        return None
-    found = glob.glob(os.path.join(os.path.dirname(wheel.__file__), "extensions", f"v{duckdb.__version__}", "delta.duckdb_extension"))
-    if not found:
-        return None
-    platform = duckdb.connect().execute("PRAGMA platform").fetchone()[0]
-    to = base / "duckdb" / f"v{duckdb.__version__}" / platform
-    to.mkdir(parents=True, exist_ok=True)
-    shutil.copy(found[0], to)
-    return base / "duckdb"
-
-
-def run_views(sql: str, folder, lake: Lake, wanted) -> dict:
+def run_views(sql: str, con, wanted) -> dict:
     """{view: {id: row}} after running the printed SQL."""
-    con = duckdb.connect(config={"extension_directory": str(folder)} if folder else {})
-    if folder is None:
-        sql = re.sub(r"(?i)\b(INSTALL|LOAD)\s+\w+\s*;", "", sql)
-
-        def arrow(match):
-            name = match.group(1).rstrip("/").rsplit("/", 1)[-1]
-            con.register(f"arrow_{name}", lake.table(name).to_pyarrow_table())
-            return f'"arrow_{name}"'
-        sql = re.sub(r"delta_scan\('([^']*)'\)", arrow, sql)
     con.execute(sql)
     out = {}
     for schema, view in con.execute("SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal").fetchall():
@@ -83,16 +56,13 @@ def main() -> int:
         extra = ["--warehouse-id", "wh_1"]
     base = Path(o.keep or tempfile.mkdtemp(prefix="inlet-cases-")).resolve()
     base.mkdir(parents=True, exist_ok=True)
-    folder = extension_folder(base)
-    if folder is None:
-        print("no duckdb-extension-delta wheel: views run over tables read by deltalake instead of delta_scan")
     failed = done = 0
     for case in m.read_json(Path(o.cases).read_text(encoding="utf-8")):
         name = case.last("name")
         if o.only and o.only not in name:
             continue
         done += 1
-        bad = one_case(exe, extra, env, base / name, folder, case, o)
+        bad = one_case(exe, extra, env, base / name, duck.connect(base), case, o)
         failed += bool(bad)
         print(("FAIL " if bad else "ok   ") + name, flush=True)
         for b in bad:
@@ -105,7 +75,7 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def one_case(exe, extra, env, here: Path, folder, case, o) -> list:
+def one_case(exe, extra, env, here: Path, con, case, o) -> list:
     data, modified, existing = m.case_parts(case)
     shutil.rmtree(here, ignore_errors=True)
     root = here / "lake"
@@ -146,7 +116,7 @@ def one_case(exe, extra, env, here: Path, folder, case, o) -> list:
             if sql.code != 0:
                 sql = run(exe, "sql", "--lake", root, "--schema", o.schema, "--duckdb", env=env)
             try:
-                views = run_views(sql.out, folder, lake, dict(case.last("expect_views")))
+                views = run_views(sql.out, con, dict(case.last("expect_views")))
             except Exception as e:                                                   # a bad view must not hide the other cases
                 bad.append(f"views: {type(e).__name__}: {e}\n{sql}")
                 views = {}

@@ -5,7 +5,7 @@ Generates N hostile uploads, lands them with the real executable, and compares e
 `_rescued_data`, columns and types, `_rejects`, `_loads`, the JSON report, the exit code) with the independent model. Exit 1 on any difference.
 
   default      one `ingest FILE` per upload, in key order; the model is told the columns that really exist then (a difference does not spread)
-  --together   one `ingest DIR` for all; the model plans them one after another, as §3 says the executable does
+  --together   one `ingest DIR` for all; the model plans them one after another, as the rules say the executable does
   --ordered    also the order of the rows of one upload in a table (one worker)
   --existing   some tables stand there before, with columns of every type and of types that are not Inlet's
   --again      then deliver all again (nothing may land), and land all in a second lake (same ids, same schemas)

@@ -1,4 +1,4 @@
-"""Reading a lake and running the executable: what differential.py and cases.py share. Needs deltalake and pyarrow."""
+"""Reading a lake and running the executable: what the other scripts share. Needs deltalake and pyarrow."""
 from __future__ import annotations
 
 import json
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 TYPES = {"string": "string", "boolean": "boolean", "long": "bigint", "double": "double", "timestamp": "timestamp"}
+SIDE_TABLES = ("_loads", "_rejects")
 
 
 def type_name(t) -> str:
@@ -21,10 +22,13 @@ def type_name(t) -> str:
 
 
 class Lake:
-    """<root>/<schema>/<table>, opened once and brought up to date."""
+    """<root>/<schema>/<table>, each table opened once and brought up to date."""
 
     def __init__(self, root, schema):
         self.folder, self.open = Path(root) / schema, {}
+
+    def open_table(self, name) -> DeltaTable:
+        return DeltaTable(str(self.folder / name))
 
     def tables(self) -> list:
         return sorted(p.name for p in self.folder.iterdir() if (p / "_delta_log").is_dir()) if self.folder.is_dir() else []
@@ -32,7 +36,7 @@ class Lake:
     def table(self, name) -> DeltaTable:
         dt = self.open.get(name)
         if dt is None:
-            dt = self.open[name] = DeltaTable(str(self.folder / name))
+            dt = self.open[name] = self.open_table(name)
         else:
             dt.update_incremental()
         return dt
@@ -42,7 +46,7 @@ class Lake:
 
     def schemas(self) -> dict:
         """{event table: {column: type}}"""
-        return {t: self.columns(t) for t in self.tables() if t not in ("_rejects", "_loads")}
+        return {t: self.columns(t) for t in self.tables() if t not in SIDE_TABLES}
 
     def rows(self, name) -> list:
         return records(self.table(name).to_pyarrow_table())

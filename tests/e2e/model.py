@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
-"""An independent model of what ONE upload becomes (DESIGN.md §3, reference/segment-semantics.md).
+"""An independent model of what ONE upload becomes, by the rules (shared/events/README.md).
 
-Written from the documents alone, never from the Rust code: two readings of one text that agree are worth more than one.
+Written from the rules alone, never from the Rust code: two readings of one text that agree are worth more than one.
 Python 3.11, standard library only. `model(...)` is the whole interface; `python3 model.py --cases FILE` checks it against the worked cases.
 
-READINGS: what the documents leave open, and what this model takes. [brief] = fixed by the task's brief; the others are ours.
+READINGS: how this model takes the rules where they leave room.
  Lines
   R1  Lines are cut at \\n. White space is space, tab, CR (JSON's own); a line of only that is nothing but is counted in the line number.
   R2  A UTF-8 BOM at the very start of the upload is skipped; anywhere else it is invalid_json.
-  R3  Order for one line: line_too_long (> 16 MiB, [brief]) > invalid_utf8 > invalid_json > not_an_object > empty_batch. JSON is RFC 8259, strict.
+  R3  Order for one line: line_too_long (> 16 MiB) > invalid_utf8 > invalid_json > not_an_object > empty_batch. JSON is RFC 8259, strict.
   R4  `line` counts from 1, `item` from 0, as the batch is an array. `item` is NULL for lines that are no envelope and for empty_batch.
-  R5  not_ndjson [brief]: there is a non-blank line, and no line that begins in the first MiB parses as a JSON object (so a file of one broken
-      line is rejected whole, with line NULL). A blank or empty upload is zero events and no rejection.
+  R5  not_ndjson: there is a non-blank line, and no line that begins in the first MiB parses as a JSON object (so a file of one broken
+      line is rejected whole, with line NULL); or `ustar` stands at byte 257, whatever the lines are: an archive is no upload. A blank or empty upload is zero events and no rejection.
  Envelopes
   R6  A line whose (last) `batch` is an array is an envelope whatever its `type`; an item that holds a `batch` is an ordinary event.
   R7  An item that is no object is rejected not_an_object under its item number.
-  R8  Merge [brief: by top-level keys, the item's win]: an overridden key is not a loser, it just is not part of the event. Order of the merged
+  R8  Merge by top-level keys, the item's win: an overridden key is not a loser, it just is not part of the event. Order of the merged
       object: envelope's keys first, then the item's. A `context`/`integrations` that is no object (on either side) counts as absent.
   R9  sentAt/receivedAt come from the envelope when the item's is absent (missing, null, ""); an item's invalid one is rescued and NOT replaced.
   R10 An item without `originalTimestamp` (missing, null, "") carries the client's clock in `timestamp`: it moves to original_timestamp and the
@@ -33,11 +33,11 @@ READINGS: what the documents leave open, and what this model takes. [brief] = fi
       own every array filters). `Warehouses: false`, a `warehouseIds` that is no array, other-case keys: no opt-out.
   R19 The auto id of an envelope's item is unique per item. Auto ids are `auto-...`; here `auto-<hash of key, event bytes or place, occurrence>`.
   R20 Same id = same landed text (messageId 42 and "42" are one).
- Timestamps (grammar §4.1)
+ Timestamps (grammar)
   R21 A zone only after a time; `T` upper-case or one space; seconds 00-59; zone hours 00-23, minutes 00-59; ASCII digits.
   R22 More than 6 fraction digits: cut, not rounded; nothing is rescued for it. The instant in UTC must lie in years 0001-9999 as well.
  Objects, collisions, losers
-  R23 [brief] A path has at most 16 segments inside its bag; an object at segment 16 is compact JSON text. null and {} are nothing: they never
+  R23 A path has at most 16 segments inside its bag; an object at segment 16 is compact JSON text. null and {} are nothing: they never
       win, never lose, are never rescued. [null], [], "" are something. An object of nothings flattens to nothing, at segment 16 it is text.
   R24 A repeated JSON key: the last occurrence stands even if it is null or {} (then the column is NULL); each earlier one that is not nothing is a
       loser as a whole value (an object is not flattened) under its path. Keys are compared unescaped.
@@ -57,16 +57,16 @@ READINGS: what the documents leave open, and what this model takes. [brief] = fi
   R30 Losers and misfits of context stand in each of the event's rows, those of properties only in the event table's row.
  Names
   R31 Hash input of an empty name: the event name / the joined path (with `context_`), UTF-8, lone surrogates as U+FFFD. Same input for the length rule.
-  R32 Over 255 (after the `_` prefixes): first 242 bytes, trailing `_` stripped (else `__` would arise, which §3 forbids), `_`, 12 hex.
+  R32 Over 255 (after the `_` prefixes): first 242 bytes, trailing `_` stripped (else `__` would arise, which the rules forbid), `_`, 12 hex.
   R33 A path's leading-digit rule looks at the whole joined, snaked name.
  Values
   R34 An integer beyond i64, or a non-finite double (1e400), is text for typing. -0 is bigint 0. Underflow (1e-400) is double 0.
-  R35 [brief] Casts into known types as in `cast`. A number with fraction or exponent is truncated by its decimal text, not by its f64.
+  R35 Casts into known types as in `cast`. A number with fraction or exponent is truncated by its decimal text, not by its f64.
   R36 An integer of any size into a double column is the nearest double, rescued if not exact (if infinite: NULL + rescued); text that is an integer
       in digits ("9007199254740993") likewise; this holds for a new double column (bigint with double) too.
-  R37 [brief] A string with a lone surrogate lands with one U+FFFD for each, the original is rescued; also ids, event, name. Inside compact JSON text
+  R37 A string with a lone surrogate lands with one U+FFFD for each, the original is rescued; also ids, event, name. Inside compact JSON text
       (arrays, deep objects) the escape is kept, lower-case hex, nothing rescued.
-  R38 Compact JSON [brief]: escapes are \\" \\\\ \\b \\f \\n \\r \\t and \\u00xx (lower-case) for other controls; repeated keys inside stay.
+  R38 Compact JSON: escapes are \\" \\\\ \\b \\f \\n \\r \\t and \\u00xx (lower-case) for other controls; repeated keys inside stay.
  Counts
   R39 A table exists only when a row lands in it. Per-table counts (`_loads`) exist for every table that an event was addressed to, also if all of
       its events were filtered or duplicates. A filtered track is addressed to `tracks` and its event table.
@@ -339,7 +339,7 @@ def _d(c): return 48 <= c <= 57
 
 
 def snakecase(name: bytes) -> bytes:
-    """go-snakecase, byte for byte (reference §2.1)."""
+    """go-snakecase, byte for byte."""
     n, i = len(name), 0
     has_lower = has_underscore = lower_since = False
     while i < n:
@@ -768,6 +768,8 @@ def rejected_whole(reason) -> Result:
 
 def model(lines: bytes, *, key: str, modified_us: int, warehouse_id=None, existing=None, first_line=1, first_item=0) -> Result:
     existing = existing or {}
+    if lines[257:262] == b"ustar":
+        return rejected_whole("not_ndjson")
     if lines.startswith(b"\xef\xbb\xbf"):
         lines = lines[3:]
     parsed, offset, any_line, any_object = [], 0, False, False
@@ -894,7 +896,7 @@ def model(lines: bytes, *, key: str, modified_us: int, warehouse_id=None, existi
 # ---------------------------------------------------------------- views, and the worked cases
 
 def latest_state(table: Table, key_column: str):
-    """users / accounts: per column the newest non-null value, by received_at (reference §1.5)."""
+    """users / accounts: per column the newest non-null value, by received_at."""
     skip = {"id", "anonymous_id", "user_id", "group_id", "received_at", "sent_at", "timestamp", "original_timestamp", "uuid_ts", *OURS}
     out = {}
     for row in sorted(table.rows, key=lambda r: r.values["received_at"]):

@@ -65,7 +65,8 @@ pub(crate) struct Yard<'a> {
 impl Crewman {
     /// Encodes what has grown large enough, and closes row groups when the open files hold too much.
     pub(crate) fn relieve(&mut self, yard: Yard<'_>, plans: &[Arc<TablePlan>]) -> Result<(), Fault> {
-        let ready = |(table, rows, bytes): (u32, usize, usize)| (rows >= BATCH_ROWS || bytes >= BATCH_BYTES).then_some(table);
+        let ready =
+            |(table, rows, bytes): (u32, usize, usize)| (rows >= BATCH_ROWS || bytes >= BATCH_BYTES).then_some(table);
         let ready: Vec<u32> = self.worker.held().filter_map(ready).collect();
         for table in ready {
             self.encode(yard, plans, table)?;
@@ -154,7 +155,11 @@ impl Crewman {
 }
 
 /// The layout of new `_rejects` files.
-pub(crate) fn reject_layout(lake: &Lake, schema: &str, table: Option<&crate::delta::Table>) -> Result<Arc<FileLayout>, Fault> {
+pub(crate) fn reject_layout(
+    lake: &Lake,
+    schema: &str,
+    table: Option<&crate::delta::Table>,
+) -> Result<Arc<FileLayout>, Fault> {
     match table {
         Some(table) => FileLayout::of_existing(lake, table, &[]),
         None => FileLayout::of_new(lake, schema, crate::ledger::REJECTS, &rejects_columns()),

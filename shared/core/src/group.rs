@@ -56,20 +56,24 @@ impl<'r, 'a> Group<'r, 'a> {
         let pasts = self.run.pasts(uploads).map_err(|fault| (0, fault))?;
         let limits = self.run.parts.settings.limits.clone();
         let handle = self.run.parts.lake.handle().clone();
+        let buffers = Arc::clone(&self.run.buffers);
         let progress = |bytes| watch.read(bytes);
         std::thread::scope(|scope| {
             let (send, receive) = sync_channel(0);
             scope.spawn(|| {
                 let send = send;
                 for upload in uploads {
-                    let opened = Source { upload, limits: &limits, handle: &handle }.open(&progress);
+                    let opened = Source { upload, limits: &limits, handle: &handle, buffers: &buffers }.open(&progress);
                     // Nobody listens any more: the group is complete without this one.
                     if send.send(opened).is_err() {
                         return;
                     }
                 }
             });
-            self.read_opened(uploads, pasts, receive)
+            let taken = self.read_opened(uploads, pasts, &receive);
+            // The opener waits for somebody to take what it unpacked: nobody will.
+            drop(receive);
+            taken
         })
     }
 
@@ -77,7 +81,7 @@ impl<'r, 'a> Group<'r, 'a> {
         &mut self,
         uploads: &[Upload],
         pasts: Vec<Past>,
-        opened: Receiver<Result<Opened, Refusal>>,
+        opened: &Receiver<Result<Opened, Refusal>>,
     ) -> Result<usize, (usize, Fault)> {
         for (at, (upload, past)) in uploads.iter().zip(pasts).enumerate() {
             let Ok(next) = opened.recv() else { return Err((at, Fault::bug("an upload was not opened"))) };
@@ -105,7 +109,8 @@ impl<'r, 'a> Group<'r, 'a> {
             return Ok(Entry::Failed(fault));
         }
         let layout = reject_layout(&run.parts.lake, &run.schema, run.rejects.as_ref())?;
-        let yard = Yard { lake: &run.parts.lake, registry: &run.registry, reject_layout: &layout, workers: settings.workers };
+        let yard =
+            Yard { lake: &run.parts.lake, registry: &run.registry, reject_layout: &layout, workers: settings.workers };
         let context = upload_context(upload, run.started_at, settings);
         let work = Work {
             registry: &run.registry,
@@ -114,7 +119,8 @@ impl<'r, 'a> Group<'r, 'a> {
             rejects_landed: run.rejects.as_ref().is_some_and(|table| table.has(&upload.id.app_id())),
             deadline: self.deadline,
         };
-        let source = Source { upload, limits: &settings.limits, handle: run.parts.lake.handle() };
+        let source =
+            Source { upload, limits: &settings.limits, handle: run.parts.lake.handle(), buffers: &run.buffers };
         match land(work, &source, opened, &mut run.crew) {
             Ok(landed) => Ok(Entry::Landed { landed: Box::new(landed), before: lock(&run.registry).landed().clone() }),
             Err(stopped) if !stopped.left_rows => Ok(match stopped.refusal {
@@ -188,7 +194,10 @@ impl<'r, 'a> Group<'r, 'a> {
         let finished: Vec<Result<Files, Fault>> = std::thread::scope(|scope| {
             let finish = &finish;
             let threads: Vec<_> = run.crew.iter_mut().map(|man| scope.spawn(move || finish(man))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(Fault::bug("a worker panicked")))).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| Err(Fault::bug("a worker panicked"))))
+                .collect()
         });
         let mut files = Files { tables: vec![Vec::new(); plans.len()], rejects: Vec::new() };
         let mut failed = None;
@@ -214,11 +223,17 @@ impl<'r, 'a> Group<'r, 'a> {
     fn app_ids(&self, uploads: &[Upload], table: usize) -> Vec<String> {
         let has_rows = |entry: &Entry| match entry {
             Entry::Landed { landed, before } => {
-                !before.contains(&(table as u32)) && landed.order.tables.get(table).is_some_and(|counts| counts.rows > 0)
+                !before.contains(&(table as u32))
+                    && landed.order.tables.get(table).is_some_and(|counts| counts.rows > 0)
             }
             _ => false,
         };
-        uploads.iter().zip(&self.entries).filter(|(_, entry)| has_rows(entry)).map(|(upload, _)| upload.id.app_id()).collect()
+        uploads
+            .iter()
+            .zip(&self.entries)
+            .filter(|(_, entry)| has_rows(entry))
+            .map(|(upload, _)| upload.id.app_id())
+            .collect()
     }
 
     /// One commit per event table, several at once; the versions, or nothing when some table must be written anew.
@@ -292,8 +307,11 @@ impl<'r, 'a> Group<'r, 'a> {
                 Entry::Landed { landed, .. } => Some(landed.as_ref()),
                 _ => None,
             });
-            let filtered: HashMap<String, &Landed> =
-                uploads.iter().zip(filtered).filter_map(|(upload, landed)| Some((upload.id.to_string(), landed?))).collect();
+            let filtered: HashMap<String, &Landed> = uploads
+                .iter()
+                .zip(filtered)
+                .filter_map(|(upload, landed)| Some((upload.id.to_string(), landed?)))
+                .collect();
             let plans = lock(&run.registry).plans();
             let parts = ours.iter().map(|(_, report)| {
                 filtered.get(&report.upload_id).map(|landed| table_parts(landed, &plans, report)).unwrap_or_default()
@@ -339,8 +357,10 @@ impl<'r, 'a> Group<'r, 'a> {
                         }
                     }
                 }
-                Appended::Moved => return Err(Fault::setup(format!("table `{schema}.{LOADS}` has other columns than Inlet gave it"))
-                    .hint(format!("move `{LOADS}` away or choose another schema with --schema"))),
+                Appended::Moved => {
+                    return Err(Fault::setup(format!("table `{schema}.{LOADS}` has other columns than Inlet gave it"))
+                        .hint(format!("move `{LOADS}` away or choose another schema with --schema")));
+                }
             }
             if let Some(table) = &mut run.loads {
                 sweep_uncommitted(lake, table, &files)?;
@@ -438,7 +458,11 @@ struct TablePart {
     new_columns: Vec<crate::report::NewColumn>,
 }
 
-fn table_parts(landed: &Landed, plans: &[Arc<inlet_events::table::TablePlan>], report: &UploadReport) -> Vec<TablePart> {
+fn table_parts(
+    landed: &Landed,
+    plans: &[Arc<inlet_events::table::TablePlan>],
+    report: &UploadReport,
+) -> Vec<TablePart> {
     let mut filtered = landed.order.filtered_tables.clone();
     let mut parts = Vec::new();
     for (number, counts) in landed.order.tables.iter().enumerate() {
@@ -447,7 +471,8 @@ fn table_parts(landed: &Landed, plans: &[Arc<inlet_events::table::TablePlan>], r
         if counts.rows + counts.duplicates + opted_out == 0 {
             continue;
         }
-        let reported = report.tables.iter().find(|table| table.table.split_once('.').is_some_and(|(_, table)| table == name));
+        let reported =
+            report.tables.iter().find(|table| table.table.split_once('.').is_some_and(|(_, table)| table == name));
         parts.push(TablePart {
             counts: Counts {
                 events: counts.rows + counts.duplicates + opted_out,
@@ -463,7 +488,11 @@ fn table_parts(landed: &Landed, plans: &[Arc<inlet_events::table::TablePlan>], r
         });
     }
     for (name, count) in filtered {
-        parts.push(TablePart { name, counts: Counts { events: count, filtered: count, ..Counts::default() }, ..TablePart::default() });
+        parts.push(TablePart {
+            name,
+            counts: Counts { events: count, filtered: count, ..Counts::default() },
+            ..TablePart::default()
+        });
     }
     parts.sort_by(|a, b| a.name.cmp(&b.name));
     parts

@@ -20,7 +20,10 @@ use crate::crew::{Crewman, Yard, bug, lock};
 use crate::fault::Fault;
 use crate::registry::Registry;
 use crate::report::NewColumn;
-use crate::source::{Opened, Refusal, Source};
+use crate::source::{Opened, Refusal, Source, Window};
+
+/// An upload smaller than this is read by one worker: a thread costs more.
+const SMALL_BYTES: usize = 512 << 10;
 
 /// What one upload came to, before its group is committed.
 #[derive(Debug, Default)]
@@ -83,12 +86,19 @@ enum Pass<'a> {
 }
 
 /// Lands an opened upload in the crew's builders.
-pub(crate) fn land(work: Work<'_>, source: &Source<'_>, opened: Opened, crew: &mut [Crewman]) -> Result<Landed, Stopped> {
+pub(crate) fn land(
+    work: Work<'_>,
+    source: &Source<'_>,
+    opened: Opened,
+    crew: &mut [Crewman],
+) -> Result<Landed, Stopped> {
     let line_bytes = work.context.line_bytes;
+    let mut whole = None;
     let (chunks, is_small) = match opened {
-        Opened::Whole(bytes) => {
-            let is_small = bytes.len() < 512 << 10;
-            (Chunks::of_bytes(bytes, line_bytes), is_small)
+        Opened::Whole(Window { buffer, length }) => {
+            let chunks = Chunks::of_bytes(buffer.slice(..length), line_bytes);
+            whole = Some(buffer);
+            (chunks, length < SMALL_BYTES)
         }
         Opened::Stream(chunks) => (chunks, false),
     };
@@ -102,14 +112,18 @@ pub(crate) fn land(work: Work<'_>, source: &Source<'_>, opened: Opened, crew: &m
         failure: Mutex::new(None),
         failed: AtomicBool::new(false),
     };
-    // A thread costs more than a small upload.
     let crew = if is_small { &mut crew[..1] } else { crew };
     let mut landed = Landed::default();
     let done = shared.run(source, crew, &mut landed);
     let left_rows = shared.left_rows.load(Ordering::Relaxed);
+    let Shared { chunks, turn, .. } = shared;
+    drop(chunks);
+    if let Some(buffer) = whole {
+        source.buffers.give_back(buffer);
+    }
     match done {
         Ok(()) => {
-            landed.order = shared.turn.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).order;
+            landed.order = turn.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).order;
             Ok(landed)
         }
         Err(refusal) => Err(Stopped { refusal, left_rows }),
@@ -219,7 +233,9 @@ impl Shared<'_> {
             });
             for rescued in counts {
                 let Some(rescued) = rescued else {
-                    return Err(Refusal::Fault(Fault::bug("a worker panicked").hint("please report this with the upload")));
+                    return Err(Refusal::Fault(
+                        Fault::bug("a worker panicked").hint("please report this with the upload"),
+                    ));
                 };
                 add_rescued(&mut landed.rescued, &rescued);
             }
@@ -231,7 +247,13 @@ impl Shared<'_> {
     }
 
     /// One worker's share of a pass; a failure is noted for all.
-    fn work_through(&self, man: &mut Crewman, deferred: &mut Option<Batch>, pass: Pass<'_>, rescued: &mut Vec<TableCounts>) {
+    fn work_through(
+        &self,
+        man: &mut Crewman,
+        deferred: &mut Option<Batch>,
+        pass: Pass<'_>,
+        rescued: &mut Vec<TableCounts>,
+    ) {
         let mut plans = Vec::new();
         // A panic must not leave the others waiting for their turn.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -14,12 +14,10 @@ use crate::fault::Fault;
 use crate::group::{counts_of, rejected_report, upload_context};
 use crate::landing::{Work, land};
 use crate::registry::{Past, Registry};
-use crate::report::{
-    FaultReport, PlanReport, PlannedColumn, PlannedConflict, PlannedRejection, PlannedTable, Totals,
-};
+use crate::report::{FaultReport, PlanReport, PlannedColumn, PlannedConflict, PlannedRejection, PlannedTable, Totals};
 use crate::route::Watch;
 use crate::settings::Settings;
-use crate::source::{Refusal, Source};
+use crate::source::{Buffers, Refusal, Source};
 use crate::upload::Upload;
 
 /// Rejections and conflicts that a plan shows.
@@ -63,7 +61,8 @@ impl<'a> Planner<'a> {
             Some(_) => None,
             None => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().ok(),
         };
-        let handle = lake.map(|lake| lake.handle().clone()).or_else(|| own_runtime.as_ref().map(|own| own.handle().clone()));
+        let handle =
+            lake.map(|lake| lake.handle().clone()).or_else(|| own_runtime.as_ref().map(|own| own.handle().clone()));
         let limits: &Limits = &self.settings.limits;
         let registry = match (Registry::new(lake, schema, limits), handle) {
             (Ok(registry), Some(handle)) => (Mutex::new(registry), handle),
@@ -71,10 +70,11 @@ impl<'a> Planner<'a> {
             (_, None) => return self.fail(&Fault::again("cannot start a runtime")),
         };
         let (registry, handle) = registry;
+        let buffers = Buffers::default();
         let mut crew = [Crewman::default()];
         let mut tables: Vec<PlannedTable> = Vec::new();
         for upload in uploads {
-            let source = Source { upload, limits, handle: &handle };
+            let source = Source { upload, limits, handle: &handle, buffers: &buffers };
             let deadline = Deadline::after(self.settings.patience);
             let context = upload_context(upload, clock::now(), self.settings);
             let work = Work { registry: &registry, yard: None, context: &context, rejects_landed: false, deadline };
@@ -114,7 +114,8 @@ impl<'a> Planner<'a> {
         for (number, table) in tables.iter_mut().enumerate() {
             let plan = registry.plan(number as u32);
             let new: Vec<_> = plan.new_columns().into_iter().map(|(name, _)| name).collect();
-            let column = |name: &str, column_type: String, new| PlannedColumn { name: name.to_owned(), column_type, new };
+            let column =
+                |name: &str, column_type: String, new| PlannedColumn { name: name.to_owned(), column_type, new };
             let existing = plan.columns().iter().filter(|(name, _)| !new.contains(name));
             table.columns = existing
                 .map(|(name, known)| match known {
@@ -162,8 +163,11 @@ impl<'a> Planner<'a> {
                 column.is_valid(row).then(|| column.value(row) as u64)
             };
             for row in 0..rejects.num_rows() {
-                let code = column("reason").and_then(|reasons| reasons.as_string_opt::<i32>()).map(|reasons| reasons.value(row));
-                let reason = inlet_events::Reason::ALL.iter().map(|reason| reason.code()).find(|known| Some(*known) == code);
+                let code = column("reason")
+                    .and_then(|reasons| reasons.as_string_opt::<i32>())
+                    .map(|reasons| reasons.value(row));
+                let reason =
+                    inlet_events::Reason::ALL.iter().map(|reason| reason.code()).find(|known| Some(*known) == code);
                 if let Some(reason) = reason {
                     self.reject(upload, number("line", row), number("item", row), reason);
                 }

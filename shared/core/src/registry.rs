@@ -137,7 +137,8 @@ impl Registry {
         }
         known.plan = Arc::new(plan);
         self.settle_columns(number, deadline)?;
-        let added = columns.iter().map(|(name, column_type)| NewColumn { name: name.clone(), column_type: column_type.name() });
+        let added =
+            columns.iter().map(|(name, column_type)| NewColumn { name: name.clone(), column_type: column_type.name() });
         Ok(added.collect())
     }
 
@@ -222,9 +223,11 @@ impl Registry {
 
     /// Tables of track events, in the lake and planned.
     fn event_tables(&self) -> usize {
-        let is_call = |name: &str| Call::ALL.iter().any(|call| call.table() == name) || name == LOADS || name == REJECTS;
+        let is_call =
+            |name: &str| Call::ALL.iter().any(|call| call.table() == name) || name == LOADS || name == REJECTS;
         let in_lake = self.in_lake.iter().filter(|name| !is_call(name)).count();
-        let is_planned = |known: &&Known| known.plan.kind == TableKind::Event && !self.in_lake.contains(&known.plan.name);
+        let is_planned =
+            |known: &&Known| known.plan.kind == TableKind::Event && !self.in_lake.contains(&known.plan.name);
         in_lake + self.known.iter().filter(is_planned).count()
     }
 
@@ -263,7 +266,10 @@ impl Registry {
                     ids.extend(column.iter().flatten().map(id_hash));
                     return Ok(());
                 }
-                Err(Fault::setup(format!("column `id` of table `{}` is no STRING", self.known[number as usize].plan.name)))
+                Err(Fault::setup(format!(
+                    "column `id` of table `{}` is no STRING",
+                    self.known[number as usize].plan.name
+                )))
             };
             table.read(&["id"], only, &mut each, ANTI_JOIN_FILES)?;
         }
@@ -276,11 +282,16 @@ impl Registry {
 fn planned(name: &str, kind: TableKind, table: Option<&Table>) -> Result<TablePlan, Fault> {
     let columns: Vec<(String, KnownType)> =
         table.into_iter().flat_map(Table::columns).map(|column| (column.name.clone(), column.column_type)).collect();
-    for (own, column_type) in [(RESCUED_DATA, ColumnType::String), (UPLOAD_ID, ColumnType::String), (UUID_TS, ColumnType::Timestamp)] {
+    for (own, column_type) in
+        [(RESCUED_DATA, ColumnType::String), (UPLOAD_ID, ColumnType::String), (UUID_TS, ColumnType::Timestamp)]
+    {
         let taken = columns.iter().find(|(other, known)| other == own && *known != KnownType::Ours(column_type));
         if taken.is_some() {
-            return Err(Fault::setup(format!("column `{own}` of table `{name}` is no {}", column_type.name().to_uppercase()))
-                .hint(format!("rename or drop that column: Inlet needs `{own}` for itself")));
+            return Err(Fault::setup(format!(
+                "column `{own}` of table `{name}` is no {}",
+                column_type.name().to_uppercase()
+            ))
+            .hint(format!("rename or drop that column: Inlet needs `{own}` for itself")));
         }
     }
     Ok(TablePlan::new(name, kind, &columns))
@@ -293,7 +304,10 @@ impl Tables for Registry {
         if let Some(&number) = self.numbers.get(name) {
             return Ok(Some(number));
         }
-        if kind == TableKind::Event && !self.in_lake.contains(name) && self.event_tables() >= self.limits.tables_per_schema {
+        if kind == TableKind::Event
+            && !self.in_lake.contains(name)
+            && self.event_tables() >= self.limits.tables_per_schema
+        {
             return Ok(None);
         }
         self.open(kind, name).map(Some)

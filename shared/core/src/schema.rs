@@ -1,6 +1,6 @@
 //! One schema during a run: its tables, its workers, and Inlet's own two tables.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow_array::Array;
@@ -15,6 +15,7 @@ use crate::ledger::{LOADS, REJECTS};
 use crate::registry::{Past, Registry};
 use crate::report::{Status, UploadReport};
 use crate::route::{Parts, Unfinished};
+use crate::source::Buffers;
 use crate::upload::Upload;
 
 /// Ids in the log expire after 30 days; an upload this old is looked up in the rows of `_loads` as well.
@@ -31,6 +32,7 @@ pub(crate) struct SchemaRun<'a> {
     pub(crate) schema: String,
     pub(crate) registry: Mutex<Registry>,
     pub(crate) crew: Vec<Crewman>,
+    pub(crate) buffers: Arc<Buffers>,
     pub(crate) loads: Option<Table>,
     pub(crate) rejects: Option<Table>,
     /// When the run began; `uuid_ts` of its rows.
@@ -50,6 +52,7 @@ impl<'a> SchemaRun<'a> {
             schema: schema.to_owned(),
             registry: Mutex::new(Registry::new(Some(&parts.lake), schema, &parts.settings.limits)?),
             crew: new_crew(parts),
+            buffers: Arc::default(),
             loads,
             rejects,
             started_at: clock::now(),

@@ -24,6 +24,7 @@ impl Settings {
     ///
     /// # Errors
     /// A Setup fault that lists all variables with unusable values.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
     pub fn from_environment() -> Result<Self, Fault> {
         Self::read(|name| std::env::var(name).ok())
     }
@@ -68,7 +69,9 @@ mod tests {
     #[test]
     fn every_bad_variable_is_named_at_once() {
         let fault = Settings::read(|name| name.starts_with("INLET_MAX_").then(|| "many".to_owned())).unwrap_err();
-        assert!(fault.to_string().contains("`INLET_MAX_TABLES`") && fault.to_string().contains("`INLET_MAX_EXPANSION`"));
+        assert!(
+            fault.to_string().contains("`INLET_MAX_TABLES`") && fault.to_string().contains("`INLET_MAX_EXPANSION`")
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -18,6 +18,7 @@ use object_store::{GetOptions, ObjectStore};
 use tokio::runtime::Handle;
 
 use crate::clock::micros;
+use crate::crew::lock;
 use crate::fault::Fault;
 use crate::upload::{Place, Upload};
 
@@ -65,11 +66,39 @@ impl std::fmt::Display for Carried {
 
 impl std::error::Error for Carried {}
 
+/// Buffers of the typing window's size, used again: fresh memory costs more than decompressing into it.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    fn take(&self) -> Vec<u8> {
+        // Zeroed pages that are never written are never mapped.
+        lock(&self.0).pop().unwrap_or_else(|| vec![0; TYPING_WINDOW_BYTES + 1])
+    }
+
+    /// Takes a buffer back, once nobody reads from it any more.
+    pub(crate) fn give_back(&self, buffer: Bytes) {
+        let mut spare = lock(&self.0);
+        if spare.len() < 2
+            && let Ok(buffer) = buffer.try_into_mut()
+        {
+            spare.push(buffer.into());
+        }
+    }
+}
+
+/// An upload in memory: the beginning of a buffer that is used again.
+#[derive(Debug)]
+pub(crate) struct Window {
+    pub(crate) buffer: Bytes,
+    pub(crate) length: usize,
+}
+
 /// An upload that can be read.
 #[derive(Debug)]
 pub(crate) enum Opened {
     /// All of it, checked to its end.
-    Whole(Bytes),
+    Whole(Window),
     /// Its beginning is in memory, the rest follows.
     Stream(Chunks<'static>),
 }
@@ -80,23 +109,32 @@ pub(crate) struct Source<'a> {
     pub(crate) upload: &'a Upload,
     pub(crate) limits: &'a Limits,
     pub(crate) handle: &'a Handle,
+    pub(crate) buffers: &'a Buffers,
 }
 
 impl Source<'_> {
     /// Opens the upload and looks at its beginning.
     pub(crate) fn open(&self, progress: Progress<'_>) -> Result<Opened, Refusal> {
         let mut reader = self.unpacked()?;
-        let mut data = Vec::new();
-        let window = TYPING_WINDOW_BYTES as u64;
-        (&mut reader).take(window + 1).read_to_end(&mut data).map_err(Refusal::of)?;
+        let mut buffer = self.buffers.take();
+        let mut length = 0;
+        while length < buffer.len() {
+            match reader.read(&mut buffer[length..]) {
+                Ok(0) => break,
+                Ok(count) => length += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Refusal::of(error)),
+            }
+        }
         progress(self.upload.size);
-        if sniff(&data, self.limits.line_bytes) == Sniff::NotNdjson || data.get(257..262) == Some(b"ustar") {
-            return Err(Refusal::Rejected(Reason::NotNdjson, foreign_format(&data).map(str::to_owned)));
+        let data = &buffer[..length];
+        if sniff(data, self.limits.line_bytes) == Sniff::NotNdjson || data.get(257..262) == Some(b"ustar") {
+            return Err(Refusal::Rejected(Reason::NotNdjson, foreign_format(data).map(str::to_owned)));
         }
-        if data.len() as u64 <= window {
-            return Ok(Opened::Whole(data.into()));
+        if length <= TYPING_WINDOW_BYTES {
+            return Ok(Opened::Whole(Window { buffer: buffer.into(), length }));
         }
-        let reader = Box::new(Cursor::new(data).chain(reader));
+        let reader = Box::new(Cursor::new(buffer).chain(reader));
         Ok(Opened::Stream(Chunks::of_stream(reader, self.limits.line_bytes)))
     }
 
@@ -128,7 +166,9 @@ impl Source<'_> {
                 let file = File::open(path).map_err(fault)?;
                 let now = file.metadata().map_err(fault)?;
                 // The id is a hash of the content; a file that grew since is another upload.
-                if now.len() != self.upload.size || now.modified().is_ok_and(|time| micros(time) != self.upload.modified) {
+                if now.len() != self.upload.size
+                    || now.modified().is_ok_and(|time| micros(time) != self.upload.modified)
+                {
                     return Err(Fault::again(format!("`{}` changed while it was being read", path.display()))
                         .hint("run the command again once the file is complete"));
                 }
@@ -151,9 +191,11 @@ fn object_fault(name: &str, error: object_store::Error) -> Fault {
     use object_store::Error::{NotFound, PermissionDenied, Precondition, Unauthenticated};
     let message = format!("cannot read `{name}`");
     match &error {
-        NotFound { .. } | Precondition { .. } => Fault::again(format!("{message}: it was replaced or deleted since it was listed"))
-            .hint("run the command again: the object's new form is another upload")
-            .because(error),
+        NotFound { .. } | Precondition { .. } => {
+            Fault::again(format!("{message}: it was replaced or deleted since it was listed"))
+                .hint("run the command again: the object's new form is another upload")
+                .because(error)
+        }
         PermissionDenied { .. } | Unauthenticated { .. } => {
             Fault::setup(message).hint("give the credentials read access to the landing store").because(error)
         }
@@ -238,7 +280,8 @@ mod tests {
     fn open(bytes: Vec<u8>) -> Result<Opened, Refusal> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let upload = upload(bytes);
-        Source { upload: &upload, limits: &Limits::default(), handle: runtime.handle() }.open(&|_| {})
+        Source { upload: &upload, limits: &Limits::default(), handle: runtime.handle(), buffers: &Buffers::default() }
+            .open(&|_| {})
     }
 
     fn reason(opened: Result<Opened, Refusal>) -> &'static str {
@@ -250,7 +293,9 @@ mod tests {
 
     #[test]
     fn whole_uploads_are_checked_to_their_end() {
-        assert!(matches!(open(b"{}\n".to_vec()), Ok(Opened::Whole(bytes)) if bytes == "{}\n"));
+        assert!(
+            matches!(open(b"{}\n".to_vec()), Ok(Opened::Whole(window)) if window.buffer.starts_with(b"{}\n\0") && window.length == 3)
+        );
         let packed = zstd::encode_all(&b"{\"a\":1}\n".repeat(1000)[..], 1).unwrap();
         assert_eq!(reason(open(packed[..packed.len() - 3].to_vec())), "unreadable");
         assert_eq!(reason(open(b"PK\x03\x04 what".to_vec())), "not_ndjson");
@@ -266,7 +311,12 @@ mod tests {
         let packed = encoder.finish().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let upload = upload(packed);
-        let source = Source { upload: &upload, limits: &Limits::default(), handle: runtime.handle() };
+        let source = Source {
+            upload: &upload,
+            limits: &Limits::default(),
+            handle: runtime.handle(),
+            buffers: &Buffers::default(),
+        };
         let refused = match source.open(&|_| {}) {
             Ok(Opened::Stream(mut chunks)) => loop {
                 match chunks.next_chunk() {

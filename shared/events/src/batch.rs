@@ -90,7 +90,7 @@ pub(crate) struct Event {
 
 /// What becomes of an event's rows; decided in the order of the upload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// The table of its row for the call, unless the row is a duplicate.
     pub(crate) call_table: Option<u32>,
     /// The table of its row for the track event, unless the row is a duplicate or the table is over the limit.
@@ -321,7 +321,8 @@ mod tests {
         );
         let events: Vec<_> = batch.events.iter().map(|event| (event.line, event.item, event.call)).collect();
         assert_eq!(events, [(1, None, Call::Page), (6, Some(0), Call::Page), (9, None, Call::Alias)]);
-        let rejects: Vec<_> = batch.rejects.iter().map(|reject| (reject.line, reject.item, reject.reason.code())).collect();
+        let rejects: Vec<_> =
+            batch.rejects.iter().map(|reject| (reject.line, reject.item, reject.reason.code())).collect();
         assert_eq!(
             rejects,
             [
@@ -333,7 +334,10 @@ mod tests {
                 (8, None, "invalid_json")
             ]
         );
-        assert_eq!(batch.events[1].fields.get(&batch.tape, Field::SentAt).map(|node| node.text(&batch.chunk.data)), Some(&b"s"[..]));
+        assert_eq!(
+            batch.events[1].fields.get(&batch.tape, Field::SentAt).map(|node| node.text(&batch.chunk.data)),
+            Some(&b"s"[..])
+        );
         assert_eq!(batch.rejects[0].byte_offset, 36);
         assert_eq!(batch.event_count(), 9);
     }

@@ -276,7 +276,19 @@ mod tests {
     fn bigint_takes_what_it_can() {
         let (array, fits) = push_all(
             ColumnType::BigInt,
-            &["1", "\"12\"", "1.501", "-1.9", "4.0", "\"a dozen\"", "true", "[1]", "9223372036854775808", "1e30", "\"3.5\""],
+            &[
+                "1",
+                "\"12\"",
+                "1.501",
+                "-1.9",
+                "4.0",
+                "\"a dozen\"",
+                "true",
+                "[1]",
+                "9223372036854775808",
+                "1e30",
+                "\"3.5\"",
+            ],
         );
         let array = array.as_primitive::<Int64Type>();
         assert_eq!(
@@ -288,7 +300,8 @@ mod tests {
 
     #[test]
     fn double_keeps_the_nearest_and_says_so() {
-        let (array, fits) = push_all(ColumnType::Double, &["1", "9007199254740993", "2.5", "\"3.5\"", "1e400", "true", "\"NaN\""]);
+        let (array, fits) =
+            push_all(ColumnType::Double, &["1", "9007199254740993", "2.5", "\"3.5\"", "1e400", "true", "\"NaN\""]);
         let array = array.as_primitive::<Float64Type>();
         assert_eq!(
             array.iter().collect::<Vec<_>>(),
@@ -299,7 +312,8 @@ mod tests {
 
     #[test]
     fn string_takes_anything_verbatim() {
-        let (array, fits) = push_all(ColumnType::String, &["2.50", "true", "\"a\\u00e9\"", "[ 1 ]", "{\"a\": 1}", "\"\\ud83d\""]);
+        let (array, fits) =
+            push_all(ColumnType::String, &["2.50", "true", "\"a\\u00e9\"", "[ 1 ]", "{\"a\": 1}", "\"\\ud83d\""]);
         let array = array.as_string::<i32>();
         assert_eq!(array.iter().flatten().collect::<Vec<_>>(), ["2.50", "true", "aé", "[1]", "{\"a\":1}", "\u{fffd}"]);
         assert_eq!(fits, [true, true, true, true, true, false]);
@@ -311,7 +325,10 @@ mod tests {
         assert_eq!(array.as_boolean().iter().collect::<Vec<_>>(), [Some(true), Some(false), None, None]);
         assert_eq!(fits, [true, true, false, false]);
         let (array, fits) = push_all(ColumnType::Timestamp, &["\"1970-01-01T00:00:01Z\"", "\"1970\\u002d01-01\"", "5"]);
-        assert_eq!(array.as_primitive::<TimestampMicrosecondType>().iter().collect::<Vec<_>>(), [Some(1_000_000), Some(0), None]);
+        assert_eq!(
+            array.as_primitive::<TimestampMicrosecondType>().iter().collect::<Vec<_>>(),
+            [Some(1_000_000), Some(0), None]
+        );
         assert_eq!(fits, [true, true, false]);
     }
 

@@ -3,7 +3,7 @@
 //! An event is judged in a fixed order and the first hit wins: rejection by Segment's own codes, then opt-out. Whether
 //! it is a duplicate is judged later, in the order of the upload.
 
-use crate::json::{self, Node, NodeKind, Tape};
+use crate::json::{self, Node, NodeKind, Tape, key_word, word_of};
 use crate::text;
 
 /// The six calls of the Segment spec.
@@ -162,7 +162,7 @@ impl Field {
     pub(crate) const COUNT: usize = 18;
 
     /// The field's key as clients write it.
-    pub(crate) fn key(self) -> &'static str {
+    pub(crate) const fn key(self) -> &'static str {
         match self {
             Self::Type => "type",
             Self::MessageId => "messageId",
@@ -185,28 +185,43 @@ impl Field {
         }
     }
 
-    fn of(key: &[u8]) -> Option<Self> {
-        Some(match key {
-            b"type" => Self::Type,
-            b"messageId" => Self::MessageId,
-            b"anonymousId" => Self::AnonymousId,
-            b"userId" => Self::UserId,
-            b"event" => Self::Event,
-            b"name" => Self::Name,
-            b"category" => Self::Category,
-            b"groupId" => Self::GroupId,
-            b"previousId" => Self::PreviousId,
-            b"properties" => Self::Properties,
-            b"traits" => Self::Traits,
-            b"context" => Self::Context,
-            b"integrations" => Self::Integrations,
-            b"timestamp" => Self::Timestamp,
-            b"sentAt" => Self::SentAt,
-            b"originalTimestamp" => Self::OriginalTimestamp,
-            b"receivedAt" => Self::ReceivedAt,
-            b"batch" => Self::Batch,
-            _ => return None,
-        })
+    const ALL: [Self; Self::COUNT] = [
+        Self::Type,
+        Self::MessageId,
+        Self::AnonymousId,
+        Self::UserId,
+        Self::Event,
+        Self::Name,
+        Self::Category,
+        Self::GroupId,
+        Self::PreviousId,
+        Self::Properties,
+        Self::Traits,
+        Self::Context,
+        Self::Integrations,
+        Self::Timestamp,
+        Self::SentAt,
+        Self::OriginalTimestamp,
+        Self::ReceivedAt,
+        Self::Batch,
+    ];
+
+    /// Every field's key as a number, in the order of [`Field::ALL`].
+    const WORDS: [u128; Self::COUNT] = {
+        let mut words = [0; Self::COUNT];
+        let mut at = 0;
+        while at < Self::COUNT {
+            words[at] = word_of(Self::ALL[at].key().as_bytes());
+            at += 1;
+        }
+        words
+    };
+
+    /// The field of a key without escapes; `word` is its beginning as a number.
+    fn of(key: &[u8], word: u128) -> Option<Self> {
+        let at = Self::WORDS.iter().position(|known| *known == word)?;
+        let field = Self::ALL[at];
+        (field.key().len() == key.len() && field.key().as_bytes().ends_with(&key[key.len().min(16)..])).then_some(field)
     }
 }
 
@@ -254,8 +269,11 @@ pub(crate) fn repeated_fields(tape: &Tape, chunk: &[u8], object: u32, fields: &F
 
 fn field_of(chunk: &[u8], key: Node) -> Option<Field> {
     match key.kind {
-        NodeKind::EscapedString => Field::of(text::to_string(chunk, key).as_bytes()),
-        _ => Field::of(key.text(chunk)),
+        NodeKind::EscapedString => {
+            let key = text::to_string(chunk, key);
+            Field::of(key.as_bytes(), word_of(key.as_bytes()))
+        }
+        _ => Field::of(key.text(chunk), key_word(chunk, key)),
     }
 }
 
@@ -330,7 +348,9 @@ fn is_opted_out(
     if member(tape, chunk, warehouses, b"all").is_some_and(|all| tape.node(all).kind == NodeKind::False) {
         return true;
     }
-    let Some(ids) = member(tape, chunk, warehouses, b"warehouseIds").map(|index| tape.node(index)) else { return false };
+    let Some(ids) = member(tape, chunk, warehouses, b"warehouseIds").map(|index| tape.node(index)) else {
+        return false;
+    };
     if !matches!(ids.kind, NodeKind::Array | NodeKind::LooseArray) {
         return false;
     }
@@ -374,12 +394,24 @@ mod tests {
             (r#"{"type":"track","event":5,"userId":"","anonymousId":null}"#, Reject(Reason::NoUserAnonId)),
             (r#"{"type":"track","userId":"u","event":""}"#, Reject(Reason::EventNotDefined)),
             (r#"{"type":"track","userId":"u","event":[]}"#, Reject(Reason::EventNotString)),
-            (r#"{"type":"track","userId":"u","event":"a","properties":[],"traits":1}"#, Reject(Reason::PropertiesNotObject)),
-            (r#"{"type":"track","userId":"u","event":"a","properties":"","traits":1}"#, Reject(Reason::TraitsNotObject)),
+            (
+                r#"{"type":"track","userId":"u","event":"a","properties":[],"traits":1}"#,
+                Reject(Reason::PropertiesNotObject),
+            ),
+            (
+                r#"{"type":"track","userId":"u","event":"a","properties":"","traits":1}"#,
+                Reject(Reason::TraitsNotObject),
+            ),
             (r#"{"type":"page","userId":"u","integrations":{"All":false}}"#, Land(Call::Page)),
             (r#"{"type":"page","userId":"u","integrations":{"Warehouses":{"all":false}}}"#, Filter(Call::Page)),
-            (r#"{"type":"page","userId":"u","integrations":{"Warehouses":{"warehouseIds":["x"]}}}"#, Filter(Call::Page)),
-            (r#"{"type":"page","userId":"u","integrations":{"Warehouses":{"warehouseIds":["x","wh_1"]}}}"#, Land(Call::Page)),
+            (
+                r#"{"type":"page","userId":"u","integrations":{"Warehouses":{"warehouseIds":["x"]}}}"#,
+                Filter(Call::Page),
+            ),
+            (
+                r#"{"type":"page","userId":"u","integrations":{"Warehouses":{"warehouseIds":["x","wh_1"]}}}"#,
+                Land(Call::Page),
+            ),
             (r#"{"type":"TRACK","userId":0,"event":" "}"#, Land(Call::Track)),
             (r#"{"typ\u0065":"alias","userId":{}}"#, Land(Call::Alias)),
         ] {

@@ -61,6 +61,32 @@ impl Node {
     }
 }
 
+/// The first bytes of a key as one number, zero behind its end: most keys are compared by this alone.
+pub(crate) fn key_word(chunk: &[u8], key: Node) -> u128 {
+    let (start, length) = (key.start as usize, (key.end - key.start) as usize);
+    let mut bytes = [0; 16];
+    match chunk.get(start..start + 16) {
+        Some(sixteen) => bytes.copy_from_slice(sixteen),
+        None => {
+            let rest = &chunk[start..key.end as usize];
+            bytes[..rest.len()].copy_from_slice(rest);
+        }
+    }
+    let word = u128::from_le_bytes(bytes);
+    if length >= 16 { word } else { word & ((1 << (8 * length)) - 1) }
+}
+
+/// [`key_word`] of a key that is known beforehand.
+pub(crate) const fn word_of(key: &[u8]) -> u128 {
+    let mut word = 0;
+    let mut at = 0;
+    while at < key.len() && at < 16 {
+        word |= (key[at] as u128) << (8 * at);
+        at += 1;
+    }
+    word
+}
+
 /// The text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Invalid;
@@ -387,7 +413,11 @@ mod tests {
             .members(0)
             .map(|(key, value)| {
                 let value = tape.node(value);
-                (std::str::from_utf8(key.text(text.as_bytes())).unwrap(), value.kind, std::str::from_utf8(value.source(text.as_bytes())).unwrap())
+                (
+                    std::str::from_utf8(key.text(text.as_bytes())).unwrap(),
+                    value.kind,
+                    std::str::from_utf8(value.source(text.as_bytes())).unwrap(),
+                )
             })
             .collect();
         assert_eq!(
@@ -419,9 +449,20 @@ mod tests {
     fn elements_of_an_array() {
         let text = r#"[{"a":"],["}, [1,2] ,"x\"",3]"#;
         let array = read(text).unwrap().node(0);
-        let found: Vec<_> = elements(text.as_bytes(), array).iter().map(|&(start, end)| text[start..end].trim()).collect();
+        let found: Vec<_> =
+            elements(text.as_bytes(), array).iter().map(|&(start, end)| text[start..end].trim()).collect();
         assert_eq!(found, [r#"{"a":"],["}"#, "[1,2]", r#""x\"""#, "3"]);
         assert_eq!(elements(b"[ ]", read("[ ]").unwrap().node(0)), []);
+    }
+
+    #[test]
+    fn key_words_are_the_same_from_anywhere() {
+        let text = br#"{"a":1,"0123456789abcdef":2,"0123456789abcdefg":3,"z":4}"#;
+        let mut tape = Tape::default();
+        tape.read(text, 0, text.len()).unwrap();
+        let words: Vec<_> = tape.members(0).map(|(key, _)| (key_word(text, key), word_of(key.text(text)))).collect();
+        assert!(words.iter().all(|(loaded, computed)| loaded == computed));
+        assert_eq!((words[0].0, words[1].0 == words[2].0), (u128::from(b'a'), true));
     }
 
     #[test]
@@ -441,10 +482,47 @@ mod tests {
     #[test]
     fn hand_made_texts_agree_with_serde() {
         for text in [
-            "", " ", "{", "}", "{}", "{ }", "{,}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{\"a\":1 \"b\":2}", "[,]", "[1,]",
-            "[1 2]", "[}", "{]", "[{]}", "[[]", "[]]", "{}{}", "tru", "true", "truefalse", "nul", "\"\u{7f}\"", "\"a", "\"\\x\"",
-            "\"\\u12\"", "\"\\u1234\"", "01", "-", "1.", "1e5", "{\"a\":[{}]}", "{\"a\":[{},{\"b\":[]}],\"c\":{}}", "[{\"a\":}]",
-            "[{\"a\" 1}]", "[{a:1}]", "\"tab\there\"", "\"0123456\u{1}\"", "\"é01234567\"",
+            "",
+            " ",
+            "{",
+            "}",
+            "{}",
+            "{ }",
+            "{,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{\"a\":1 \"b\":2}",
+            "[,]",
+            "[1,]",
+            "[1 2]",
+            "[}",
+            "{]",
+            "[{]}",
+            "[[]",
+            "[]]",
+            "{}{}",
+            "tru",
+            "true",
+            "truefalse",
+            "nul",
+            "\"\u{7f}\"",
+            "\"a",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\\u1234\"",
+            "01",
+            "-",
+            "1.",
+            "1e5",
+            "{\"a\":[{}]}",
+            "{\"a\":[{},{\"b\":[]}],\"c\":{}}",
+            "[{\"a\":}]",
+            "[{\"a\" 1}]",
+            "[{a:1}]",
+            "\"tab\there\"",
+            "\"0123456\u{1}\"",
+            "\"é01234567\"",
         ] {
             assert!(serde_agrees(text), "{text}");
         }

@@ -6,8 +6,15 @@ const MASK: &[u8] = b"***";
 
 /// JSON keys whose value is a secret; compared without case.
 const SECRET_KEYS: [&[u8]; 9] = [
-    b"writekey", b"authorization", b"password", b"client_secret", b"clientsecret", b"access_token", b"refresh_token",
-    b"api_key", b"apikey",
+    b"writekey",
+    b"authorization",
+    b"password",
+    b"client_secret",
+    b"clientsecret",
+    b"access_token",
+    b"refresh_token",
+    b"api_key",
+    b"apikey",
 ];
 
 /// A key longer than this, escapes included, is none of them.
@@ -15,8 +22,15 @@ const SECRET_KEY_BYTES: usize = 100;
 
 /// Prefixes in text behind which a secret runs to the next byte that is no part of it; compared without case.
 const SECRET_PREFIXES: [&[u8]; 9] = [
-    b"bearer ", b"client_secret=", b"access_token=", b"writekey=", b"sig=", b"x-amz-signature=",
-    b"x-amz-security-token=", b"dapi", b"dose",
+    b"bearer ",
+    b"client_secret=",
+    b"access_token=",
+    b"writekey=",
+    b"sig=",
+    b"x-amz-signature=",
+    b"x-amz-security-token=",
+    b"dapi",
+    b"dose",
 ];
 
 /// The shortest run behind `dapi` or `dose` (Databricks' own token prefixes) that is taken for a token.
@@ -102,7 +116,9 @@ fn secret_run(text: &[u8]) -> Option<(usize, usize)> {
     let prefix = SECRET_PREFIXES.iter().find(|prefix| starts_with(text, prefix))?;
     let run = text[prefix.len()..]
         .iter()
-        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+' | b'/' | b'%' | b'='))
+        .take_while(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+' | b'/' | b'%' | b'=')
+        })
         .count();
     let is_token = !prefix.starts_with(b"d") || run >= TOKEN_DIGITS;
     (run > 0 && is_token).then_some((prefix.len(), prefix.len() + run))

@@ -12,8 +12,7 @@ use crate::limits::NAME_BYTES;
 const HASH_DIGITS: usize = 12;
 
 /// Tables that Inlet's call tables and views own; an event of that name gets the prefix `_`.
-const SYSTEM_TABLES: [&str; 8] =
-    ["tracks", "pages", "screens", "groups", "aliases", "accounts", "users", "identifies"];
+const SYSTEM_TABLES: [&str; 8] = ["tracks", "pages", "screens", "groups", "aliases", "accounts", "users", "identifies"];
 
 /// The table of a track event, from its name as written.
 pub fn table_name(event: &str) -> String {
@@ -54,7 +53,7 @@ fn hash(original: &str) -> String {
 }
 
 /// Segment's snake case, byte for byte: every byte that is no ASCII letter or digit separates words.
-pub fn snake_case(input: &[u8]) -> String {
+pub(crate) fn snake_case(input: &[u8]) -> String {
     let mut out = Vec::with_capacity(input.len() + 4);
     let mut at = 0;
     let (mut has_lower, mut has_underscore, mut lower_since_underscore) = (false, false, false);

@@ -102,8 +102,16 @@ mod tests {
     #[test]
     fn grammar() {
         for (text, expected) in [
-            ("0", Some((1, true))), ("-0", Some((2, true))), ("12.50", Some((5, false))), ("1e3", Some((3, false))),
-            ("1E-3", Some((4, false))), ("01", Some((1, true))), ("-", None), (".5", None), ("1.", None), ("1e", None),
+            ("0", Some((1, true))),
+            ("-0", Some((2, true))),
+            ("12.50", Some((5, false))),
+            ("1e3", Some((3, false))),
+            ("1E-3", Some((4, false))),
+            ("01", Some((1, true))),
+            ("-", None),
+            (".5", None),
+            ("1.", None),
+            ("1e", None),
             ("+1", None),
         ] {
             assert_eq!(scan(text.as_bytes(), 0), expected, "{text}");
@@ -115,12 +123,24 @@ mod tests {
     #[test]
     fn truncation_is_exact() {
         for (text, expected) in [
-            ("1.501", Some((1, false))), ("-1.9", Some((-1, false))), ("4.0", Some((4, true))), ("-0.0", Some((0, true))),
-            ("1e18", Some((1_000_000_000_000_000_000, true))), ("9007199254740993.0", Some((9_007_199_254_740_993, true))),
-            ("9223372036854775807.0", Some((i64::MAX, true))), ("-9223372036854775808.00", Some((i64::MIN, true))),
-            ("9223372036854775808.0", None), ("1e30", None), ("1e400", None), ("1e-3", Some((0, false))), ("0.5e1", Some((5, true))),
-            ("0.00e99999999999999999999", Some((0, true))), ("1e99999999999999999999", None),
-            ("1e-99999999999999999999", Some((0, false))), ("12345e-2", Some((123, false))), ("0.0012e4", Some((12, true))),
+            ("1.501", Some((1, false))),
+            ("-1.9", Some((-1, false))),
+            ("4.0", Some((4, true))),
+            ("-0.0", Some((0, true))),
+            ("1e18", Some((1_000_000_000_000_000_000, true))),
+            ("9007199254740993.0", Some((9_007_199_254_740_993, true))),
+            ("9223372036854775807.0", Some((i64::MAX, true))),
+            ("-9223372036854775808.00", Some((i64::MIN, true))),
+            ("9223372036854775808.0", None),
+            ("1e30", None),
+            ("1e400", None),
+            ("1e-3", Some((0, false))),
+            ("0.5e1", Some((5, true))),
+            ("0.00e99999999999999999999", Some((0, true))),
+            ("1e99999999999999999999", None),
+            ("1e-99999999999999999999", Some((0, false))),
+            ("12345e-2", Some((123, false))),
+            ("0.0012e4", Some((12, true))),
         ] {
             assert_eq!(truncated(text), expected, "{text}");
         }
@@ -129,8 +149,13 @@ mod tests {
     #[test]
     fn exactness_at_the_edges() {
         for (text, exact) in [
-            ("9007199254740992", true), ("9007199254740993", false), ("-9007199254740993", false),
-            ("9223372036854775808", true), ("9223372036854775807", false), ("12345678901234567890123", false), ("5", true),
+            ("9007199254740992", true),
+            ("9007199254740993", false),
+            ("-9007199254740993", false),
+            ("9223372036854775808", true),
+            ("9223372036854775807", false),
+            ("12345678901234567890123", false),
+            ("5", true),
         ] {
             assert_eq!(is_exact(text, double(text).unwrap()), exact, "{text}");
         }

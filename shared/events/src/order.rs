@@ -166,7 +166,12 @@ impl Order {
         }
     }
 
-    fn event_table<T: Tables>(&mut self, batch: &Batch, event: &Event, tables: &mut T) -> Result<Option<u32>, T::Error> {
+    fn event_table<T: Tables>(
+        &mut self,
+        batch: &Batch,
+        event: &Event,
+        tables: &mut T,
+    ) -> Result<Option<u32>, T::Error> {
         let Some(node) = event.fields.get(&batch.tape, Field::Event) else { return Ok(None) };
         let raw = node.text(&batch.chunk.data);
         if let Some(&known) = self.names.get(raw) {

@@ -57,9 +57,6 @@ mod tests {
             rescue.add(key, source.as_bytes());
         }
         assert_eq!(rescue.len(), 4);
-        assert_eq!(
-            String::from_utf8_lossy(rescue.finish().unwrap()),
-            r#"{"a":1.50,"a#2":0,"a#3":"\ud83d","q\"":[1]}"#
-        );
+        assert_eq!(String::from_utf8_lossy(rescue.finish().unwrap()), r#"{"a":1.50,"a#2":0,"a#3":"\ud83d","q\"":[1]}"#);
     }
 }

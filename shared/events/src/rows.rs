@@ -22,9 +22,6 @@ const RESERVED: u32 = u32::MAX - 1;
 /// The table lacks the column; its type is being observed, or the limits forbid it.
 const UNKNOWN: u32 = u32::MAX - 2;
 
-/// Where in an upload a column was first seen: line, item, place in the row.
-pub type Position = (u64, u32, u32);
-
 /// A column that a table lacks.
 #[derive(Clone, Debug)]
 pub struct ObservedColumn {
@@ -32,8 +29,8 @@ pub struct ObservedColumn {
     pub name: String,
     /// The least type that holds all values observed.
     pub column_type: ColumnType,
-    /// Where it was first seen.
-    pub first: Position,
+    /// Where it was first seen: line, item, place in the row.
+    pub first: (u64, u32, u32),
 }
 
 /// Columns that a table lacks, as one worker observed them.
@@ -52,7 +49,14 @@ impl Observed {
         &self.columns
     }
 
-    fn see(&mut self, name: &str, column_type: ColumnType, at: Position, room: usize, only: Option<&HashSet<String>>) {
+    fn see(
+        &mut self,
+        name: &str,
+        column_type: ColumnType,
+        at: (u64, u32, u32),
+        room: usize,
+        only: Option<&HashSet<String>>,
+    ) {
         if only.is_some_and(|only| !only.contains(name)) {
             return;
         }
@@ -205,8 +209,18 @@ impl SystemSlots {
 
     fn contains(&self, slot: u32) -> bool {
         [
-            self.id, self.received_at, self.timestamp, self.user_id, self.anonymous_id, self.original_timestamp,
-            self.sent_at, self.uuid_ts, self.rescued_data, self.upload_id, self.first, self.second,
+            self.id,
+            self.received_at,
+            self.timestamp,
+            self.user_id,
+            self.anonymous_id,
+            self.original_timestamp,
+            self.sent_at,
+            self.uuid_ts,
+            self.rescued_data,
+            self.upload_id,
+            self.first,
+            self.second,
         ]
         .contains(&slot)
     }
@@ -278,7 +292,14 @@ impl TableRows {
     }
 
     /// Whether every leaf that this row will hold has a column (or can have none for good).
-    pub(crate) fn knows(&mut self, plan: &TablePlan, trie: &KeyTrie, leaves: &[Leaf], own: &[LeafName], is_context: bool) -> bool {
+    pub(crate) fn knows(
+        &mut self,
+        plan: &TablePlan,
+        trie: &KeyTrie,
+        leaves: &[Leaf],
+        own: &[LeafName],
+        is_context: bool,
+    ) -> bool {
         leaves.iter().all(|leaf| self.slot(plan, trie, leaf, own, is_context) != UNKNOWN)
     }
 
@@ -419,15 +440,16 @@ impl TableRows {
                 self.rescue.add(&name.path, batch.tape.node(leaf.node).source(&batch.chunk.data));
             }
         }
-        let row = self.rows;
+        let rescued = self.rescue.len() as u64;
         if let Some(json) = self.rescue.finish()
             && let Some(Some(builder)) = self.builders.get_mut(self.system.rescued_data as usize)
         {
-            // Core refuses a table whose `_rescued_data` is no STRING, so this fits.
-            let _: Fit = builder.push_text(row, json);
+            // A table whose `_rescued_data` is no STRING is refused before its first row.
+            let fit = builder.push_text(self.rows, json);
+            debug_assert_eq!(fit, Fit::Exact);
         }
         self.rows += 1;
-        self.rescue.len() as u64
+        rescued
     }
 
     fn append_cells(&mut self, plan: &TablePlan, trie: &KeyTrie, batch: &Batch, event: &Event) {
@@ -455,26 +477,36 @@ impl TableRows {
         }
     }
 
-    fn append_system(&mut self, plan: &TablePlan, batch: &Batch, event: &Event, common: &Common, context: &UploadContext) {
+    fn append_system(
+        &mut self,
+        plan: &TablePlan,
+        batch: &Batch,
+        event: &Event,
+        common: &Common,
+        context: &UploadContext,
+    ) {
         let system = &self.system;
         let row = self.rows;
-        let slots = [
-            (system.received_at, Some(common.received_at)),
-            (system.timestamp, Some(common.timestamp)),
-            (system.original_timestamp, common.original_timestamp),
-            (system.sent_at, common.sent_at),
-            (system.uuid_ts, Some(context.processed)),
+        let moments = [
+            (system.received_at, "receivedAt", Some(common.received_at)),
+            (system.timestamp, "timestamp", Some(common.timestamp)),
+            (system.original_timestamp, "originalTimestamp", common.original_timestamp),
+            (system.sent_at, "sentAt", common.sent_at),
+            (system.uuid_ts, UUID_TS, Some(context.processed)),
         ];
-        for (slot, micros) in slots {
-            if let (Some(micros), Some(Some(builder))) = (micros, self.builders.get_mut(slot as usize)) {
-                let _: Fit = builder.push_micros(row, micros);
+        for (slot, key, micros) in moments {
+            let Some(micros) = micros else { continue };
+            let builder = self.builders.get_mut(slot as usize).and_then(Option::as_mut);
+            if builder.is_none_or(|builder| builder.push_micros(row, micros) == Fit::Rescue) {
+                // Somebody else's table has another type there.
+                self.rescue.add(key, format!("\"{}\"", timestamp::format(micros)).as_bytes());
             }
         }
         let (upload_id, id, first, second) = (system.upload_id, system.id, system.first, system.second);
         let (user_id, anonymous_id) = (system.user_id, system.anonymous_id);
-        self.put_text(upload_id, context.upload_id.as_bytes());
+        self.put_text(upload_id, UPLOAD_ID, context.upload_id.as_bytes());
         match event.own_id {
-            Some(own) => self.put_text(id, batch.ids[own as usize].as_bytes()),
+            Some(own) => self.put_text(id, "messageId", batch.ids[own as usize].as_bytes()),
             None => self.put_field(id, batch, event, Field::MessageId),
         }
         self.put_field(user_id, batch, event, Field::UserId);
@@ -483,11 +515,11 @@ impl TableRows {
             Call::Track => {
                 self.put_field(second, batch, event, Field::Event);
                 match plan.kind {
-                    TableKind::Event => self.put_text(first, plan.name.as_bytes()),
+                    TableKind::Event => self.put_text(first, "event", plan.name.as_bytes()),
                     TableKind::Call(_) => {
                         let name = event.fields.get(&batch.tape, Field::Event);
                         let name = name.map(|node| text::to_string(&batch.chunk.data, node)).unwrap_or_default();
-                        self.put_text(first, crate::naming::table_name(&name).as_bytes());
+                        self.put_text(first, "event", crate::naming::table_name(&name).as_bytes());
                     }
                 }
             }
@@ -501,10 +533,13 @@ impl TableRows {
         }
     }
 
-    fn put_text(&mut self, slot: u32, value: &[u8]) {
-        let row = self.rows;
-        if let Some(Some(builder)) = self.builders.get_mut(slot as usize) {
-            let _: Fit = builder.push_text(row, value);
+    /// Writes text of ours; into a column that somebody else gave another type it may not fit.
+    fn put_text(&mut self, slot: u32, key: &str, value: &[u8]) {
+        let builder = self.builders.get_mut(slot as usize).and_then(Option::as_mut);
+        if builder.is_none_or(|builder| builder.push_text(self.rows, value) == Fit::Rescue) {
+            let mut json = Vec::new();
+            text::write_json_string(value, &mut json);
+            self.rescue.add(key, &json);
         }
     }
 

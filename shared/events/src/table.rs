@@ -156,15 +156,29 @@ mod tests {
         assert_eq!(
             names,
             [
-                "id", "received_at", "timestamp", "user_id", "anonymous_id", "group_id", "original_timestamp", "sent_at",
-                "uuid_ts", "_rescued_data", "_upload_id", "context_a", "context_b", "alpha", "zeta"
+                "id",
+                "received_at",
+                "timestamp",
+                "user_id",
+                "anonymous_id",
+                "group_id",
+                "original_timestamp",
+                "sent_at",
+                "uuid_ts",
+                "_rescued_data",
+                "_upload_id",
+                "context_a",
+                "context_b",
+                "alpha",
+                "zeta"
             ]
         );
     }
 
     #[test]
     fn what_the_lake_has_is_kept_and_completed() {
-        let existing = [("Price".to_owned(), KnownType::Foreign), ("id".to_owned(), KnownType::Ours(ColumnType::String))];
+        let existing =
+            [("Price".to_owned(), KnownType::Foreign), ("id".to_owned(), KnownType::Ours(ColumnType::String))];
         let mut plan = TablePlan::new("priced", TableKind::Event, &existing);
         plan.add("price", ColumnType::Double);
         assert_eq!(plan.slot("price"), Some(0));

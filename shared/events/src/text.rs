@@ -86,7 +86,9 @@ fn write_least_escaped(inner: &[u8], out: &mut Vec<u8>) {
         };
         let escape = &rest[..rest.len() - tail.len()];
         match (escape.get(1), scalar) {
-            (Some(b'u'), None) | (Some(b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't'), _) => out.extend_from_slice(escape),
+            (Some(b'u'), None) | (Some(b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't'), _) => {
+                out.extend_from_slice(escape);
+            }
             (Some(b'u'), Some(scalar)) => write_escaped(scalar.encode_utf8(&mut [0; 4]).as_bytes(), out),
             (other, _) => out.extend(other),
         }

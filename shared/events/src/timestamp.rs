@@ -35,6 +35,15 @@ pub(crate) fn corrected(received: i64, sent: i64, original: i64) -> Option<i64> 
     in_range(received.checked_sub(sent.checked_sub(original)?)?)
 }
 
+/// The moment as text: `2026-01-15T10:00:00.500000Z`.
+pub(crate) fn format(micros: i64) -> String {
+    let (days, time) = (micros.div_euclid(DAY_MICROS), micros.rem_euclid(DAY_MICROS));
+    let (year, month, day) = civil_from_days(days);
+    let (second, fraction) = (time / 1_000_000, time % 1_000_000);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z")
+}
+
 fn in_range(micros: i64) -> Option<i64> {
     (EARLIEST..=LATEST).contains(&micros).then_some(micros)
 }
@@ -113,6 +122,19 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
+/// The inverse of [`days_from_civil`].
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -143,11 +165,32 @@ mod tests {
     #[test]
     fn refused_forms() {
         for text in [
-            "", "2022/10-05T", "01/02/2024", "23-05-2024T10:00:00Z", "2023-06-14T25:00:00", "10:00:00", "+2023-06-14",
-            "-2023-06-14", "1700000000", "0000-01-01", "1988-04-31", "2023-02-29", "2023-06-14T", "2023-06-14T1:00",
-            "2023-06-14T10:00:00.", "2023-06-14T10:00:00+1", "2023-06-14  10:00", "2023-06-14t10:00", "2023-06-14Z",
-            "2023-06-14T10:00:60Z", "2023-06-14T10:00:00+24:00", "2023-06-14T10:00:00.000Z07:00", "2023-06-14 10:00:00 ",
-            "0001-01-01T00:00:00+01:00", "2023-06-14T10:00.5", "2023-06-14T10:00:00.1234567890123456789012345",
+            "",
+            "2022/10-05T",
+            "01/02/2024",
+            "23-05-2024T10:00:00Z",
+            "2023-06-14T25:00:00",
+            "10:00:00",
+            "+2023-06-14",
+            "-2023-06-14",
+            "1700000000",
+            "0000-01-01",
+            "1988-04-31",
+            "2023-02-29",
+            "2023-06-14T",
+            "2023-06-14T1:00",
+            "2023-06-14T10:00:00.",
+            "2023-06-14T10:00:00+1",
+            "2023-06-14  10:00",
+            "2023-06-14t10:00",
+            "2023-06-14Z",
+            "2023-06-14T10:00:60Z",
+            "2023-06-14T10:00:00+24:00",
+            "2023-06-14T10:00:00.000Z07:00",
+            "2023-06-14 10:00:00 ",
+            "0001-01-01T00:00:00+01:00",
+            "2023-06-14T10:00.5",
+            "2023-06-14T10:00:00.1234567890123456789012345",
         ] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
@@ -156,14 +199,18 @@ mod tests {
     #[test]
     fn segments_own_correction() {
         let at = |text: &str| parse(text.as_bytes()).unwrap();
-        let corrected = corrected(
-            at("2015-12-12T19:11:01.266Z"), at("2015-12-12T19:11:01.169Z"), at("2015-12-12T19:11:01.152Z"),
-        );
+        let corrected =
+            corrected(at("2015-12-12T19:11:01.266Z"), at("2015-12-12T19:11:01.169Z"), at("2015-12-12T19:11:01.152Z"));
         assert_eq!(corrected, Some(at("2015-12-12T19:11:01.249Z")));
         assert_eq!(super::corrected(LATEST, EARLIEST, LATEST), None);
     }
 
     proptest! {
+        #[test]
+        fn what_is_shown_reads_back(micros in EARLIEST..=LATEST) {
+            prop_assert_eq!(parse(format(micros).as_bytes()), Some(micros));
+        }
+
         #[test]
         fn never_panics_and_every_day_counts_one(text in "[0-9TZ:. +-]{0,45}", day in 0i64..3_000_000) {
             parse(text.as_bytes());

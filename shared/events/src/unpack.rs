@@ -77,7 +77,8 @@ mod tests {
     fn every_packing_and_members_one_after_another() {
         let twice = [gzip(b"one\n"), gzip(b"two\n")].concat();
         assert_eq!(read(&twice).unwrap(), b"one\ntwo\n");
-        let frames = [zstd::encode_all(&b"one\n"[..], 1).unwrap(), zstd::encode_all(&b"two\n"[..], 1).unwrap()].concat();
+        let frames =
+            [zstd::encode_all(&b"one\n"[..], 1).unwrap(), zstd::encode_all(&b"two\n"[..], 1).unwrap()].concat();
         assert_eq!(read(&frames).unwrap(), b"one\ntwo\n");
         assert_eq!(read(b"plain").unwrap(), b"plain");
         assert_eq!(read(b"").unwrap(), b"");

@@ -106,7 +106,13 @@ impl Worker {
 
     /// Notes the types of values whose columns the plans lack. `rooms` is how many columns each table may gain; `only`
     /// limits the look to names settled before.
-    pub fn observe(&mut self, batch: &Batch, plans: &[Arc<TablePlan>], rooms: &[usize], only: Option<&[HashSet<String>]>) {
+    pub fn observe(
+        &mut self,
+        batch: &Batch,
+        plans: &[Arc<TablePlan>],
+        rooms: &[usize],
+        only: Option<&[HashSet<String>]>,
+    ) {
         for event in &batch.events {
             for table in [event.decision.call_table, event.decision.event_table].into_iter().flatten() {
                 let at = table as usize;
@@ -193,7 +199,10 @@ impl Worker {
     /// Rows and bytes held for each table that has any.
     pub fn held(&self) -> impl Iterator<Item = (u32, usize, usize)> + '_ {
         let tables = self.tables.iter().enumerate();
-        tables.filter_map(|(at, rows)| rows.as_ref().map(|rows| (at as u32, rows.rows, rows))).filter(|held| held.1 > 0).map(|(at, count, rows)| (at, count, rows.bytes()))
+        tables
+            .filter_map(|(at, rows)| rows.as_ref().map(|rows| (at as u32, rows.rows, rows)))
+            .filter(|held| held.1 > 0)
+            .map(|(at, count, rows)| (at, count, rows.bytes()))
     }
 
     /// Hands out a table's rows; columns are named as in the plan.

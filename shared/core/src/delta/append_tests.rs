@@ -28,7 +28,8 @@ fn an_upload_that_landed_is_not_landed_again() {
     let mut theirs = test.open("t");
     test.append("t", &mut theirs, "2", &one("b")).unwrap();
     test.append("t", &mut theirs, "4", &one("d")).unwrap();
-    let append = Append { app_ids: vec!["2".into(), "3".into(), "4".into()], marks: vec![], new_columns: vec![], files: &files };
+    let append =
+        Append { app_ids: vec!["2".into(), "3".into(), "4".into()], marks: vec![], new_columns: vec![], files: &files };
     let landed = commit(&test.lake, SCHEMA, "t", &mut table, &[], &append, soon()).unwrap();
     assert_eq!(landed, Appended::Landed { app_ids: vec!["2".into(), "4".into()] });
     let mut table = table.unwrap();

@@ -176,7 +176,8 @@ impl Lake {
             .wait(self.0.store.list_with_delimiter(Some(&self.0.root)))
             .map_err(|error| store_fault("cannot list the schemas", self.url(), error))?;
         let names = listed.common_prefixes.iter().filter_map(Path::filename);
-        let mut names: Vec<String> = names.filter(|name| *name != STATE && !name.starts_with('.')).map(str::to_owned).collect();
+        let mut names: Vec<String> =
+            names.filter(|name| *name != STATE && !name.starts_with('.')).map(str::to_owned).collect();
         names.sort_unstable();
         Ok(names)
     }
