@@ -161,7 +161,7 @@ fn is_same(found: Option<&Value>, expected: &Json) -> bool {
 }
 
 /// Microseconds since 1970 of `YYYY-MM-DDThh:mm:ss[.fraction]Z`, by counting days.
-fn instant(text: &str) -> i64 {
+pub(crate) fn instant(text: &str) -> i64 {
     let part = |from: usize, to: usize| text[from..to].parse::<i64>().expect("a time is written in digits");
     let (year, month, day) = (part(0, 4), part(5, 7), part(8, 10));
     let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);

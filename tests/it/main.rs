@@ -2,14 +2,14 @@
 
 mod cases;
 mod compacted;
-//D mod damaged;
+mod damaged;
 mod events;
 //D mod faces;
 mod fixtures;
-//D mod found;
+mod found;
 mod json;
 mod lake;
-//D mod metamorphic;
+mod metamorphic;
 mod once;
 mod overwrite;
 mod process;

@@ -39,12 +39,11 @@ enum Entry {
 pub(crate) struct Group<'r, 'a> {
     run: &'r mut SchemaRun<'a>,
     entries: Vec<Entry>,
-    deadline: Deadline,
 }
 
 impl<'r, 'a> Group<'r, 'a> {
-    pub(crate) fn new(run: &'r mut SchemaRun<'a>, deadline: Deadline) -> Self {
-        Self { run, entries: Vec::new(), deadline }
+    pub(crate) fn new(run: &'r mut SchemaRun<'a>) -> Self {
+        Self { run, entries: Vec::new() }
     }
 
     /// Reads uploads into the workers' files, while the next one is being unpacked. Answers how many were taken: a
@@ -117,13 +116,13 @@ impl<'r, 'a> Group<'r, 'a> {
             yard: Some(yard),
             context: &context,
             rejects_landed: run.rejects.as_ref().is_some_and(|table| table.has(&upload.id.app_id())),
-            deadline: self.deadline,
+            deadline: run.deadline(),
         };
         let source =
             Source { upload, limits: &settings.limits, handle: run.parts.lake.handle(), buffers: &run.buffers };
         match land(work, &source, opened, &mut run.crew) {
             Ok(landed) => Ok(Entry::Landed { landed: Box::new(landed), before: lock(&run.registry).landed().clone() }),
-            Err(stopped) if !stopped.left_rows => Ok(match stopped.refusal {
+            Err(stopped) if !stopped.left_traces => Ok(match stopped.refusal {
                 Refusal::Rejected(reason, what) => Entry::Rejected(reason, what),
                 Refusal::Fault(fault) => Entry::Failed(fault),
             }),
@@ -131,6 +130,7 @@ impl<'r, 'a> Group<'r, 'a> {
                 // Only a giant is rejected after rows were built, and it is alone: its rows go, its rejection stays.
                 Refusal::Rejected(reason, what) => {
                     self.drop_rows();
+                    lock(&self.run.registry).reload()?;
                     Ok(Entry::Rejected(reason, what))
                 }
                 Refusal::Fault(fault) => Err(fault),
@@ -161,11 +161,10 @@ impl<'r, 'a> Group<'r, 'a> {
                 return Err(fault);
             }
         };
-        let Some(versions) = self.commit_tables(uploads, &files)? else { return Ok(None) };
-        if !self.commit_rejects(uploads, &files)? {
+        if !self.commit_tables(uploads, &files)? || !self.commit_rejects(uploads, &files)? {
             return Ok(None);
         }
-        let mut reports = self.reports(uploads, &versions);
+        let mut reports = self.reports(uploads);
         self.commit_loads(uploads, &mut reports)?;
         self.run.committed()?;
         Ok(Some(reports))
@@ -236,12 +235,13 @@ impl<'r, 'a> Group<'r, 'a> {
             .collect()
     }
 
-    /// One commit per event table, several at once; the versions, or nothing when some table must be written anew.
-    fn commit_tables(&mut self, uploads: &[Upload], files: &Files) -> Result<Option<HashMap<u32, u64>>, Fault> {
+    /// One commit per event table, several at once; false when some table must be written anew.
+    fn commit_tables(&mut self, uploads: &[Upload], files: &Files) -> Result<bool, Fault> {
         let ids: Vec<_> = (0..files.tables.len()).map(|table| self.app_ids(uploads, table)).collect();
-        let (lake, schema, deadline) = (&self.run.parts.lake, self.run.schema.as_str(), self.deadline);
-        let mut registry = lock(&self.run.registry);
-        let jobs = registry.known_mut().iter_mut().zip(&files.tables).zip(ids).enumerate();
+        let run = &mut *self.run;
+        let (lake, schema, deadline) = (&run.parts.lake, run.schema.as_str(), run.deadline());
+        let mut registry = lock(&run.registry);
+        let jobs = registry.known_mut().iter_mut().zip(&files.tables).zip(&ids).enumerate();
         let jobs = Mutex::new(jobs.filter(|(_, ((_, files), ids))| !files.is_empty() && !ids.is_empty()));
         let results = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
@@ -249,24 +249,27 @@ impl<'r, 'a> Group<'r, 'a> {
                 scope.spawn(|| {
                     loop {
                         let Some((number, ((known, files), app_ids))) = lock(&jobs).next() else { return };
-                        let result = commit_table(lake, schema, known, files, app_ids, deadline);
-                        lock(&results).push((number as u32, result));
+                        let result = commit_table(lake, schema, known, files, app_ids.clone(), deadline);
+                        lock(&results).push((number, result));
                     }
                 });
             }
         });
-        drop(jobs);
-        let mut versions = HashMap::new();
+        let plans = registry.plans();
         let mut is_complete = true;
+        let mut failed = None;
         for (number, result) in results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            match result? {
-                Some(version) => {
-                    versions.insert(number, version);
+            match result {
+                Ok(Some(version)) => {
+                    let name = &plans[number].name;
+                    let uploads = uploads.iter().filter(|upload| ids[number].contains(&upload.id.app_id()));
+                    run.versions.extend(uploads.map(|upload| ((upload.id.to_string(), name.clone()), version)));
                 }
-                None => is_complete = false,
+                Ok(None) => is_complete = false,
+                Err(fault) => failed = Some(fault),
             }
         }
-        Ok(is_complete.then_some(versions))
+        failed.map_or(Ok(is_complete), Err)
     }
 
     fn commit_rejects(&mut self, uploads: &[Upload], files: &Files) -> Result<bool, Fault> {
@@ -284,7 +287,8 @@ impl<'r, 'a> Group<'r, 'a> {
         let app_ids = named.map(|(upload, _)| upload.id.app_id()).collect();
         let append = Append { app_ids, marks: Vec::new(), new_columns: Vec::new(), files: &files.rejects };
         let (lake, schema) = (&run.parts.lake, &run.schema);
-        let done = commit(lake, schema, REJECTS, &mut run.rejects, &rejects_columns(), &append, self.deadline)?;
+        let deadline = Deadline::after(run.parts.settings.patience);
+        let done = commit(lake, schema, REJECTS, &mut run.rejects, &rejects_columns(), &append, deadline)?;
         let is_committed = matches!(done, Appended::Committed { .. });
         if !is_committed && let Some(table) = &mut run.rejects {
             sweep_uncommitted(lake, table, &files.rejects)?;
@@ -348,7 +352,8 @@ impl<'r, 'a> Group<'r, 'a> {
             let app_ids = ours.iter().map(|(upload, _)| upload.id.app_id()).collect();
             let marks = ours.iter().filter_map(|(upload, _)| upload.key_app_id()).collect();
             let append = Append { app_ids, marks, new_columns: Vec::new(), files: &files };
-            match commit(lake, schema, LOADS, &mut run.loads, &loads_columns(), &append, self.deadline)? {
+            let deadline = Deadline::after(run.parts.settings.patience);
+            match commit(lake, schema, LOADS, &mut run.loads, &loads_columns(), &append, deadline)? {
                 Appended::Committed { .. } => return Ok(()),
                 Appended::Landed { app_ids } => {
                     for (upload, report) in uploads.iter().zip(&mut *reports) {
@@ -368,7 +373,7 @@ impl<'r, 'a> Group<'r, 'a> {
         }
     }
 
-    fn reports(&self, uploads: &[Upload], versions: &HashMap<u32, u64>) -> Vec<UploadReport> {
+    fn reports(&self, uploads: &[Upload]) -> Vec<UploadReport> {
         let plans = lock(&self.run.registry).plans();
         let report = |(upload, entry): (&Upload, &Entry)| match entry {
             Entry::Failed(fault) => UploadReport::failed(upload, fault),
@@ -377,13 +382,15 @@ impl<'r, 'a> Group<'r, 'a> {
                 let mut report = UploadReport::new(upload, Status::Landed);
                 report.counts = counts_of(landed);
                 for (number, counts) in landed.order.tables.iter().enumerate().filter(|(_, counts)| counts.rows > 0) {
-                    let is_old = before.contains(&(number as u32));
+                    let landed_now =
+                        self.run.versions.get(&(report.upload_id.clone(), plans[number].name.clone())).copied();
+                    let is_old = before.contains(&(number as u32)) && landed_now.is_none();
                     report.tables.push(TableReport {
                         table: format!("{}.{}", self.run.schema, plans[number].name),
                         status: if is_old { Status::AlreadyLanded } else { Status::Landed },
                         rows: counts.rows,
                         rescued: landed.rescued.get(number).map_or(0, |counts| counts.rescued),
-                        version: versions.get(&(number as u32)).copied().filter(|_| !is_old),
+                        version: landed_now,
                         new_columns: landed.new_columns.get(&(number as u32)).cloned().unwrap_or_default(),
                     });
                 }

@@ -13,7 +13,7 @@ use hashbrown::{HashMap, HashSet};
 use inlet_events::lines::{Chunks, Position};
 use inlet_events::order::{Order, TableCounts};
 use inlet_events::table::TablePlan;
-use inlet_events::{Batch, ColumnType, Observed, ObservedColumn, UploadContext};
+use inlet_events::{Batch, ColumnType, Observed, ObservedColumn, Rooms, UploadContext};
 
 use crate::clock::Deadline;
 use crate::crew::{Crewman, Yard, bug, lock};
@@ -39,8 +39,8 @@ pub(crate) struct Landed {
 #[derive(Debug)]
 pub(crate) struct Stopped {
     pub(crate) refusal: Refusal,
-    /// Whether some of its rows stand in the workers' builders already: then the group starts anew without it.
-    pub(crate) left_rows: bool,
+    /// Whether some of its rows or columns stand in builders or plans already: then the group starts anew without it.
+    pub(crate) left_traces: bool,
 }
 
 /// What landing one upload works with.
@@ -63,7 +63,7 @@ struct Shared<'a> {
     next_turn: Condvar,
     /// A chunk with an unknown column was met.
     drift: AtomicBool,
-    left_rows: AtomicBool,
+    left_traces: AtomicBool,
     failure: Mutex<Option<Refusal>>,
     failed: AtomicBool,
 }
@@ -82,7 +82,7 @@ enum Pass<'a> {
         settled: bool,
     },
     /// Note the types of unknown columns, of all names or of those settled before.
-    Observe { rooms: &'a [usize], only: Option<&'a [HashSet<String>]> },
+    Observe { rooms: &'a Rooms, only: Option<&'a [HashSet<String>]> },
 }
 
 /// Lands an opened upload in the crew's builders.
@@ -108,14 +108,14 @@ pub(crate) fn land(
         turn: Mutex::new(Turn { next: 0, order: Order::default() }),
         next_turn: Condvar::new(),
         drift: AtomicBool::new(false),
-        left_rows: AtomicBool::new(false),
+        left_traces: AtomicBool::new(false),
         failure: Mutex::new(None),
         failed: AtomicBool::new(false),
     };
     let crew = if is_small { &mut crew[..1] } else { crew };
     let mut landed = Landed::default();
     let done = shared.run(source, crew, &mut landed);
-    let left_rows = shared.left_rows.load(Ordering::Relaxed);
+    let left_traces = shared.left_traces.load(Ordering::Relaxed);
     let Shared { chunks, turn, .. } = shared;
     drop(chunks);
     if let Some(buffer) = whole {
@@ -126,7 +126,7 @@ pub(crate) fn land(
             landed.order = turn.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).order;
             Ok(landed)
         }
-        Err(refusal) => Err(Stopped { refusal, left_rows }),
+        Err(refusal) => Err(Stopped { refusal, left_traces }),
     }
 }
 
@@ -154,13 +154,7 @@ impl Shared<'_> {
     ) -> Result<(), Refusal> {
         let mut only: Option<Vec<HashSet<String>>> = None;
         loop {
-            let rooms = {
-                let registry = lock(self.work.registry);
-                let rooms = registry.rooms();
-                // Tables that the rest of the upload brings have the room of a new table.
-                let new_table = registry.room_of_new();
-                rooms.into_iter().chain(std::iter::repeat_n(new_table, 4_096)).collect::<Vec<_>>()
-            };
+            let rooms = lock(self.work.registry).rooms();
             self.pass(crew, deferred, Pass::Observe { rooms: &rooms, only: only.as_deref() }, landed)?;
             let mut tables: HashMap<u32, Vec<Observed>> = HashMap::new();
             for man in crew.iter_mut() {
@@ -171,8 +165,7 @@ impl Shared<'_> {
             let overflow = only.is_none() && tables.values().flatten().any(|observed| observed.overflow);
             let mut settled = Vec::new();
             for (table, observed) in tables {
-                let room = rooms.get(table as usize).copied().unwrap_or_default();
-                settled.push((table, first_columns(&observed, room)));
+                settled.push((table, first_columns(&observed, rooms.of(table))));
             }
             if overflow {
                 // More names than room: the first ones count, and only a second look at just those has all their types.
@@ -189,6 +182,8 @@ impl Shared<'_> {
                 let columns: Vec<(String, ColumnType)> =
                     columns.into_iter().map(|column| (column.name, column.column_type)).collect();
                 let added = lock(self.work.registry).extend(table, &columns, self.work.deadline);
+                // From here on a plan speaks of this upload: if it fails, the group starts anew without it.
+                self.left_traces.store(true, Ordering::Relaxed);
                 landed.new_columns.insert(table, added.map_err(Refusal::Fault)?);
             }
             return Ok(());
@@ -296,14 +291,12 @@ impl Shared<'_> {
             if stop_for_drift || self.failed.load(Ordering::SeqCst) {
                 return Ok(());
             }
-            if self.work.deadline.is_over() {
-                return Err(Refusal::Fault(Fault::again("the deadline passed before the upload was read")));
-            }
             let chunk = lock(&self.chunks).next_chunk().map_err(|error: io::Error| Refusal::of(error))?;
             let Some(chunk) = chunk else { return Ok(()) };
             let index = chunk.index;
             let mut batch = Batch::read(chunk, self.work.context);
-            if !self.decide(index, &mut batch)? {
+            let will_return = matches!(pass, Pass::Observe { .. });
+            if !self.decide(index, &mut batch, will_return)? {
                 return Ok(());
             }
             if lock(self.work.registry).len() != plans.len() {
@@ -322,8 +315,9 @@ impl Shared<'_> {
         }
     }
 
-    /// Waits for the chunk's turn and decides about its events; false when another worker failed.
-    fn decide(&self, index: usize, batch: &mut Batch) -> Result<bool, Refusal> {
+    /// Waits for the chunk's turn and decides about its events; false when another worker failed. Decisions about
+    /// chunks that will be read again are remembered.
+    fn decide(&self, index: usize, batch: &mut Batch, will_return: bool) -> Result<bool, Refusal> {
         let mut turn = lock(&self.turn);
         while turn.next != index {
             if self.failed.load(Ordering::SeqCst) {
@@ -331,7 +325,7 @@ impl Shared<'_> {
             }
             turn = self.next_turn.wait(turn).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
-        let decided = turn.order.decide(batch, self.work.context, &mut *lock(self.work.registry));
+        let decided = turn.order.decide(batch, self.work.context, &mut *lock(self.work.registry), will_return);
         turn.next = index + 1;
         drop(turn);
         self.next_turn.notify_all();
@@ -345,7 +339,7 @@ impl Shared<'_> {
         plans: &[Arc<TablePlan>],
         rescued: &mut Vec<TableCounts>,
     ) -> Result<(), Refusal> {
-        self.left_rows.store(true, Ordering::Relaxed);
+        self.left_traces.store(true, Ordering::Relaxed);
         let context = self.work.context;
         let landed = lock(self.work.registry).landed().clone();
         man.worker.append(batch, plans, context, &landed, rescued).map_err(|error| Refusal::Fault(bug(error)))?;

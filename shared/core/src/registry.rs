@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use hashbrown::{HashMap, HashSet};
 use inlet_events::order::{Tables, id_hash};
 use inlet_events::table::{RESCUED_DATA, TableKind, TablePlan, UPLOAD_ID, UUID_TS};
-use inlet_events::{Call, ColumnType, KnownType, Limits};
+use inlet_events::{Call, ColumnType, KnownType, Limits, Rooms};
 
 use crate::clock::Deadline;
 use crate::delta::{FileLayout, Lake, Table, add_columns_only};
@@ -111,16 +111,11 @@ impl Registry {
     }
 
     /// How many columns the upload at hand may add to each table.
-    pub(crate) fn rooms(&self) -> Vec<usize> {
+    pub(crate) fn rooms(&self) -> Rooms {
         let Limits { columns_per_table, new_columns_per_upload, .. } = self.limits;
-        self.known.iter().map(|known| known.plan.room(columns_per_table, new_columns_per_upload)).collect()
-    }
-
-    /// How many user columns a table that does not exist yet may get from one upload, whatever its kind.
-    pub(crate) fn room_of_new(&self) -> usize {
-        let Limits { columns_per_table, new_columns_per_upload, .. } = self.limits;
-        let plan = TablePlan::new("", TableKind::Event, &[]);
-        plan.room(columns_per_table, new_columns_per_upload)
+        let room = |plan: &TablePlan| plan.room(columns_per_table, new_columns_per_upload);
+        let known = self.known.iter().map(|known| room(&known.plan)).collect();
+        Rooms { known, new_table: room(&TablePlan::new("", TableKind::Event, &[])) }
     }
 
     /// Adds columns to a table's plan; answers what was added.

@@ -7,8 +7,11 @@
 use std::collections::VecDeque;
 
 use hashbrown::{HashMap, HashSet};
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutPayload};
 
-use crate::delta::Lake;
+use crate::clock;
+use crate::delta::{Lake, STATE};
 use crate::fault::Fault;
 use crate::group::Group;
 use crate::plan::Planner;
@@ -21,6 +24,13 @@ use crate::upload::Upload;
 const GROUP_BYTES: u64 = 256 << 20;
 /// Uploads in one group.
 const GROUP_UPLOADS: usize = 1_000;
+
+/// How far this machine's clock may be from the store's.
+const CLOCK_SKEW_SECONDS: i64 = 300;
+
+/// How often a group is read: each time somebody else landed part of it or changed a table under it, or an upload of
+/// it failed.
+const GROUP_ATTEMPTS: usize = GROUP_UPLOADS + 50;
 
 /// Told how a run goes on; called from any thread.
 pub trait Watch: Sync {
@@ -52,12 +62,17 @@ pub struct Parts {
 /// Synchronous: call it from a plain thread while the lake's runtime lives.
 pub fn ingest(parts: &Parts, uploads: Vec<Upload>, watch: &dyn Watch) -> Report {
     let mut report = Report::new();
+    let skewed = if uploads.is_empty() { Ok(()) } else { check_clock(&parts.lake) };
     for (schema, uploads) in by_schema(uploads) {
         let mut finish = |upload: UploadReport| {
             watch.finished(&upload);
             report.push(upload);
         };
-        if let Err((fault, unfinished)) = land_schema(parts, &schema, uploads, watch, &mut finish) {
+        let landed = match &skewed {
+            Ok(()) => land_schema(parts, &schema, uploads, watch, &mut finish),
+            Err(ahead) => Err((skew_fault(*ahead), uploads)),
+        };
+        if let Err((fault, unfinished)) = landed {
             for upload in unfinished {
                 finish(UploadReport::failed(&upload, &fault));
             }
@@ -68,6 +83,30 @@ pub fn ingest(parts: &Parts, uploads: Vec<Upload>, watch: &dyn Watch) -> Report 
         }
     }
     report
+}
+
+/// The kernel stamps and expires ids by this machine's clock: far from the store's, ids would be lost too early.
+/// Answers by how many seconds the clock is ahead, when that is too much. A store that does not say is believed.
+fn check_clock(lake: &Lake) -> Result<(), i64> {
+    if lake.url().scheme() == "file" {
+        return Ok(());
+    }
+    let path = Path::from_url_path(lake.url().path()).unwrap_or_default().join(STATE).join("clock");
+    let store = lake.store();
+    let asked = lake.handle().block_on(async {
+        store.put(&path, PutPayload::default()).await?;
+        store.head(&path).await
+    });
+    let Ok(meta) = asked else { return Ok(()) };
+    let ahead_seconds = clock::now() / 1_000_000 - meta.last_modified.timestamp();
+    if ahead_seconds.abs() > CLOCK_SKEW_SECONDS { Err(ahead_seconds) } else { Ok(()) }
+}
+
+fn skew_fault(ahead_seconds: i64) -> Fault {
+    let side = if ahead_seconds > 0 { "ahead of" } else { "behind" };
+    let seconds = ahead_seconds.unsigned_abs();
+    Fault::setup(format!("this machine's clock is {seconds} s {side} the lake's store"))
+        .hint("set the clock (NTP): upload ids in the Delta log expire by it")
 }
 
 /// Says what uploads would become, and writes nothing.
@@ -149,9 +188,10 @@ fn land_group(
     watch: &dyn Watch,
     finish: &mut dyn FnMut(UploadReport),
 ) -> Result<(), Unfinished> {
-    let deadline = run.deadline();
+    let mut attempts = 0;
     while !uploads.is_empty() {
-        let mut group = Group::new(run, deadline);
+        attempts += 1;
+        let mut group = Group::new(run);
         let outcome = match group.read(&uploads, watch) {
             Ok(taken) => {
                 // What came behind a giant, or a giant behind others, waits for a group of its own.
@@ -168,6 +208,14 @@ fn land_group(
             Ok(Some(reports)) => {
                 reports.into_iter().for_each(finish);
                 return Ok(());
+            }
+            Ok(None) if attempts > GROUP_ATTEMPTS => {
+                let fault = Fault::again("the tables kept changing while uploads were written to them");
+                return Err(unfinished(
+                    fault.hint("run the command again when fewer writers are at work"),
+                    uploads,
+                    queue,
+                ));
             }
             Ok(None) => run.start_anew().map_err(|fault| unfinished(fault, std::mem::take(&mut uploads), queue))?,
             Err(fault) => return Err(unfinished(fault, uploads, queue)),

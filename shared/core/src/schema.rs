@@ -35,6 +35,8 @@ pub(crate) struct SchemaRun<'a> {
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) loads: Option<Table>,
     pub(crate) rejects: Option<Table>,
+    /// Versions that this run committed, by upload id and table.
+    pub(crate) versions: HashMap<(String, String), u64>,
     /// When the run began; `uuid_ts` of its rows.
     pub(crate) started_at: Micros,
 }
@@ -55,6 +57,7 @@ impl<'a> SchemaRun<'a> {
             buffers: Arc::default(),
             loads,
             rejects,
+            versions: HashMap::new(),
             started_at: clock::now(),
         })
     }

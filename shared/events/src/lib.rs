@@ -31,4 +31,4 @@ pub use limits::Limits;
 pub use mask::mask;
 pub use naming::{column_name, schema_name, table_name};
 pub use rows::{Observed, ObservedColumn};
-pub use worker::Worker;
+pub use worker::{Rooms, Worker};

@@ -51,7 +51,8 @@ pub struct Order {
     /// Further (event table, id) pairs of tracks whose id came more than once.
     more: HashSet<u128>,
     occurrences: HashMap<u128, u32>,
-    decisions: Vec<Option<Box<[Decision]>>>,
+    /// By chunk.
+    decisions: HashMap<usize, Box<[Decision]>>,
     /// Events, rejected ones included.
     pub events: u64,
     /// Rejected events.
@@ -69,8 +70,8 @@ pub struct Order {
 }
 
 impl Order {
-    /// Decides about every event of a batch, which must be the next one of the upload. A batch that passed before
-    /// (an upload is read again once new columns have a type) gets the same decisions.
+    /// Decides about every event of a batch, which must be the next one of the upload. With `will_return` the decisions
+    /// are kept: the batch is read again once new columns have a type, and then gets the same ones.
     ///
     /// # Errors
     /// What [`Tables::find`] says.
@@ -79,9 +80,10 @@ impl Order {
         batch: &mut Batch,
         context: &UploadContext,
         tables: &mut T,
+        will_return: bool,
     ) -> Result<(), T::Error> {
         let index = batch.chunk.index;
-        if let Some(Some(known)) = self.decisions.get(index) {
+        if let Some(known) = self.decisions.get(&index) {
             for (event, decision) in batch.events.iter_mut().zip(known) {
                 event.decision = *decision;
             }
@@ -93,10 +95,9 @@ impl Order {
                 event.decision = self.decide_one(batch, event, context, tables)?;
             }
             batch.events = events;
-            if self.decisions.len() <= index {
-                self.decisions.resize_with(index + 1, || None);
+            if will_return {
+                self.decisions.insert(index, batch.events.iter().map(|event| event.decision).collect());
             }
-            self.decisions[index] = Some(batch.events.iter().map(|event| event.decision).collect());
         }
         for at in 0..batch.events.len() {
             set_own_id(batch, at, context);

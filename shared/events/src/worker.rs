@@ -25,6 +25,22 @@ pub struct Worker {
     shadows: Vec<Option<TableRows>>,
 }
 
+/// How many columns an upload may add to each table.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    /// By table number, for tables known when the upload began to be observed.
+    pub known: Vec<usize>,
+    /// For every table that it brings.
+    pub new_table: usize,
+}
+
+impl Rooms {
+    /// The room of one table.
+    pub fn of(&self, table: u32) -> usize {
+        self.known.get(table as usize).copied().unwrap_or(self.new_table)
+    }
+}
+
 impl Default for Worker {
     fn default() -> Self {
         Self { context: KeyTrie::new("context_"), tables: Vec::new(), shadows: Vec::new() }
@@ -104,13 +120,13 @@ impl Worker {
         batch.events[at].bag_leaves = start..batch.leaves.len();
     }
 
-    /// Notes the types of values whose columns the plans lack. `rooms` is how many columns each table may gain; `only`
-    /// limits the look to names settled before.
+    /// Notes the types of values whose columns the plans lack. `only` limits the look to names settled before, by table
+    /// number.
     pub fn observe(
         &mut self,
         batch: &Batch,
         plans: &[Arc<TablePlan>],
-        rooms: &[usize],
+        rooms: &Rooms,
         only: Option<&[HashSet<String>]>,
     ) {
         for event in &batch.events {
@@ -118,8 +134,7 @@ impl Worker {
                 let at = table as usize;
                 let rows = rows_of(&mut self.tables, table, &plans[at]);
                 let only = only.and_then(|only| only.get(at));
-                let room = rooms.get(at).copied().unwrap_or_default();
-                rows.observe(&plans[at], &self.context, batch, event, room, only);
+                rows.observe(&plans[at], &self.context, batch, event, rooms.of(table), only);
             }
         }
     }

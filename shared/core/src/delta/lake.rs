@@ -40,7 +40,7 @@ const LOOK_INTO_AT_ONCE: usize = 16;
 pub(super) const LOG_FOLDER: &str = "_delta_log";
 
 /// The folder of Inlet's own small files: notes, leases, cursors.
-const STATE: &str = "_inlet";
+pub(crate) const STATE: &str = "_inlet";
 
 /// Where tables live; cheap to clone.
 #[derive(Clone)]

@@ -35,6 +35,7 @@ mod tests;
 pub use append::{Append, Appended, add_columns_only, commit};
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
 pub use lake::Lake;
+pub(crate) use lake::STATE;
 pub use layout::FileLayout;
 pub use sweep::{delete_files, sweep_uncommitted};
 pub use table::{Column, Table};

@@ -10,6 +10,12 @@ use super::table::{Table, counted, number, plain};
 
 /// More lines of one sort than this help nobody.
 const LINES: usize = 10;
+/// Queries that show where things were put aside; one for each table would bury them.
+const QUERIES: usize = 3;
+/// Tables that are listed, those with the most rows first; the rest is counted.
+const TABLES_LISTED: usize = 25;
+/// A longer name is cut.
+const NAME_CHARACTERS: usize = 56;
 /// New columns that are named; the rest is counted.
 const COLUMNS_NAMED: usize = 4;
 
@@ -158,15 +164,32 @@ fn table_of(tables: &BTreeMap<&str, Landed<'_>>) -> String {
     }
     headings.extend(["rescued", "new columns"]);
     let mut text = Table::new(&headings, if any_held { &[1, 2, 3] } else { &[1, 2] });
-    for (name, table) in tables {
-        let mut cells = vec![(*name).to_owned(), number(table.rows)];
+    let mut largest: Vec<_> = tables.iter().collect();
+    largest.sort_by(|(a_name, a), (b_name, b)| (b.rows + b.held).cmp(&(a.rows + a.held)).then(a_name.cmp(b_name)));
+    let rest = largest.split_off(largest.len().min(TABLES_LISTED));
+    for (name, table) in largest {
+        let mut cells = vec![cut(name), number(table.rows)];
         if any_held {
             cells.push(number(table.held));
         }
         cells.extend([number(table.rescued), columns(&table.new_columns)]);
         text.push(&cells);
     }
-    text.text("")
+    let mut text = text.text("");
+    if !rest.is_empty() {
+        let rows = rest.iter().map(|(_, table)| table.rows + table.held).sum();
+        let tables = counted(rest.len() as u64, "more table");
+        text.push_str(&format!("… and {tables} with {}; --json lists them all\n", counted(rows, "row")));
+    }
+    text
+}
+
+fn cut(name: &str) -> String {
+    if name.chars().count() <= NAME_CHARACTERS {
+        return name.to_owned();
+    }
+    let head: String = name.chars().take(NAME_CHARACTERS - 1).collect();
+    format!("{head}…")
 }
 
 fn columns(names: &BTreeSet<&str>) -> String {
@@ -191,8 +214,11 @@ fn put_aside(report: &Report, tables: &BTreeMap<&str, Landed<'_>>, context: Cont
         let queries = queries.iter().find(|(place, _)| warning.contains(*place)).map(|(_, queries)| queries.as_slice());
         let queries = queries.unwrap_or_default();
         text.push_str(&format!("\nwarning: {warning}{}\n", if queries.is_empty() { "" } else { ":" }));
-        for query in queries.iter().take(LINES) {
+        for query in queries.iter().take(QUERIES) {
             text.push_str(&format!("  {query}\n"));
+        }
+        if queries.len() > QUERIES {
+            text.push_str(&format!("  … and in {}\n", counted((queries.len() - QUERIES) as u64, "more table")));
         }
     }
     text

@@ -1,0 +1,114 @@
+//! The cloud tier: the executable that ships, against parts of others. Independent readers (PyPI's deltalake, DuckDB), an
+//! independent model of the rules, and stand-ins for S3 (moto's server) and Azure Blob Storage (Azurite) on loopback.
+//!
+//! `cargo test -p e2e` is all there is to do. The first run installs the pinned tools (`requirements.txt`,
+//! `package.json`) under `<target>/e2e-tools/` and builds the executable; from then on nothing leaves this machine. Each
+//! test runs one script of this folder, which says what differs. Where Python 3.11 or Node is missing the tests name
+//! themselves as skipped and pass, unless `CI` is `true`. Variables: `INLET_EXE`, an executable to test instead;
+//! `E2E_SEED`, the seed that else is drawn from the time.
+
+mod failure;
+mod script;
+mod server;
+mod tools;
+
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use failure::Failure;
+use script::Script;
+use server::Server;
+use tools::Tools;
+
+/// Uploads of one seed of the differential, when each is landed by a run of its own.
+const ONE_BY_ONE: &str = "50";
+/// The same when one run lands all: what is planned and committed together.
+const TOGETHER: &str = "150";
+
+#[test]
+fn worked_cases_come_out_as_written() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("worked cases")? else { return Ok(()) };
+    Script::new("cases.py").inlet(&tools)?.path("--cases", "tests/fixtures/segment-cases.json").run(&tools)
+}
+
+#[test]
+fn uploads_landed_one_by_one_agree_with_the_model() -> Result<(), Failure> {
+    differential("one by one", ONE_BY_ONE, &[])
+}
+
+#[test]
+fn uploads_landed_together_agree_with_the_model() -> Result<(), Failure> {
+    differential("together", TOGETHER, &["--together"])
+}
+
+#[test]
+fn uploads_landed_in_tables_of_others_agree_with_the_model() -> Result<(), Failure> {
+    differential("tables of others", ONE_BY_ONE, &["--existing"])
+}
+
+#[test]
+fn uploads_delivered_again_land_nothing_and_a_second_lake_is_the_same() -> Result<(), Failure> {
+    differential("delivered again", ONE_BY_ONE, &["--again"])
+}
+
+#[test]
+fn other_engines_see_the_fixtures_as_the_model_does() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("independent readers")? else { return Ok(()) };
+    Script::new("readers.py").inlet(&tools)?.path("--fixtures", "tests/fixtures").run(&tools)
+}
+
+#[test]
+fn a_lake_that_another_engine_compacts_stays_right() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("compaction by another engine")? else { return Ok(()) };
+    Script::new("compacted.py").inlet(&tools)?.path("--fixtures", "tests/fixtures").run(&tools)
+}
+
+#[test]
+fn s3_is_a_landing_store_and_a_lake() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("S3")? else { return Ok(()) };
+    stores("s3", &tools, &Server::s3(&tools)?)
+}
+
+#[test]
+fn azure_blob_storage_is_a_landing_store_and_a_lake() -> Result<(), Failure> {
+    let Some(tools) = Tools::python_and_node("Azure Blob Storage")? else { return Ok(()) };
+    stores("azure", &tools, &Server::azure(&tools)?)
+}
+
+#[test]
+fn a_large_upload_stays_within_the_memory() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("memory of a large upload")? else { return Ok(()) };
+    Script::new("memory.py").inlet(&tools)?.run(&tools)
+}
+
+#[test]
+fn the_fixtures_hold_what_their_counts_say() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("counts of the fixtures")? else { return Ok(()) };
+    Script::at("tests/fixtures/capture/count.py").argument("--check").run(&tools)
+}
+
+fn stores(kind: &str, tools: &Tools, server: &Server) -> Result<(), Failure> {
+    let script = Script::new("stores.py").inlet(tools)?.path("--fixtures", "tests/fixtures");
+    script.option("--store", kind).option("--endpoint", &server.endpoint()).run(tools)
+}
+
+/// Lands hostile uploads of some seeds, and compares every value of every row with the model.
+fn differential(name: &str, uploads: &str, mode: &[&str]) -> Result<(), Failure> {
+    let Some(tools) = Tools::python(&format!("differential, {name}"))? else { return Ok(()) };
+    for seed in ["1", "2", drawn_seed()] {
+        let script = Script::new("differential.py").inlet(&tools)?.option("--seed", seed).option("--uploads", uploads);
+        mode.iter().fold(script, |script, word| script.argument(word)).run(&tools)?;
+    }
+    Ok(())
+}
+
+/// One seed that no run had before; a failure names it.
+fn drawn_seed() -> &'static str {
+    static SEED: OnceLock<String> = OnceLock::new();
+    SEED.get_or_init(|| {
+        std::env::var("E2E_SEED").unwrap_or_else(|_| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            now.as_millis().to_string()
+        })
+    })
+}

@@ -1,0 +1,206 @@
+//! The tier's tools: found, installed once in the target folder, and the executable under test, built once.
+//!
+//! An installation stands in a folder named by a hash of what asks for it (the requirement file, the interpreter's
+//! version), so a change installs anew. A lock file makes other threads and processes wait for it; a mark written last tells a
+//! finished one from one that was interrupted, which is thrown away.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use crate::failure::{Failure, say};
+
+/// `<target>/tmp`: logs, and what failed scripts keep.
+pub(crate) const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
+/// The oldest Python that the pinned packages run on.
+const PYTHON: (u32, u32) = (3, 11);
+/// The oldest Node that Azurite runs on.
+const NODE: (u32, u32) = (20, 0);
+/// Written when an installation is whole.
+const FINISHED: &str = ".finished";
+
+type Once<T> = OnceLock<Result<T, String>>;
+
+/// What a test may use.
+pub(crate) struct Tools {
+    python: PathBuf,
+    node: Option<PathBuf>,
+}
+
+impl Tools {
+    /// Python with the packages of `requirements.txt`; None when `what` is skipped for want of Python.
+    pub(crate) fn python(what: &str) -> Result<Option<Self>, Failure> {
+        match python()? {
+            Some(python) => Ok(Some(Self { python, node: None })),
+            None => missing(what, "python3", PYTHON),
+        }
+    }
+
+    /// The same, and Node with the packages of `package.json`.
+    pub(crate) fn python_and_node(what: &str) -> Result<Option<Self>, Failure> {
+        match (Self::python(what)?, node()?) {
+            (Some(tools), Some(node)) => Ok(Some(Self { node: Some(node), ..tools })),
+            (Some(_), None) => missing(what, "node", NODE),
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// The Python interpreter that knows the packages.
+    pub(crate) fn interpreter(&self) -> PathBuf {
+        self.python_program("python")
+    }
+
+    /// A program that a Python package brings.
+    pub(crate) fn python_program(&self, name: &str) -> PathBuf {
+        self.python.join("bin").join(name)
+    }
+
+    /// A program that a Node package brings.
+    pub(crate) fn node_program(&self, name: &str) -> Result<PathBuf, Failure> {
+        let node = self.node.as_ref().ok_or_else(|| Failure("Node was not asked for".to_owned()))?;
+        Ok(node.join("node_modules/.bin").join(name))
+    }
+
+    /// The executable under test: `INLET_EXE`, else what `cargo build --release -p inlet` makes.
+    pub(crate) fn inlet(&self) -> Result<&'static Path, Failure> {
+        static INLET: Once<PathBuf> = OnceLock::new();
+        let built = INLET.get_or_init(|| {
+            if let Some(given) = std::env::var_os("INLET_EXE") {
+                return std::path::absolute(given).map_err(|error| format!("INLET_EXE: {error}"));
+            }
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["build", "--release", "--package", "inlet", "--target-dir"]).arg(target());
+            ran(cargo.current_dir(workspace()), "building the executable")?;
+            Ok(target().join("release").join(format!("inlet{}", std::env::consts::EXE_SUFFIX)))
+        });
+        built.as_deref().map_err(|error| Failure(error.clone()))
+    }
+}
+
+/// The workspace's folder.
+pub(crate) fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// A child's environment: nobody's cloud, no proxy for loopback, no files left beside the sources.
+pub(crate) fn plain_environment(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let name_text = name.to_string_lossy();
+        if ["AWS_", "AZURE_", "INLET_", "PYTHON", "RUST_"].iter().any(|prefix| name_text.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
+    let nothing = Path::new(SCRATCH).join("no-such-file");
+    command
+        .env("AWS_CONFIG_FILE", &nothing)
+        .env("AWS_SHARED_CREDENTIALS_FILE", &nothing)
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("NO_PROXY", "127.0.0.1,localhost")
+        .env("no_proxy", "127.0.0.1,localhost")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONUNBUFFERED", "1")
+        .env("PYTHONUTF8", "1")
+        .env("TMPDIR", SCRATCH);
+}
+
+fn python() -> Result<Option<PathBuf>, Failure> {
+    static PYTHON_HOME: Once<Option<PathBuf>> = OnceLock::new();
+    let found = PYTHON_HOME.get_or_init(|| {
+        let Some(version) = version_of("python3", PYTHON) else { return Ok(None) };
+        installed("python", &version, "requirements.txt", |home, wanted| {
+            ran(Command::new("python3").args(["-m", "venv"]).arg(home), "making a Python environment")?;
+            let mut pip = Command::new(home.join("bin/python"));
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+            ran(pip.arg(wanted), "installing the Python packages")
+        })
+        .map(Some)
+    });
+    found.clone().map_err(Failure)
+}
+
+fn node() -> Result<Option<PathBuf>, Failure> {
+    static NODE_HOME: Once<Option<PathBuf>> = OnceLock::new();
+    let found = NODE_HOME.get_or_init(|| {
+        let Some(version) = version_of("node", NODE) else { return Ok(None) };
+        installed("node", &version, "package.json", |home, wanted| {
+            fs::copy(wanted, home.join("package.json")).map_err(|error| format!("{}: {error}", wanted.display()))?;
+            let mut npm = Command::new("npm");
+            npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"]).arg(home);
+            ran(npm.current_dir(home), "installing the Node packages")
+        })
+        .map(Some)
+    });
+    found.clone().map_err(Failure)
+}
+
+/// The version that a program says, when it is there and new enough.
+fn version_of(program: &str, oldest: (u32, u32)) -> Option<String> {
+    let said = Command::new(program).arg("--version").output().ok().filter(|said| said.status.success())?;
+    let version = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+    let mut numbers = version.trim_start_matches(|c: char| !c.is_ascii_digit()).split('.').map(str::parse);
+    let found: (u32, u32) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    (found >= oldest).then_some(version)
+}
+
+/// The folder of an installation, made by `install` (its folder, what it asks for) unless a finished one stands there.
+fn installed(
+    kind: &str,
+    version: &str,
+    wanted: &str,
+    install: impl FnOnce(&Path, &Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
+    let wanted = Path::new(env!("CARGO_MANIFEST_DIR")).join(wanted);
+    let unusable = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    let asked = fs::read(&wanted).map_err(|error| unusable(&wanted, error))?;
+    let hash: String = Sha256::new().chain_update(version).chain_update([0]).chain_update(&asked).finalize()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let all = target().join("e2e-tools");
+    let home = all.join(format!("{kind}-{hash}"));
+    fs::create_dir_all(&all).map_err(|error| unusable(&all, error))?;
+    let lock_path = all.join(format!("{kind}.lock"));
+    let lock = File::create(&lock_path).map_err(|error| unusable(&lock_path, error))?;
+    lock.lock().map_err(|error| unusable(&lock_path, error))?;
+    if !home.join(FINISHED).exists() {
+        if home.exists() {
+            fs::remove_dir_all(&home).map_err(|error| unusable(&home, error))?;
+        }
+        fs::create_dir(&home).map_err(|error| unusable(&home, error))?;
+        say(&format!("installing the tier's {kind} tools, once"));
+        let began = Instant::now();
+        install(&home, &wanted)?;
+        fs::write(home.join(FINISHED), version).map_err(|error| unusable(&home, error))?;
+        say(&format!("installed the tier's {kind} tools in {} s", began.elapsed().as_secs()));
+    }
+    Ok(home)
+}
+
+fn target() -> PathBuf {
+    let scratch = Path::new(SCRATCH);
+    scratch.parent().unwrap_or(scratch).to_owned()
+}
+
+fn ran(command: &mut Command, what: &str) -> Result<(), String> {
+    let done = command.output().map_err(|error| format!("{what}: {}: {error}", command.get_program().display()))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let said = [String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr)].concat();
+    Err(format!("{what}: {}\n{said}", done.status))
+}
+
+/// What a missing program means: a failure in CI, else a test that names itself as skipped.
+fn missing(what: &str, program: &str, oldest: (u32, u32)) -> Result<Option<Tools>, Failure> {
+    let wanted = format!("{program} {}.{} or later", oldest.0, oldest.1);
+    if std::env::var("CI").as_deref() == Ok("true") {
+        return Err(Failure(format!("{what}: CI needs {wanted}")));
+    }
+    say(&format!("SKIPPED {what}: there is no {wanted}"));
+    Ok(None)
+}
