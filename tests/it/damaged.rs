@@ -238,7 +238,7 @@ fn the_exit_code_says_how_grave_it_was() {
     assert_eq!(code(&[&line], true, "l3"), Some(65), "to the strict it is an error");
     assert_eq!(code(&[&good], false, "l1"), Some(0));
     assert_eq!(code(&[&value], false, "l1"), Some(0), "a rescued value is a warning");
-    assert_eq!(code(&[&good, &value], true, "l4"), Some(0), "mixed types in one run are text, and nothing is rescued");
+    assert_eq!(code(&[&good, &value], true, "l4"), Some(65), "to the strict it is an error");
     assert_eq!(code(&[&whole, &good], false, "l5"), Some(65), "an upload was rejected whole");
     assert_eq!(code(&[&whole, &good], false, "l5"), Some(0), "and then it is known");
     assert_eq!(code(&[&room.path("nowhere")], false, "l6"), Some(78));

@@ -19,8 +19,15 @@ use crate::{text, timestamp};
 const UNRESOLVED: u32 = u32::MAX;
 /// The column belongs to the system part of the row: user data never lands there.
 const RESERVED: u32 = u32::MAX - 1;
-/// The table lacks the column; its type is being observed, or the limits forbid it.
-const UNKNOWN: u32 = u32::MAX - 2;
+/// The table lacks the column: its type is being observed, or the limits forbid it. The bits below number such columns,
+/// so that two leaves that meet in one are noticed.
+const UNKNOWN: u32 = 1 << 30;
+/// An unknown column that is not numbered: its name was met in the careful walk.
+const UNKNOWN_UNNUMBERED: u32 = UNKNOWN | (UNKNOWN - 1);
+
+fn is_unknown(slot: u32) -> bool {
+    slot & UNKNOWN != 0 && slot < RESERVED
+}
 
 /// A column that a table lacks.
 #[derive(Clone, Debug)]
@@ -183,7 +190,7 @@ struct SystemSlots {
 
 impl SystemSlots {
     fn of(plan: &TablePlan) -> Self {
-        let slot = |name: &str| plan.slot(name).unwrap_or(UNKNOWN);
+        let slot = |name: &str| plan.slot(name).unwrap_or(RESERVED);
         let (first, second) = match plan.kind {
             TableKind::Event | TableKind::Call(Call::Track) => ("event", "event_text"),
             TableKind::Call(Call::Page | Call::Screen) => ("name", "category"),
@@ -237,6 +244,9 @@ pub(crate) struct TableRows {
     bag_slots: Vec<u32>,
     /// The row that last filled a slot, to notice two leaves that meet in one column.
     filled: Vec<u64>,
+    /// Columns that the table lacks, numbered, and the row that last filled each.
+    unknown: HashMap<String, u32>,
+    unknown_filled: Vec<u64>,
     row_stamp: u64,
     cells: Vec<Cell>,
     rescue: Rescue,
@@ -259,6 +269,8 @@ impl TableRows {
             context_slots: Vec::new(),
             bag_slots: Vec::new(),
             filled: Vec::new(),
+            unknown: HashMap::new(),
+            unknown_filled: Vec::new(),
             row_stamp: 0,
             cells: Vec::new(),
             rescue: Rescue::default(),
@@ -281,9 +293,11 @@ impl TableRows {
             });
         }
         self.filled.resize(self.builders.len(), 0);
-        for slot in self.context_slots.iter_mut().chain(&mut self.bag_slots).filter(|slot| **slot == UNKNOWN) {
+        for slot in self.context_slots.iter_mut().chain(&mut self.bag_slots).filter(|slot| is_unknown(**slot)) {
             *slot = UNRESOLVED;
         }
+        self.unknown.clear();
+        self.unknown_filled.clear();
     }
 
     /// Bytes of the values held.
@@ -300,27 +314,37 @@ impl TableRows {
         own: &[LeafName],
         is_context: bool,
     ) -> bool {
-        leaves.iter().all(|leaf| self.slot(plan, trie, leaf, own, is_context) != UNKNOWN)
+        leaves.iter().all(|leaf| !is_unknown(self.slot(plan, trie, leaf, own, is_context)))
     }
 
     /// The leaf's slot; for leaves of the bag, `trie` is not looked at.
     fn slot(&mut self, plan: &TablePlan, context: &KeyTrie, leaf: &Leaf, own: &[LeafName], is_context: bool) -> u32 {
         let reserved = |slot: u32| if self.system.contains(slot) { RESERVED } else { slot };
         if leaf.name & Leaf::OWN != 0 {
-            return plan.slot(&own[(leaf.name & !Leaf::OWN) as usize].column).map_or(UNKNOWN, reserved);
+            let column = &own[(leaf.name & !Leaf::OWN) as usize].column;
+            let unknown = || self.unknown.get(column.as_str()).map_or(UNKNOWN_UNNUMBERED, |number| UNKNOWN | number);
+            return plan.slot(column).map_or_else(unknown, reserved);
         }
         let (slots, trie) = if is_context { (&self.context_slots, context) } else { (&self.bag_slots, &self.bag) };
-        match slots.get(leaf.name as usize) {
-            Some(&slot) if slot != UNRESOLVED => slot,
-            _ => {
-                let slot = plan.slot(&trie.leaf(leaf.name).column).map_or(UNKNOWN, reserved);
-                let count = trie.leaf_count();
-                let slots = if is_context { &mut self.context_slots } else { &mut self.bag_slots };
-                slots.resize(count.max(slots.len()), UNRESOLVED);
-                slots[leaf.name as usize] = slot;
-                slot
-            }
+        if let Some(&slot) = slots.get(leaf.name as usize)
+            && slot != UNRESOLVED
+        {
+            return slot;
         }
+        let column = &trie.leaf(leaf.name).column;
+        let slot = match plan.slot(column) {
+            Some(slot) => reserved(slot),
+            None => {
+                let next = self.unknown.len() as u32;
+                UNKNOWN | *self.unknown.entry_ref(column.as_str()).or_insert(next)
+            }
+        };
+        self.unknown_filled.resize(self.unknown.len(), 0);
+        let count = trie.leaf_count();
+        let slots = if is_context { &mut self.context_slots } else { &mut self.bag_slots };
+        slots.resize(count.max(slots.len()), UNRESOLVED);
+        slots[leaf.name as usize] = slot;
+        slot
     }
 
     /// Collects the row's leaves with their slots, and settles which lose.
@@ -333,13 +357,18 @@ impl TableRows {
         for (range, from_context) in [(event.context_leaves.clone(), true), (bag, false)] {
             for leaf in &batch.leaves[range] {
                 let slot = self.slot(plan, context, leaf, &batch.careful.names, from_context);
-                match self.filled.get_mut(slot as usize) {
+                let filled = if is_unknown(slot) {
+                    self.unknown_filled.get_mut((slot & !UNKNOWN) as usize)
+                } else {
+                    self.filled.get_mut(slot as usize)
+                };
+                match filled {
                     Some(stamp) => {
                         collision |= *stamp == self.row_stamp;
                         *stamp = self.row_stamp;
                     }
-                    // Columns without a slot can meet as well; they are compared by name.
-                    None => collision |= slot == UNKNOWN,
+                    // Unknown columns without a number are compared by name.
+                    None => collision |= slot != RESERVED,
                 }
                 self.cells.push(Cell { slot, leaf: *leaf, from_context, lost: slot == RESERVED });
             }
@@ -395,16 +424,14 @@ impl TableRows {
         only: Option<&HashSet<String>>,
     ) {
         self.collect(plan, context, batch, event);
-        for at in 0..self.cells.len() {
-            let cell = self.cells[at];
-            if cell.slot != UNKNOWN || cell.lost {
-                continue;
-            }
-            let name = self.name(context, batch, &cell).column.clone();
+        let mut observed = std::mem::take(&mut self.observed);
+        for (at, cell) in self.cells.iter().enumerate().filter(|(_, cell)| is_unknown(cell.slot) && !cell.lost) {
+            let column = &self.name(context, batch, cell).column;
             let column_type = type_of(&batch.chunk.data, batch.tape.node(cell.leaf.node));
             let first = (event.line, event.item.unwrap_or_default(), at as u32);
-            self.observed.see(&name, column_type, first, room, only);
+            observed.see(column, column_type, first, room, only);
         }
+        self.observed = observed;
     }
 
     /// Writes one row; answers how many values were rescued.
