@@ -35,7 +35,8 @@ fn every_worked_case_becomes_what_it_says() {
 
 fn differences(case: &Json) -> Vec<String> {
     let room = Room::new();
-    let lines: String = case.get("input").expect("a case has input").items().iter().map(|line| format!("{line}\n")).collect();
+    let lines: String =
+        case.get("input").expect("a case has input").items().iter().map(|line| format!("{line}\n")).collect();
     let path = room.file("0000.json", lines.as_bytes());
     let arrived = case.get("batch_received_at").map(|time| instant(time.as_text()));
     touch(&path, arrived.map_or(ARRIVED, |micros| u64::try_from(micros).expect("after 1970")));
@@ -62,7 +63,8 @@ fn differences(case: &Json) -> Vec<String> {
             None => wrong.push(format!("no table `{name}`")),
         }
     }
-    let mut discards: Vec<_> = case.get("expect_discards").map(Json::items).unwrap_or_default().iter().map(discard).collect();
+    let mut discards: Vec<_> =
+        case.get("expect_discards").map(Json::items).unwrap_or_default().iter().map(discard).collect();
     discards.sort();
     rescued.sort();
     if rescued != discards {
@@ -70,7 +72,8 @@ fn differences(case: &Json) -> Vec<String> {
     }
     let rejects = tables.get("_rejects").map(|table| table.rows.iter().map(rejected).collect::<Vec<_>>());
     let wanted = case.get("expect_rejects").map(Json::items).unwrap_or_default();
-    let wanted: Vec<_> = wanted.iter().map(|one| (number(one, "index") + 1, one.get("reason").expect("a reason").plain())).collect();
+    let wanted: Vec<_> =
+        wanted.iter().map(|one| (number(one, "index") + 1, one.get("reason").expect("a reason").plain())).collect();
     let mut rejects = rejects.unwrap_or_default();
     rejects.sort();
     if rejects != wanted {
@@ -85,9 +88,11 @@ fn create(room: &Room, table: &str, columns: &[(String, Json)]) {
     fs::create_dir_all(&path).expect("a lake can be made");
     let url = Url::from_directory_path(fs::canonicalize(path).expect("the lake is there")).expect("a path is a URL");
     let lake = Lake::open(&url, runtime().handle().clone()).expect("the lake opens");
-    let system = TableKind::Event.system_columns().into_iter().map(|(name, column_type)| (name.to_owned(), column_type));
+    let system =
+        TableKind::Event.system_columns().into_iter().map(|(name, column_type)| (name.to_owned(), column_type));
     let own = columns.iter().map(|(name, column_type)| {
-        let all = [ColumnType::Boolean, ColumnType::BigInt, ColumnType::Double, ColumnType::String, ColumnType::Timestamp];
+        let all =
+            [ColumnType::Boolean, ColumnType::BigInt, ColumnType::Double, ColumnType::String, ColumnType::Timestamp];
         let column_type = all.into_iter().find(|known| known.name() == column_type.as_text()).expect("a type of ours");
         (name.clone(), column_type)
     });
@@ -153,7 +158,10 @@ fn is_same(found: Option<&Value>, expected: &Json) -> bool {
         (Some(Value::Text(found)), Json::Object(_)) => {
             let pattern = expected.get("$match").expect("an object is a pattern").as_text();
             let start = pattern.strip_prefix('^').expect("patterns begin at the beginning");
-            assert!(start.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "`{pattern}` is more than a beginning");
+            assert!(
+                start.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
+                "`{pattern}` is more than a beginning"
+            );
             found.starts_with(start)
         }
         _ => false,

@@ -25,7 +25,8 @@ fn compact(lake: &Path, name: &str) {
         for file in snapshot.log_data().iter() {
             let path = lake.join(SCHEMA).join(name).join(file.path().as_ref());
             let file_reader = std::fs::File::open(path).expect("the file is there");
-            let reader = ParquetRecordBatchReaderBuilder::try_new(file_reader).expect("Parquet").build().expect("a reader");
+            let reader =
+                ParquetRecordBatchReaderBuilder::try_new(file_reader).expect("Parquet").build().expect("a reader");
             for batch in reader {
                 let batch = batch.expect("the file can be read");
                 // Files from before a column came lack it; the rewritten file has them all.
@@ -33,7 +34,8 @@ fn compact(lake: &Path, name: &str) {
                     Some(array) => array.clone(),
                     None => arrow_array::new_null_array(field.data_type(), batch.num_rows()),
                 });
-                let full = arrow_array::RecordBatch::try_new(schema.clone(), arrays.collect()).expect("the table's columns");
+                let full =
+                    arrow_array::RecordBatch::try_new(schema.clone(), arrays.collect()).expect("the table's columns");
                 writer.write(full).await.expect("rows can be written");
             }
             actions.push(Action::Remove(file.remove_action(false)));
@@ -44,7 +46,11 @@ fn compact(lake: &Path, name: &str) {
         }
         CommitBuilder::default()
             .with_actions(actions)
-            .build(Some(snapshot), table.log_store(), DeltaOperation::Optimize { predicate: None, target_size: 1 << 30 })
+            .build(
+                Some(snapshot),
+                table.log_store(),
+                DeltaOperation::Optimize { predicate: None, target_size: 1 << 30 },
+            )
             .await
             .expect("the commit lands");
     });

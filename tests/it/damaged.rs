@@ -31,7 +31,11 @@ fn assert_rejected_whole(room: &Room, report: &UploadReport, reason: &str) {
     assert_eq!(report.status, Status::Rejected, "{report:#?}");
     assert_eq!((report.counts.events, report.counts.rejected, report.counts.rows), (1, 1, 0), "{report:#?}");
     for (name, table) in lake::read_events(&room.lake(), SCHEMA) {
-        assert!(!table.texts("_upload_id").contains(&report.upload_id.as_str()), "{} has rows in {name}", report.upload);
+        assert!(
+            !table.texts("_upload_id").contains(&report.upload_id.as_str()),
+            "{} has rows in {name}",
+            report.upload
+        );
     }
     let rejects = rejects_of(room, report);
     let [row] = rejects.as_slice() else { panic!("{}: {rejects:?}", report.upload) };
@@ -155,10 +159,12 @@ fn every_odd_line_is_judged_by_itself() {
     assert_eq!(text("repeated", "_rescued_data").as_deref(), Some(r#"{"a":"first"}"#));
     let huge = text("huge", "huge").or_else(|| text("huge", "_rescued_data")).expect("it stands somewhere");
     assert!(huge.contains("1e400"), "{huge}");
-    let deep = table.row("deep").values().find(|value| matches!(value, Value::Text(text) if text.starts_with(r#"{"k":"#)));
+    let deep =
+        table.row("deep").values().find(|value| matches!(value, Value::Text(text) if text.starts_with(r#"{"k":"#)));
     assert!(deep.is_some(), "what is nested too deep is kept as JSON: {:?}", table.row("deep"));
     // Bytes that are no text are kept as such.
-    let raw = |line: i64| rejects.iter().find(|row| row["line"].number() == line).expect("rejected")["raw"].text().to_owned();
+    let raw =
+        |line: i64| rejects.iter().find(|row| row["line"].number() == line).expect("rejected")["raw"].text().to_owned();
     assert!(raw(12).starts_with("base64:"), "{}", raw(12));
     assert_eq!(raw(11).as_bytes(), &cut[..cut.len() - 4]);
 }
@@ -167,7 +173,8 @@ fn every_odd_line_is_judged_by_itself() {
 fn a_line_of_ten_megabytes_lands() {
     let room = Room::new();
     let long = "ä".repeat(5 << 20);
-    let bytes = lines(&[track("before", "Long", r#"{"a":"x"}"#), track("long", "Long", &format!(r#"{{"a":"{long}"}}"#))]);
+    let bytes =
+        lines(&[track("before", "Long", r#"{"a":"x"}"#), track("long", "Long", &format!(r#"{{"a":"{long}"}}"#))]);
     let report = room.land(vec![room.upload("long.gz", &gz(&bytes))]);
     assert_eq!(the_only(&report).counts.landed, 2);
     let table = lake::read(&room.lake(), SCHEMA, "long");
@@ -178,7 +185,14 @@ fn a_line_of_ten_megabytes_lands() {
 fn a_line_over_the_limit_is_rejected_in_its_place() {
     let room = Room::new();
     let line = |id: &str, length: usize| track(id, "Cut", &format!(r#"{{"a":"{}"}}"#, "x".repeat(length)));
-    let all = [line("one", 10), line("long", 3_000), line("two", 10), line("longer", 200_000), line("longest", 900_000), line("three", 10)];
+    let all = [
+        line("one", 10),
+        line("long", 3_000),
+        line("two", 10),
+        line("longer", 200_000),
+        line("longest", 900_000),
+        line("three", 10),
+    ];
     let limits = Limits { line_bytes: 2_000, ..Limits::default() };
     let report = land(&room.lake(), &Settings { limits, ..settings() }, vec![room.upload("cut.ndjson", &lines(&all))]);
     let counts = &the_only(&report).counts;

@@ -12,7 +12,9 @@ pub(crate) const TIMES: &str = r#""receivedAt":"2026-03-15T12:00:00.500Z","sentA
 
 /// A track with these properties (a JSON object).
 pub(crate) fn track(id: &str, event: &str, properties: &str) -> String {
-    format!(r#"{{"type":"track","messageId":"{id}","userId":"u1","event":"{event}",{TIMES},"properties":{properties}}}"#)
+    format!(
+        r#"{{"type":"track","messageId":"{id}","userId":"u1","event":"{event}",{TIMES},"properties":{properties}}}"#
+    )
 }
 
 /// A track that came without an id.
@@ -52,17 +54,32 @@ fn call(chance: &mut Chance, id: &str) -> String {
     );
     let head = |kind: &str| format!(r#"{{"messageId":"{id}","type":"{kind}",{user},{times},{context}"#);
     match chance.below(12) {
-        0 => format!(r#"{},"traits":{{"email":"{number}@example.org","plan":"pro","seats":{half},"vip":{flag}}}}}"#, head("identify")),
+        0 => format!(
+            r#"{},"traits":{{"email":"{number}@example.org","plan":"pro","seats":{half},"vip":{flag}}}}}"#,
+            head("identify")
+        ),
         1 => format!(r#"{},"name":"Page {half}","properties":{{"path":"/{number}","depth":{half}}}}}"#, head("page")),
         2 => format!(r#"{},"name":"Screen {half}","properties":{{"variation":{number}}}}}"#, head("screen")),
-        3 => format!(r#"{},"groupId":"g{half}","traits":{{"name":"Company {half}","employees":{number}}}}}"#, head("group")),
+        3 => format!(
+            r#"{},"groupId":"g{half}","traits":{{"name":"Company {half}","employees":{number}}}}}"#,
+            head("group")
+        ),
         4 => format!(r#"{},"previousId":"p{number}"}}"#, head("alias")),
         5 | 6 => format!(
             r#"{},"event":"Order Completed","properties":{{"orderId":"o{number}","total":{number}.5,"items":[{{"sku":"s{half}","n":{half}}}],"gift":{flag},"shippedAt":"2026-03-16T09:{minute:02}:00Z"}}}}"#,
             head("track")
         ),
-        7 | 8 => format!(r#"{},"event":"Product Viewed","properties":{{"sku":"s{half}","price":{half}.25}}}}"#, head("track")),
-        9 => format!(r#"{},"event":"Signed Up","properties":{{"plan":{{"name":"p{half}","months":{half}}}}}}}"#, head("track")),
-        _ => format!(r#"{},"event":"Searched","properties":{{"query":"wörter {number}","hits":{half},"ok":{flag}}}}}"#, head("track")),
+        7 | 8 => format!(
+            r#"{},"event":"Product Viewed","properties":{{"sku":"s{half}","price":{half}.25}}}}"#,
+            head("track")
+        ),
+        9 => format!(
+            r#"{},"event":"Signed Up","properties":{{"plan":{{"name":"p{half}","months":{half}}}}}}}"#,
+            head("track")
+        ),
+        _ => format!(
+            r#"{},"event":"Searched","properties":{{"query":"wörter {number}","hits":{half},"ok":{flag}}}}}"#,
+            head("track")
+        ),
     }
 }

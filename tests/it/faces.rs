@@ -12,7 +12,8 @@ const COUNTS: [&str; 8] = ["events", "landed", "rows", "held", "duplicates", "fi
 
 /// A file with a row, a rescued value, a duplicate, a rejected and a filtered event.
 fn mixed(room: &Room) -> std::path::PathBuf {
-    let filtered = r#"{"type":"track","messageId":"f","userId":"u","event":"Said","integrations":{"Warehouses":{"all":false}}}"#;
+    let filtered =
+        r#"{"type":"track","messageId":"f","userId":"u","event":"Said","integrations":{"Warehouses":{"all":false}}}"#;
     let events = [
         track("a", "Said", r#"{"n":1,"n":2,"when":"2026-03-15","ok":true,"half":0.5,"word":"w"}"#),
         track("a", "Said", r#"{"n":1}"#),
@@ -23,7 +24,8 @@ fn mixed(room: &Room) -> std::path::PathBuf {
 }
 
 fn keys(value: &Value) -> Vec<&str> {
-    let mut keys: Vec<_> = value.as_object().unwrap_or_else(|| panic!("no object: {value}")).keys().map(String::as_str).collect();
+    let mut keys: Vec<_> =
+        value.as_object().unwrap_or_else(|| panic!("no object: {value}")).keys().map(String::as_str).collect();
     keys.sort_unstable();
     keys
 }
@@ -61,7 +63,11 @@ fn json_is_one_object_of_the_documented_shape() {
     let columns: Vec<_> = columns.iter().map(|column| (column["name"].as_str(), column["type"].as_str())).collect();
     let wanted = [("n", "bigint"), ("when", "timestamp"), ("ok", "boolean"), ("half", "double"), ("word", "string")];
     assert_eq!(columns, wanted.map(|(name, column_type)| (Some(name), Some(column_type))));
-    assert!(said.err.contains("_rejects") && said.err.contains("_rescued_data"), "warnings go to the other stream: {}", said.err);
+    assert!(
+        said.err.contains("_rejects") && said.err.contains("_rescued_data"),
+        "warnings go to the other stream: {}",
+        said.err
+    );
 }
 
 #[test]
@@ -75,7 +81,8 @@ fn json_lines_are_one_object_per_upload_and_the_totals_last() {
     command.arg("ingest").arg(room.path("in")).arg("--lake").arg(room.lake()).arg("--json-lines");
     let said = run(&mut command);
     assert_eq!(said.code, Some(65), "{said:#?}");
-    let objects: Vec<Value> = said.out.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    let objects: Vec<Value> =
+        said.out.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
     assert_eq!(objects.len(), 5);
     let (totals, uploads) = objects.split_last().expect("there are some");
     assert_eq!(keys(totals), ["function", "totals"]);
@@ -146,9 +153,17 @@ fn a_plan_writes_nothing_and_says_what_would_be() {
     assert_eq!(report["plan"], true);
     let said = &report["tables"][0];
     assert_eq!((&said["table"], &said["exists"], &said["rows"]), (&"events.said".into(), &false.into(), &1.into()));
-    let planned: Vec<_> = said["columns"].as_array().expect("columns").iter().map(|column| (column["name"].clone(), column["type"].clone())).collect();
+    let planned: Vec<_> = said["columns"]
+        .as_array()
+        .expect("columns")
+        .iter()
+        .map(|column| (column["name"].clone(), column["type"].clone()))
+        .collect();
     assert_eq!(said["conflicts"][0]["rescued_data"], r#"{"n":1}"#);
-    assert_eq!((&report["rejections"][0]["line"], &report["rejections"][0]["reason"]), (&4.into(), &"unknown_type".into()));
+    assert_eq!(
+        (&report["rejections"][0]["line"], &report["rejections"][0]["reason"]),
+        (&4.into(), &"unknown_type".into())
+    );
 
     // What was planned is what comes.
     let landed = run(&mut ingest(&[&mixed], &room.lake())).success().json();
@@ -156,7 +171,8 @@ fn a_plan_writes_nothing_and_says_what_would_be() {
         assert_eq!(report["totals"][name], landed["totals"][name], "{name}");
     }
     let columns = lake::read(&room.lake(), SCHEMA, "said").columns;
-    let columns: Vec<_> = columns.into_iter().map(|(name, column_type)| (Value::from(name), Value::from(column_type))).collect();
+    let columns: Vec<_> =
+        columns.into_iter().map(|(name, column_type)| (Value::from(name), Value::from(column_type))).collect();
     assert_eq!(planned, columns);
 
     let before = listing(&room.lake());
@@ -204,7 +220,9 @@ fn the_words_say_what_landed_and_then_that_there_is_nothing_to_do() {
 fn the_warehouse_id_of_the_environment_opts_in() {
     let room = Room::new();
     let event = |id: &str, of: &str| {
-        format!(r#"{{"type":"track","messageId":"{id}","userId":"u","event":"Routed","integrations":{{"Warehouses":{{"warehouseIds":["{of}"]}}}}}}"#)
+        format!(
+            r#"{{"type":"track","messageId":"{id}","userId":"u","event":"Routed","integrations":{{"Warehouses":{{"warehouseIds":["{of}"]}}}}}}"#
+        )
     };
     let path = room.file("routed.ndjson", &lines(&[event("ours", "wh_1"), event("theirs", "wh_2")]));
     let count = |command: &mut std::process::Command| {

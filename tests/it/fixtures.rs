@@ -63,7 +63,8 @@ fn the_captured_uploads_land_with_the_counts_that_were_counted() {
         let tables = found["tables"].as_array().expect("a list of tables").iter();
         let mut tables: Vec<_> = tables
             .map(|table| {
-                let (schema, name) = table["table"].as_str().and_then(|name| name.split_once('.')).expect("schema.table");
+                let (schema, name) =
+                    table["table"].as_str().and_then(|name| name.split_once('.')).expect("schema.table");
                 assert_eq!(schema, source);
                 (name.to_owned(), table["rows"].as_u64().expect("a count"))
             })

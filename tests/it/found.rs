@@ -9,8 +9,30 @@ use crate::support::{Chance, Room, SCHEMA};
 
 /// Keys that meet each other, the columns that every table has, and names that are none.
 const KEYS: [&str; 24] = [
-    "orderId", "order_id", "Order ID", "order", "id", "a", "A", "a_b", "b", "event", "user_id", "timestamp", "receivedAt",
-    "uuid_ts", "_rescued_data", "_upload_id", "context_ip", "ip", "name", "category", "", "🎉", "2fa", "group id",
+    "orderId",
+    "order_id",
+    "Order ID",
+    "order",
+    "id",
+    "a",
+    "A",
+    "a_b",
+    "b",
+    "event",
+    "user_id",
+    "timestamp",
+    "receivedAt",
+    "uuid_ts",
+    "_rescued_data",
+    "_upload_id",
+    "context_ip",
+    "ip",
+    "name",
+    "category",
+    "",
+    "🎉",
+    "2fa",
+    "group id",
 ];
 
 /// Makes events whose scalars are all different, so that each can be looked for.
@@ -81,7 +103,10 @@ impl Maker {
         }
         for name in own.iter().chain(&["userId", "anonymousId"]) {
             let number = self.number();
-            entries.push(((*name).to_owned(), if self.chance.is(50) { Json::text(&format!("i{number}")) } else { Json::number(number) }));
+            entries.push((
+                (*name).to_owned(),
+                if self.chance.is(50) { Json::text(&format!("i{number}")) } else { Json::number(number) },
+            ));
         }
         for name in ["timestamp", "originalTimestamp", "sentAt", "receivedAt"] {
             if self.chance.is(80) {
@@ -114,9 +139,12 @@ fn says(row: &Row, scalar: &Json) -> bool {
         Value::Double(bits) => {
             let double = f64::from_bits(*bits);
             let is_integer = !plain.contains(['.', 'e']);
-            plain.parse::<f64>().is_ok_and(|wanted| wanted.to_bits() == *bits) && (!is_integer || format!("{double:.0}") == plain)
+            plain.parse::<f64>().is_ok_and(|wanted| wanted.to_bits() == *bits)
+                && (!is_integer || format!("{double:.0}") == plain)
         }
-        Value::Time(micros) => name != "uuid_ts" && plain.len() == 27 && plain.ends_with('Z') && instant(&plain) == *micros,
+        Value::Time(micros) => {
+            name != "uuid_ts" && plain.len() == 27 && plain.ends_with('Z') && instant(&plain) == *micros
+        }
         Value::Text(text) => *text == plain || text.contains(&scalar.to_string()),
     })
 }
@@ -133,7 +161,11 @@ fn every_scalar_is_found_again() {
             let upload_id = &crate::support::the_only(&report).upload_id;
             let tables = lake::read_all(&room.lake(), SCHEMA);
             let of = |name: &str, id: &str| -> Option<&Row> {
-                tables.get(name)?.rows.iter().find(|row| row["id"].text() == id && row["_upload_id"].text() == upload_id)
+                tables
+                    .get(name)?
+                    .rows
+                    .iter()
+                    .find(|row| row["id"].text() == id && row["_upload_id"].text() == upload_id)
             };
             for (line, event) in events.iter().enumerate() {
                 let what = format!("seed {seed}, upload {upload}, line {}: {event}", line + 1);
@@ -146,8 +178,10 @@ fn every_scalar_is_found_again() {
                 };
                 let Some(row) = of(&call, id) else {
                     let rejects = &tables["_rejects"].rows;
-                    let is_it = |row: &&Row| row["upload_id"].text() == upload_id && row["line"].number() == line as i64 + 1;
-                    let reject = rejects.iter().find(is_it).unwrap_or_else(|| panic!("no row and no rejection: {what}"));
+                    let is_it =
+                        |row: &&Row| row["upload_id"].text() == upload_id && row["line"].number() == line as i64 + 1;
+                    let reject =
+                        rejects.iter().find(is_it).unwrap_or_else(|| panic!("no row and no rejection: {what}"));
                     assert_eq!(reject["raw"].text(), written[line]);
                     continue;
                 };

@@ -98,7 +98,10 @@ impl Table {
 /// Rows without some columns, sorted.
 pub(crate) fn content(rows: &[Row], without: &[&str]) -> Vec<Row> {
     let keep = |row: &Row| -> Row {
-        row.iter().filter(|(name, _)| !without.contains(&name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect()
+        row.iter()
+            .filter(|(name, _)| !without.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     };
     let mut rows: Vec<Row> = rows.iter().map(keep).collect();
     rows.sort();
@@ -218,7 +221,14 @@ pub(crate) fn assert_same_rows(what: &str, left: &[Row], right: &[Row]) {
     right.iter().for_each(|row| *counts.entry(row).or_default() -= 1);
     counts.retain(|_, count| *count != 0);
     let shown: Vec<_> = counts.iter().take(4).map(|(row, count)| format!("{count:+} {row:?}")).collect();
-    assert!(counts.is_empty(), "{what}: {} and {} rows, {} differ:\n{}", left.len(), right.len(), counts.len(), shown.join("\n"));
+    assert!(
+        counts.is_empty(),
+        "{what}: {} and {} rows, {} differ:\n{}",
+        left.len(),
+        right.len(),
+        counts.len(),
+        shown.join("\n")
+    );
 }
 
 /// Asserts that two schemas hold the same event tables: columns, types and rows, without some columns.

@@ -59,7 +59,8 @@ fn events(chance: &mut Chance, count: usize) -> Vec<Json> {
             (own.0.to_owned(), Json::text(own.1)),
             ("context".to_owned(), bag(chance, 1)),
         ];
-        entries.push((if matches!(kind, "track" | "page") { "properties" } else { "traits" }.to_owned(), bag(chance, 0)));
+        entries
+            .push((if matches!(kind, "track" | "page") { "properties" } else { "traits" }.to_owned(), bag(chance, 0)));
         Json::Object(entries)
     };
     (0..count).map(one).collect()
@@ -69,7 +70,8 @@ fn events(chance: &mut Chance, count: usize) -> Vec<Json> {
 fn with_shuffled_keys(json: &Json, chance: &mut Chance) -> Json {
     match json {
         Json::Object(entries) => {
-            let mut entries: Vec<_> = entries.iter().map(|(key, value)| (key.clone(), with_shuffled_keys(value, chance))).collect();
+            let mut entries: Vec<_> =
+                entries.iter().map(|(key, value)| (key.clone(), with_shuffled_keys(value, chance))).collect();
             chance.shuffle(&mut entries);
             Json::Object(entries)
         }
@@ -160,7 +162,10 @@ fn how_properties_are_called_does_not_matter() {
         assert_eq!(distinct.len(), columns.len(), "the new names are distinct");
         let rename = |name: &String| columns.get(name).unwrap_or(name).clone();
         let typed = |types: BTreeMap<String, BTreeMap<String, String>>| -> BTreeMap<_, BTreeMap<_, _>> {
-            types.into_iter().map(|(table, types)| (table, types.into_iter().map(|(name, kind)| (rename(&name), kind)).collect())).collect()
+            types
+                .into_iter()
+                .map(|(table, types)| (table, types.into_iter().map(|(name, kind)| (rename(&name), kind)).collect()))
+                .collect()
         };
         assert_eq!(typed(types(&left)), types(&right), "seed {seed}");
         let (left, right) = (rows(lake::read_events(&left, SCHEMA)), rows(lake::read_events(&right, SCHEMA)));
@@ -179,9 +184,12 @@ fn how_properties_are_called_does_not_matter() {
 /// The same event with other keys in its bag.
 fn renamed_bag(event: &Json) -> Json {
     fn renamed(json: &Json) -> Json {
-        let name = |key: &String| RENAMED[KEYS.iter().position(|known| known == key).expect("a key of ours")].to_owned();
+        let name =
+            |key: &String| RENAMED[KEYS.iter().position(|known| known == key).expect("a key of ours")].to_owned();
         match json {
-            Json::Object(entries) => Json::Object(entries.iter().map(|(key, value)| (name(key), renamed(value))).collect()),
+            Json::Object(entries) => {
+                Json::Object(entries.iter().map(|(key, value)| (name(key), renamed(value))).collect())
+            }
             other => other.clone(),
         }
     }
@@ -234,7 +242,10 @@ fn how_events_are_cut_into_files_does_not_matter() {
             let names: BTreeSet<_> = row.keys().chain(other.keys()).filter(|name| *name != "_rescued_data").collect();
             for name in names {
                 let found = (said(row, name), said(other, name));
-                assert!(found.0.iter().any(|left| found.1.iter().any(|right| is_one(left, right))), "seed {seed}: {place:?} {name}: {found:?}");
+                assert!(
+                    found.0.iter().any(|left| found.1.iter().any(|right| is_one(left, right))),
+                    "seed {seed}: {place:?} {name}: {found:?}"
+                );
             }
         }
     }

@@ -31,7 +31,8 @@ fn only_the_new_events_of_an_overwritten_upload_land() {
     let (all, landed, rows, duplicates) = counts(&report);
     assert_eq!((all, landed, duplicates), (200, 20, 180));
     let after = lake::read_events(&room.lake(), SCHEMA);
-    let grown: usize = after.iter().map(|(name, table)| table.rows.len() - before.get(name).map_or(0, |old| old.rows.len())).sum();
+    let grown: usize =
+        after.iter().map(|(name, table)| table.rows.len() - before.get(name).map_or(0, |old| old.rows.len())).sum();
     assert_eq!(grown as u64, rows);
     for table in after.values() {
         let ids = table.texts("id");
@@ -50,7 +51,10 @@ fn only_the_new_events_of_an_overwritten_upload_land() {
     assert_eq!(the_only(&again).status, Status::AlreadyLanded);
     lake::assert_ledger(&room.lake(), SCHEMA);
     let tables = lake::read_events(&room.lake(), SCHEMA);
-    let ids: usize = ["tracks", "identifies", "pages", "screens", "groups", "aliases"].iter().map(|name| tables[*name].rows.len()).sum();
+    let ids: usize = ["tracks", "identifies", "pages", "screens", "groups", "aliases"]
+        .iter()
+        .map(|name| tables[*name].rows.len())
+        .sum();
     assert_eq!(ids, 200 + 20 + 5);
 }
 
@@ -117,4 +121,27 @@ fn both_forms_in_two_folders_are_two_keys() {
     // Bronze keeps what two uploads of two keys say, even about one id.
     assert_eq!(counts(&room.land(vec![room.upload("b/key.ndjson", &lines(&events))])).1, 31);
     lake::assert_ledger(&room.lake(), SCHEMA);
+}
+
+#[test]
+fn a_form_that_a_killed_run_left_half_landed_is_known_to_the_next_form() {
+    let room = Room::new();
+    let mut chance = Chance::of(25);
+    let mut events = calls(&mut chance, "first", 40);
+    assert_landed(&room.land(vec![room.upload("key.ndjson", &lines(&events))]));
+    events.extend(calls(&mut chance, "second", 10));
+    assert_landed(&room.land(vec![room.upload("key.ndjson", &lines(&events))]));
+    // As if that run had been killed after the tables' commits and before the ledger's.
+    let log = room.lake().join(format!("{SCHEMA}/_loads/_delta_log"));
+    std::fs::remove_file(log.join(format!("{:020}.json", 1))).expect("the ledger's second commit");
+    // Before it ran again the object was rewritten once more.
+    events.extend(calls(&mut chance, "third", 5));
+    let report = room.land(vec![room.upload("key.ndjson", &lines(&events))]);
+    let tables = lake::read_events(&room.lake(), SCHEMA);
+    for (name, table) in &tables {
+        let ids = table.texts("id");
+        let twice: Vec<_> = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+        assert!(twice.is_empty(), "`{name}` has rows of one key twice: {twice:?}");
+    }
+    assert_eq!(counts(&report).1, 5);
 }

@@ -63,14 +63,20 @@ fn every_crew_lands_the_same() {
     let mut events = calls(&mut chance, "m", 6_500);
     // Columns that change their type on the way, and come late.
     for (at, value) in [(10, "1"), (3_000, "2.5"), (6_400, r#""three""#)] {
-        events.insert(at, track(&format!("typed-{at}"), "Searched", &format!(r#"{{"typed":{value},"late{at}":{value}}}"#)));
+        events.insert(
+            at,
+            track(&format!("typed-{at}"), "Searched", &format!(r#"{{"typed":{value},"late{at}":{value}}}"#)),
+        );
     }
     events.push(track("the-last", "Seen At The End", r#"{"only":"here"}"#));
     // Repeated ids, near and far: the first wins. Lines without an id, some with the same bytes.
     for number in 0..300 {
         let (from, to) = (chance.below(events.len()), chance.below(events.len()));
         let again = events[from].clone();
-        events.insert(to, if number % 2 == 0 { again } else { nameless("Searched", &format!(r#"{{"hits":{}}}"#, number / 4)) });
+        events.insert(
+            to,
+            if number % 2 == 0 { again } else { nameless("Searched", &format!(r#"{{"hits":{}}}"#, number / 4)) },
+        );
     }
     for _ in 0..200 {
         let at = chance.below(events.len());
@@ -119,7 +125,8 @@ fn under_the_column_limit_the_first_columns_are_chosen_by_every_crew() {
         }
     }
     // The next upload may bring as many again.
-    let next: Vec<String> = (0..20).map(|n| track(&format!("n{n}"), "Widening", &format!(r#"{{"more{n}":true}}"#))).collect();
+    let next: Vec<String> =
+        (0..20).map(|n| track(&format!("n{n}"), "Widening", &format!(r#"{{"more{n}":true}}"#))).collect();
     let next = room.upload("next.ndjson", &lines(&next));
     let report = land(&landed[1].0, &Settings { limits, ..settings() }, vec![next]);
     assert_eq!(the_only(&report).counts.rescued, 20 - 11);
@@ -133,8 +140,10 @@ fn the_limit_of_a_whole_table_holds_across_uploads() {
     assert_all_one(&landed);
     let table = lake::read(&landed[0].0, SCHEMA, "widening");
     assert_eq!(table.columns.len(), 20);
-    let next: Vec<String> = (0..5).map(|n| track(&format!("n{n}"), "Widening", &format!(r#"{{"more{n}":true}}"#))).collect();
-    let report = land(&landed[0].0, &Settings { limits, ..settings() }, vec![room.upload("next.ndjson", &lines(&next))]);
+    let next: Vec<String> =
+        (0..5).map(|n| track(&format!("n{n}"), "Widening", &format!(r#"{{"more{n}":true}}"#))).collect();
+    let report =
+        land(&landed[0].0, &Settings { limits, ..settings() }, vec![room.upload("next.ndjson", &lines(&next))]);
     assert_eq!((the_only(&report).counts.landed, the_only(&report).counts.rescued), (5, 5));
     assert_eq!(lake::read(&landed[0].0, SCHEMA, "widening").columns.len(), 20);
 }
@@ -170,7 +179,8 @@ fn beyond_the_table_limit_a_track_lands_in_tracks_alone() {
     }
     // An event of a table that exists goes on; a new one is still too many.
     let next = [track("known", "Event 1", r#"{"n":{"n":1}}"#), track("unknown", "Event 77", r#"{"a":1}"#)];
-    let report = land(&landed[2].0, &Settings { limits, ..settings() }, vec![room.upload("next.ndjson", &lines(&next))]);
+    let report =
+        land(&landed[2].0, &Settings { limits, ..settings() }, vec![room.upload("next.ndjson", &lines(&next))]);
     assert_eq!((the_only(&report).counts.landed, the_only(&report).counts.rows), (2, 3));
 }
 

@@ -12,14 +12,12 @@ use crate::fault::Fault;
 use crate::ledger::{RejectRows, rejects_columns};
 use crate::registry::Registry;
 
-/// Rows of one table after which they are encoded: columns stay in the cache.
-const BATCH_ROWS: usize = 2_048;
-/// Bytes of one table's values after which they are encoded.
-const BATCH_BYTES: usize = 1 << 20;
+/// Bytes of one table's values that make a row group.
+const ROW_GROUP_BYTES: usize = 4 << 20;
+/// Bytes that the rows of all tables and workers may hold; over it the largest table is encoded early.
+const ROWS_BYTES: usize = 48 << 20;
 /// Bytes of rejected text after which it is encoded.
 const REJECT_BYTES: usize = 4 << 20;
-/// Bytes that all open Parquet writers may hold; over it the largest row group is closed.
-const WRITER_BYTES: usize = 96 << 20;
 
 /// A file being written, and how many columns its table had when it was begun.
 #[derive(Debug)]
@@ -63,23 +61,23 @@ pub(crate) struct Yard<'a> {
 }
 
 impl Crewman {
-    /// Encodes what has grown large enough, and closes row groups when the open files hold too much.
+    /// Encodes the tables that have grown large enough, and the largest while all together hold too much.
+    ///
+    /// Rows are held as plain columns and encoded a row group at a time: an open Parquet column holds a compressor of
+    /// hundreds of kilobytes, and hundreds of tables have thousands of columns.
     pub(crate) fn relieve(&mut self, yard: Yard<'_>, plans: &[Arc<TablePlan>]) -> Result<(), Fault> {
-        let ready =
-            |(table, rows, bytes): (u32, usize, usize)| (rows >= BATCH_ROWS || bytes >= BATCH_BYTES).then_some(table);
-        let ready: Vec<u32> = self.worker.held().filter_map(ready).collect();
-        for table in ready {
+        let mut held: Vec<(u32, usize)> = self.worker.held().collect();
+        held.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        let mut total: usize = held.iter().map(|(_, bytes)| bytes).sum();
+        for (table, bytes) in held {
+            if bytes < ROW_GROUP_BYTES && total <= ROWS_BYTES / yard.workers.max(1) {
+                break;
+            }
             self.encode(yard, plans, table)?;
+            total -= bytes;
         }
         if self.rejects.bytes() >= REJECT_BYTES {
             self.encode_rejects(yard)?;
-        }
-        let held = |file: &Option<OpenFile>| file.as_ref().map_or(0, |file| file.writer.buffered_bytes());
-        let total: usize = self.open.iter().map(held).sum();
-        if total > WRITER_BYTES / yard.workers.max(1)
-            && let Some(Some(largest)) = self.open.iter_mut().max_by_key(|file| held(file))
-        {
-            largest.writer.close_row_group()?;
         }
         Ok(())
     }
@@ -102,7 +100,8 @@ impl Crewman {
                 none.insert(OpenFile { columns: plan.columns().len(), writer: FileWriter::create(yard.lake, layout)? })
             }
         };
-        file.writer.write(&batch)
+        file.writer.write(&batch)?;
+        file.writer.close_row_group()
     }
 
     fn encode_rejects(&mut self, yard: Yard<'_>) -> Result<(), Fault> {
@@ -114,12 +113,13 @@ impl Crewman {
             Some(file) => file,
             none => none.insert(FileWriter::create(yard.lake, Arc::clone(yard.reject_layout))?),
         };
-        file.write(&batch)
+        file.write(&batch)?;
+        file.close_row_group()
     }
 
     /// Encodes all that is left and finishes the files.
     pub(crate) fn finish(&mut self, yard: Yard<'_>, plans: &[Arc<TablePlan>], files: &mut Files) -> Result<(), Fault> {
-        let held: Vec<u32> = self.worker.held().map(|(table, ..)| table).collect();
+        let held: Vec<u32> = self.worker.held().map(|(table, _)| table).collect();
         for table in held {
             self.encode(yard, plans, table)?;
         }

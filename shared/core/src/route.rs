@@ -118,7 +118,8 @@ pub fn plan(lake: Option<&Lake>, settings: &Settings, uploads: Vec<Upload>, watc
     planner.finish()
 }
 
-/// Uploads by schema, in the order of the first upload of each; within a schema in the order of their names.
+/// Uploads by schema, in the order of the first upload of each; within a schema in the order of their keys, what has
+/// none last, so that the same uploads give the same schema however they are named.
 fn by_schema(uploads: Vec<Upload>) -> Vec<(String, Vec<Upload>)> {
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut schemas: Vec<(String, Vec<Upload>)> = Vec::new();
@@ -130,7 +131,7 @@ fn by_schema(uploads: Vec<Upload>) -> Vec<(String, Vec<Upload>)> {
         schemas[place].1.push(upload);
     }
     for (_, uploads) in &mut schemas {
-        uploads.sort_by(|a, b| a.name.cmp(&b.name));
+        uploads.sort_by(|a, b| (a.key.is_none(), &a.key, &a.name).cmp(&(b.key.is_none(), &b.key, &b.name)));
     }
     schemas
 }

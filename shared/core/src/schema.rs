@@ -74,23 +74,24 @@ impl<'a> SchemaRun<'a> {
         finish: &mut dyn FnMut(UploadReport),
     ) -> Result<Vec<Upload>, Unfinished> {
         let Some(loads) = &self.loads else { return Ok(uploads) };
-        let (done, open): (Vec<_>, Vec<_>) = uploads.into_iter().partition(|upload| loads.has(&upload.id.app_id()));
+        let (done, mut open): (Vec<_>, Vec<_>) = uploads.into_iter().partition(|upload| loads.has(&upload.id.app_id()));
+        let mut report = |upload: &Upload| finish(UploadReport::new(upload, Status::AlreadyLanded));
+        done.iter().for_each(&mut report);
         let is_old = |upload: &&Upload| self.started_at - upload.modified > IDS_ARE_SURE.as_micros() as Micros;
         let old: Vec<String> = open.iter().filter(is_old).map(|upload| upload.id.to_string()).collect();
-        let mut expired = HashSet::new();
         if !old.is_empty() {
+            let mut expired = HashSet::new();
             let mut each = |batch: &arrow_array::RecordBatch| {
                 expired.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
                 Ok(())
             };
             if let Err(fault) = loads.read(&["upload_id"], Some(("upload_id", &old)), &mut each, LOADS_FILES) {
-                return Err((fault, done.into_iter().chain(open).collect()));
+                return Err((fault, open));
             }
-        }
-        let (long_done, open): (Vec<_>, Vec<_>) =
-            open.into_iter().partition(|upload| expired.contains(&upload.id.to_string()));
-        for upload in done.iter().chain(&long_done) {
-            finish(UploadReport::new(upload, Status::AlreadyLanded));
+            let (done, rest): (Vec<_>, Vec<_>) =
+                open.into_iter().partition(|upload| expired.contains(&upload.id.to_string()));
+            done.iter().for_each(&mut report);
+            open = rest;
         }
         Ok(open)
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use inlet_events::Limits;
+use inlet_events::limits::LINE_BYTES_MAX;
 
 use crate::fault::Fault;
 
@@ -54,6 +55,9 @@ impl Settings {
         };
         let workers = size(number("INLET_WORKERS", cores as u64)).min(64);
         let patience = Duration::from_secs(number("INLET_PATIENCE_SECONDS", 900));
+        if limits.line_bytes > LINE_BYTES_MAX {
+            wrong.push(format!("`INLET_MAX_LINE_BYTES` must be at most {LINE_BYTES_MAX}, not `{}`", limits.line_bytes));
+        }
         if !wrong.is_empty() {
             return Err(Fault::setup(wrong.join("; ")).hint("unset the variable or give it a number"));
         }

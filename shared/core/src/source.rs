@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use inlet_events::limits::TYPING_WINDOW_BYTES;
 use inlet_events::lines::{Chunks, Sniff, sniff};
-use inlet_events::unpack::{foreign_format, unpack};
+use inlet_events::unpack::{foreign_format, is_tar, unpack};
 use inlet_events::{Limits, Reason};
 use object_store::{GetOptions, ObjectStore};
 use tokio::runtime::Handle;
@@ -128,7 +128,7 @@ impl Source<'_> {
         }
         progress(self.upload.size);
         let data = &buffer[..length];
-        if sniff(data, self.limits.line_bytes) == Sniff::NotNdjson || data.get(257..262) == Some(b"ustar") {
+        if sniff(data, self.limits.line_bytes) == Sniff::NotNdjson || is_tar(data) {
             return Err(Refusal::Rejected(Reason::NotNdjson, foreign_format(data).map(str::to_owned)));
         }
         if length <= TYPING_WINDOW_BYTES {

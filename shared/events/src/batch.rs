@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::event::{Call, Field, Fields, Judgement, Reason, is_absent, judge};
 use crate::flatten::{Careful, Leaf};
 use crate::json::{self, NodeKind, Tape};
-use crate::limits::REJECTED_LINE_BYTES;
+use crate::limits::{ENVELOPE_BYTES, REJECTED_LINE_BYTES};
 
 /// Whole lines of one upload, decompressed.
 #[derive(Clone, Debug)]
@@ -197,6 +197,10 @@ impl Batch {
                 if items.is_empty() {
                     return self.reject(place, Reason::EmptyBatch);
                 }
+                let copied = fields.raw(Field::Context).map_or(0, |index| self.tape.node(index).source(data).len());
+                if copied.saturating_mul(items.len()) > ENVELOPE_BYTES {
+                    return self.reject(place, Reason::LineTooLong);
+                }
                 for (number, (start, end)) in items.into_iter().enumerate() {
                     let (start, end) = trim(data, start, end);
                     let place = Place { item: Some(number as u32), start, end, ..place };
@@ -283,7 +287,7 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r')
 }
 
-fn trim(data: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
+pub(crate) fn trim(data: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
     while start < end && is_space(data[start]) {
         start += 1;
     }
@@ -297,7 +301,7 @@ fn trim(data: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
 mod tests {
     use super::*;
 
-    pub(crate) fn context() -> UploadContext {
+    fn context_of_tests() -> UploadContext {
         UploadContext {
             name: "upload".into(),
             upload_id: "id".into(),
@@ -310,7 +314,7 @@ mod tests {
     }
 
     fn read(data: &'static [u8]) -> Batch {
-        Batch::read(Chunk { index: 0, first_line: 1, offset: 0, data: Bytes::from_static(data) }, &context())
+        Batch::read(Chunk { index: 0, first_line: 1, offset: 0, data: Bytes::from_static(data) }, &context_of_tests())
     }
 
     #[test]
@@ -340,6 +344,16 @@ mod tests {
         );
         assert_eq!(batch.rejects[0].byte_offset, 36);
         assert_eq!(batch.event_count(), 9);
+    }
+
+    #[test]
+    fn an_envelope_that_would_open_too_large_is_rejected() {
+        let context = "c".repeat(1 << 20);
+        let items = vec![r#"{"type":"page","userId":"u"}"#; 65].join(",");
+        let line = format!("{{\"context\":{{\"a\":\"{context}\"}},\"batch\":[{items}]}}");
+        let limits = UploadContext { line_bytes: 16 << 20, ..context_of_tests() };
+        let batch = Batch::read(Chunk { index: 0, first_line: 1, offset: 0, data: line.into() }, &limits);
+        assert_eq!((batch.events.len(), batch.rejects[0].reason), (0, Reason::LineTooLong));
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub enum Reason {
     InvalidJson,
     /// The line, or an envelope's item, is JSON but no object.
     NotAnObject,
-    /// The line is longer than the limit.
+    /// The line is longer than the limit, or an envelope would be once its items have its context.
     LineTooLong,
     /// An envelope without items.
     EmptyBatch,

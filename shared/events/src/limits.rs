@@ -42,6 +42,12 @@ pub const NAME_BYTES: usize = 255;
 /// one streams, into files of its own.
 pub const TYPING_WINDOW_BYTES: usize = 64 << 20;
 
+/// The largest line limit that may be set: a line must fit the window in which an upload is looked at.
+pub const LINE_BYTES_MAX: usize = 32 << 20;
+
+/// What an envelope's context may come to once each of its items has a copy; beyond, the line is rejected.
+pub const ENVELOPE_BYTES: usize = 64 << 20;
+
 /// How much of a line that is too long is kept in `_rejects`.
 pub const REJECTED_LINE_BYTES: usize = 64 << 10;
 

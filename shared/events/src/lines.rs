@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 
-use crate::batch::Chunk;
+use crate::batch::{Chunk, trim};
 use crate::json::{NodeKind, Tape};
 use crate::limits::SNIFF_BYTES;
 
@@ -30,7 +30,8 @@ pub fn sniff(data: &[u8], line_bytes: usize) -> Sniff {
     let mut start = if data.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
     while start < data.len().min(SNIFF_BYTES) {
         let end = memchr::memchr(b'\n', &data[start..]).map_or(data.len(), |at| start + at);
-        let line = data[start..end].trim_ascii();
+        let (from, to) = trim(data, start, end);
+        let line = &data[from..to];
         if !line.is_empty() {
             seen = Sniff::NotNdjson;
             tape.clear();

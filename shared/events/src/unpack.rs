@@ -50,10 +50,16 @@ pub fn foreign_format(data: &[u8]) -> Option<&'static str> {
         (b"Obj\x01", "an Avro file"),
         (b"%PDF", "a PDF"),
     ];
-    if data.get(257..262) == Some(b"ustar") {
+    if is_tar(data) {
         return Some("a tar archive");
     }
     signatures.iter().find(|(signature, _)| data.starts_with(signature)).map(|&(_, name)| name)
+}
+
+/// Whether the bytes are a tar archive: its lines could pass for events, with the archive's headers between them. A
+/// header is padded with NUL bytes, which no JSON holds.
+pub fn is_tar(data: &[u8]) -> bool {
+    data.get(257..262) == Some(b"ustar") && data[..257].contains(&0)
 }
 
 #[cfg(test)]

@@ -211,13 +211,10 @@ impl Worker {
         rescued
     }
 
-    /// Rows and bytes held for each table that has any.
-    pub fn held(&self) -> impl Iterator<Item = (u32, usize, usize)> + '_ {
-        let tables = self.tables.iter().enumerate();
-        tables
-            .filter_map(|(at, rows)| rows.as_ref().map(|rows| (at as u32, rows.rows, rows)))
-            .filter(|held| held.1 > 0)
-            .map(|(at, count, rows)| (at, count, rows.bytes()))
+    /// Bytes held for each table that has rows.
+    pub fn held(&self) -> impl Iterator<Item = (u32, usize)> + '_ {
+        let tables = self.tables.iter().enumerate().filter_map(|(at, rows)| Some((at as u32, rows.as_ref()?)));
+        tables.filter(|(_, rows)| rows.rows > 0).map(|(at, rows)| (at, rows.bytes()))
     }
 
     /// Hands out a table's rows; columns are named as in the plan.
