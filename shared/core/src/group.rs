@@ -1,26 +1,26 @@
 //! A group of uploads: read one after another, committed together.
 
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex};
+mod commits;
+mod reports;
 
-use hashbrown::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use hashbrown::HashSet;
 use inlet_events::{Reason, UploadContext};
 
-use crate::clock::{self, Deadline};
-use crate::crew::{Crewman, Files, Yard, bug, lock, reject_layout};
-use crate::delta::{Append, Appended, DataFile, FileLayout, FileWriter, Lake, commit, delete_files, sweep_uncommitted};
+pub(crate) use self::reports::{counts_of, rejected_report};
+use crate::crew::{Crewman, Files, Yard, lock, reject_layout};
+use crate::delta::delete_files;
 use crate::fault::Fault;
 use crate::landing::{Landed, Work, land};
-use crate::ledger::{LOADS, LoadRow, REJECTS, loads_batch, loads_columns, rejects_columns};
-use crate::registry::{Known, Past};
-use crate::report::{Counts, FaultReport, Status, TableReport, UploadReport};
+use crate::registry::Past;
+use crate::report::UploadReport;
 use crate::route::Watch;
 use crate::schema::SchemaRun;
+use crate::settings::Settings;
 use crate::source::{Opened, Refusal, Source};
 use crate::upload::Upload;
-
-/// Commits under way at once: each waits for its store.
-const COMMITS_AT_ONCE: usize = 8;
 
 /// What reading an upload came to.
 #[derive(Debug)]
@@ -217,193 +217,10 @@ impl<'r, 'a> Group<'r, 'a> {
             None => Ok(files),
         }
     }
-
-    /// The `txn` ids of uploads with rows in a table that do not stand there yet.
-    fn app_ids(&self, uploads: &[Upload], table: usize) -> Vec<String> {
-        let has_rows = |entry: &Entry| match entry {
-            Entry::Landed { landed, before } => {
-                !before.contains(&(table as u32))
-                    && landed.order.tables.get(table).is_some_and(|counts| counts.rows > 0)
-            }
-            _ => false,
-        };
-        uploads
-            .iter()
-            .zip(&self.entries)
-            .filter(|(_, entry)| has_rows(entry))
-            .map(|(upload, _)| upload.id.app_id())
-            .collect()
-    }
-
-    /// One commit per event table, several at once; false when some table must be written anew.
-    fn commit_tables(&mut self, uploads: &[Upload], files: &Files) -> Result<bool, Fault> {
-        let ids: Vec<_> = (0..files.tables.len()).map(|table| self.app_ids(uploads, table)).collect();
-        let run = &mut *self.run;
-        let (lake, schema, deadline) = (&run.parts.lake, run.schema.as_str(), run.deadline());
-        let mut registry = lock(&run.registry);
-        let jobs = registry.known_mut().iter_mut().zip(&files.tables).zip(&ids).enumerate();
-        let jobs = Mutex::new(jobs.filter(|(_, ((_, files), ids))| !files.is_empty() && !ids.is_empty()));
-        let results = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..COMMITS_AT_ONCE.min(files.tables.len()) {
-                scope.spawn(|| {
-                    loop {
-                        let Some((number, ((known, files), app_ids))) = lock(&jobs).next() else { return };
-                        let result = commit_table(lake, schema, known, files, app_ids.clone(), deadline);
-                        lock(&results).push((number, result));
-                    }
-                });
-            }
-        });
-        let plans = registry.plans();
-        let mut is_complete = true;
-        let mut failed = None;
-        for (number, result) in results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            match result {
-                Ok(Some(version)) => {
-                    let name = &plans[number].name;
-                    let uploads = uploads.iter().filter(|upload| ids[number].contains(&upload.id.app_id()));
-                    run.versions.extend(uploads.map(|upload| ((upload.id.to_string(), name.clone()), version)));
-                }
-                Ok(None) => is_complete = false,
-                Err(fault) => failed = Some(fault),
-            }
-        }
-        failed.map_or(Ok(is_complete), Err)
-    }
-
-    fn commit_rejects(&mut self, uploads: &[Upload], files: &Files) -> Result<bool, Fault> {
-        if files.rejects.is_empty() {
-            return Ok(true);
-        }
-        let run = &mut *self.run;
-        let is_new = |upload: &Upload| run.rejects.as_ref().is_none_or(|table| !table.has(&upload.id.app_id()));
-        let rejects = |entry: &Entry| match entry {
-            Entry::Landed { landed, .. } => landed.order.rejected > 0,
-            Entry::Rejected(..) => true,
-            Entry::Failed(_) => false,
-        };
-        let named = uploads.iter().zip(&self.entries).filter(|(upload, entry)| rejects(entry) && is_new(upload));
-        let app_ids = named.map(|(upload, _)| upload.id.app_id()).collect();
-        let append = Append { app_ids, marks: Vec::new(), new_columns: Vec::new(), files: &files.rejects };
-        let (lake, schema) = (&run.parts.lake, &run.schema);
-        let deadline = Deadline::after(run.parts.settings.patience);
-        let done = commit(lake, schema, REJECTS, &mut run.rejects, &rejects_columns(), &append, deadline)?;
-        let is_committed = matches!(done, Appended::Committed { .. });
-        if !is_committed && let Some(table) = &mut run.rejects {
-            sweep_uncommitted(lake, table, &files.rejects)?;
-        }
-        Ok(is_committed)
-    }
-
-    /// `_loads` last: its ids say that uploads are done. Uploads that somebody else finished meanwhile are theirs.
-    fn commit_loads(&mut self, uploads: &[Upload], reports: &mut [UploadReport]) -> Result<(), Fault> {
-        loop {
-            let run = &mut *self.run;
-            let (lake, schema) = (&run.parts.lake, &run.schema);
-            let is_ours = |report: &UploadReport| matches!(report.status, Status::Landed | Status::Rejected);
-            let ours: Vec<_> = uploads.iter().zip(&*reports).filter(|(_, report)| is_ours(report)).collect();
-            if ours.is_empty() {
-                return Ok(());
-            }
-            let finished_at = clock::now();
-            let filtered = self.entries.iter().map(|entry| match entry {
-                Entry::Landed { landed, .. } => Some(landed.as_ref()),
-                _ => None,
-            });
-            let filtered: HashMap<String, &Landed> = uploads
-                .iter()
-                .zip(filtered)
-                .filter_map(|(upload, landed)| Some((upload.id.to_string(), landed?)))
-                .collect();
-            let plans = lock(&run.registry).plans();
-            let parts = ours.iter().map(|(_, report)| {
-                filtered.get(&report.upload_id).map(|landed| table_parts(landed, &plans, report)).unwrap_or_default()
-            });
-            let parts: Vec<_> = parts.collect();
-            let mut rows = Vec::new();
-            for ((upload, report), parts) in ours.iter().zip(&parts) {
-                let row = |table, counts, version, new_columns, bytes| LoadRow {
-                    upload: key_of(upload),
-                    upload_id: report.upload_id.clone(),
-                    table,
-                    status: report.status.name(),
-                    counts,
-                    bytes,
-                    version,
-                    new_columns,
-                    started_at: run.started_at,
-                    finished_at,
-                    lag_seconds: (finished_at - upload.modified) as f64 / 1e6,
-                    host: run.parts.host,
-                };
-                for part in parts {
-                    rows.push(row(Some(&part.name), part.counts.clone(), part.version, &part.new_columns, None));
-                }
-                rows.push(row(None, report.counts.clone(), None, &[], Some(upload.size)));
-            }
-            let layout = match &run.loads {
-                Some(table) => FileLayout::of_existing(lake, table, &[])?,
-                None => FileLayout::of_new(lake, schema, LOADS, &loads_columns())?,
-            };
-            let mut writer = FileWriter::create(lake, layout)?;
-            writer.write(&loads_batch(&rows).map_err(bug)?)?;
-            let files = [writer.finish()?];
-            let app_ids = ours.iter().map(|(upload, _)| upload.id.app_id()).collect();
-            let marks = ours.iter().filter_map(|(upload, _)| upload.key_app_id()).collect();
-            let append = Append { app_ids, marks, new_columns: Vec::new(), files: &files };
-            let deadline = Deadline::after(run.parts.settings.patience);
-            match commit(lake, schema, LOADS, &mut run.loads, &loads_columns(), &append, deadline)? {
-                Appended::Committed { .. } => return Ok(()),
-                Appended::Landed { app_ids } => {
-                    for (upload, report) in uploads.iter().zip(&mut *reports) {
-                        if app_ids.contains(&upload.id.app_id()) {
-                            *report = UploadReport::new(upload, Status::AlreadyLanded);
-                        }
-                    }
-                }
-                Appended::Moved => {
-                    return Err(Fault::setup(format!("table `{schema}.{LOADS}` has other columns than Inlet gave it"))
-                        .hint(format!("move `{LOADS}` away or choose another schema with --schema")));
-                }
-            }
-            if let Some(table) = &mut run.loads {
-                sweep_uncommitted(lake, table, &files)?;
-            }
-        }
-    }
-
-    fn reports(&self, uploads: &[Upload]) -> Vec<UploadReport> {
-        let plans = lock(&self.run.registry).plans();
-        let report = |(upload, entry): (&Upload, &Entry)| match entry {
-            Entry::Failed(fault) => UploadReport::failed(upload, fault),
-            Entry::Rejected(reason, what) => rejected_report(upload, *reason, what.as_deref()),
-            Entry::Landed { landed, before } => {
-                let mut report = UploadReport::new(upload, Status::Landed);
-                report.counts = counts_of(landed);
-                for (number, counts) in landed.order.tables.iter().enumerate().filter(|(_, counts)| counts.rows > 0) {
-                    let landed_now =
-                        self.run.versions.get(&(report.upload_id.clone(), plans[number].name.clone())).copied();
-                    let is_old = before.contains(&(number as u32)) && landed_now.is_none();
-                    report.tables.push(TableReport {
-                        table: format!("{}.{}", self.run.schema, plans[number].name),
-                        status: if is_old { Status::AlreadyLanded } else { Status::Landed },
-                        rows: counts.rows,
-                        rescued: landed.rescued.get(number).map_or(0, |counts| counts.rescued),
-                        version: landed_now,
-                        new_columns: landed.new_columns.get(&(number as u32)).cloned().unwrap_or_default(),
-                    });
-                }
-                report.tables.sort_by(|a, b| a.table.cmp(&b.table));
-                report
-            }
-        };
-        uploads.iter().zip(&self.entries).map(report).collect()
-    }
 }
 
 /// The context of an upload's events.
-pub(crate) fn upload_context(upload: &Upload, processed: i64, settings: &crate::settings::Settings) -> UploadContext {
+pub(crate) fn upload_context(upload: &Upload, processed: i64, settings: &Settings) -> UploadContext {
     UploadContext {
         name: key_of(upload).to_owned(),
         upload_id: upload.id.to_string(),
@@ -418,111 +235,4 @@ pub(crate) fn upload_context(upload: &Upload, processed: i64, settings: &crate::
 /// What names an upload in `_loads` and `_rejects`: its key, by which its later forms look for it.
 fn key_of(upload: &Upload) -> &str {
     upload.key.as_deref().unwrap_or(&upload.name)
-}
-
-/// Sums an upload's tables up: what landed are rows of call tables.
-pub(crate) fn counts_of(landed: &Landed) -> Counts {
-    let order = &landed.order;
-    let rows = order.tables.iter().map(|counts| counts.rows).sum();
-    let rescued = landed.rescued.iter().map(|counts| counts.rescued).sum();
-    let judged = order.events - order.rejected - order.filtered;
-    let duplicates = order.duplicates;
-    Counts {
-        events: order.events,
-        landed: judged - duplicates,
-        rows,
-        held: 0,
-        duplicates,
-        filtered: order.filtered,
-        rejected: order.rejected,
-        rescued,
-    }
-}
-
-/// The report of an upload that is rejected whole: one event, one rejection.
-pub(crate) fn rejected_report(upload: &Upload, reason: Reason, what: Option<&str>) -> UploadReport {
-    let mut report = UploadReport::new(upload, Status::Rejected);
-    (report.counts.events, report.counts.rejected) = (1, 1);
-    let detail = what.map(|what| format!(" ({what})")).unwrap_or_default();
-    let fault = match reason {
-        Reason::NotNdjson => Fault::rejected(format!("no line of its first MiB is a JSON object{detail}"))
-            .hint("uploads are lines of JSON, plain or packed with gzip or zstd; unpack archives first"),
-        Reason::TooLarge => Fault::rejected(format!("it is larger than the limits allow{detail}"))
-            .hint("if the upload is to be trusted, raise INLET_MAX_UPLOAD_BYTES or INLET_MAX_EXPANSION"),
-        _ => Fault::rejected(format!("its bytes are damaged or cut short{detail}"))
-            .hint("upload it again: a whole copy has another id and lands"),
-    };
-    report.fault = Some(FaultReport::from(&fault));
-    report
-}
-
-/// An upload's part in one table, as `_loads` keeps it.
-#[derive(Default)]
-struct TablePart {
-    name: String,
-    counts: Counts,
-    version: Option<u64>,
-    new_columns: Vec<crate::report::NewColumn>,
-}
-
-fn table_parts(
-    landed: &Landed,
-    plans: &[Arc<inlet_events::table::TablePlan>],
-    report: &UploadReport,
-) -> Vec<TablePart> {
-    let mut filtered = landed.order.filtered_tables.clone();
-    let mut parts = Vec::new();
-    for (number, counts) in landed.order.tables.iter().enumerate() {
-        let name = plans[number].name.clone();
-        let opted_out = filtered.remove(&name).unwrap_or_default();
-        if counts.rows + counts.duplicates + opted_out == 0 {
-            continue;
-        }
-        let reported =
-            report.tables.iter().find(|table| table.table.split_once('.').is_some_and(|(_, table)| table == name));
-        parts.push(TablePart {
-            counts: Counts {
-                events: counts.rows + counts.duplicates + opted_out,
-                rows: counts.rows,
-                duplicates: counts.duplicates,
-                filtered: opted_out,
-                rescued: landed.rescued.get(number).map_or(0, |counts| counts.rescued),
-                ..Counts::default()
-            },
-            version: reported.and_then(|table| table.version),
-            new_columns: landed.new_columns.get(&(number as u32)).cloned().unwrap_or_default(),
-            name,
-        });
-    }
-    for (name, count) in filtered {
-        parts.push(TablePart {
-            name,
-            counts: Counts { events: count, filtered: count, ..Counts::default() },
-            ..TablePart::default()
-        });
-    }
-    parts.sort_by(|a, b| a.name.cmp(&b.name));
-    parts
-}
-
-/// Commits one event table; nothing when its files do not fit the table any more or were landed by somebody else.
-fn commit_table(
-    lake: &Lake,
-    schema: &str,
-    known: &mut Known,
-    files: &[DataFile],
-    app_ids: Vec<String>,
-    deadline: Deadline,
-) -> Result<Option<u64>, Fault> {
-    let columns = known.plan.new_columns();
-    let append = Append { app_ids, marks: Vec::new(), new_columns: columns.clone(), files };
-    match commit(lake, schema, &known.plan.name, &mut known.table, &columns, &append, deadline)? {
-        Appended::Committed { version } => Ok(Some(version)),
-        Appended::Landed { .. } | Appended::Moved => {
-            if let Some(table) = &mut known.table {
-                sweep_uncommitted(lake, table, files)?;
-            }
-            Ok(None)
-        }
-    }
 }

@@ -5,6 +5,7 @@
 
 mod batch;
 mod column;
+mod common;
 mod event;
 mod flatten;
 mod json;
@@ -14,6 +15,7 @@ pub mod lines;
 mod mask;
 mod naming;
 mod number;
+mod observed;
 pub mod order;
 mod rescue;
 mod rows;
@@ -30,5 +32,5 @@ pub use kind::{ColumnType, KnownType};
 pub use limits::Limits;
 pub use mask::mask;
 pub use naming::{column_name, schema_name, table_name};
-pub use rows::{Observed, ObservedColumn};
+pub use observed::{Observed, ObservedColumn};
 pub use worker::{Rooms, Worker};

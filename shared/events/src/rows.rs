@@ -1,19 +1,23 @@
 //! One worker's rows of one table: leaves find their columns, collisions are settled, values are written.
 
+mod system;
+
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, Field as ArrowField, Schema};
 use hashbrown::{HashMap, HashSet};
-use std::sync::Arc;
 
+use self::system::{SystemSlots, is_named_by};
 use crate::batch::{Batch, Event, UploadContext};
 use crate::column::{ColumnBuilder, Fit, arrow_type, type_of};
-use crate::event::{Call, Field, is_absent, repeated_fields};
+use crate::common::Common;
+use crate::event::Call;
 use crate::flatten::{KeyTrie, Leaf, LeafName};
-use crate::json::{Node, NodeKind};
-use crate::kind::{ColumnType, KnownType};
+use crate::kind::KnownType;
+use crate::observed::Observed;
 use crate::rescue::Rescue;
-use crate::table::{RESCUED_DATA, TableKind, TablePlan, UPLOAD_ID, UUID_TS};
-use crate::{text, timestamp};
+use crate::table::{TableKind, TablePlan};
 
 /// A leaf's column is not looked up yet.
 const UNRESOLVED: u32 = u32::MAX;
@@ -29,138 +33,6 @@ fn is_unknown(slot: u32) -> bool {
     slot & UNKNOWN != 0 && slot < RESERVED
 }
 
-/// A column that a table lacks.
-#[derive(Clone, Debug)]
-pub struct ObservedColumn {
-    /// Its name.
-    pub name: String,
-    /// The least type that holds all values observed.
-    pub column_type: ColumnType,
-    /// Where it was first seen: line, item, place in the row.
-    pub first: (u64, u32, u32),
-}
-
-/// Columns that a table lacks, as one worker observed them.
-#[derive(Debug, Default)]
-pub struct Observed {
-    columns: Vec<ObservedColumn>,
-    places: HashMap<String, usize>,
-    /// Whether there were more names than may be added: then only the first names count, and a second look at just
-    /// those gives their types.
-    pub overflow: bool,
-}
-
-impl Observed {
-    /// The columns in the order in which this worker met them.
-    pub fn columns(&self) -> &[ObservedColumn] {
-        &self.columns
-    }
-
-    fn see(
-        &mut self,
-        name: &str,
-        column_type: ColumnType,
-        at: (u64, u32, u32),
-        room: usize,
-        only: Option<&HashSet<String>>,
-    ) {
-        if only.is_some_and(|only| !only.contains(name)) {
-            return;
-        }
-        match self.places.get(name) {
-            Some(&place) => {
-                let column = &mut self.columns[place];
-                column.column_type = column.column_type.join(column_type);
-            }
-            None if self.columns.len() < room => {
-                self.places.insert(name.to_owned(), self.columns.len());
-                self.columns.push(ObservedColumn { name: name.to_owned(), column_type, first: at });
-            }
-            None => self.overflow = true,
-        }
-    }
-}
-
-/// What is written of one event: times and ids that both of a track's rows share.
-#[derive(Debug)]
-pub(crate) struct Common {
-    received_at: i64,
-    timestamp: i64,
-    original_timestamp: Option<i64>,
-    sent_at: Option<i64>,
-    /// System values that are not what they should be, and repeated system fields: key and node.
-    rescued: Vec<(Field, u32)>,
-}
-
-impl Common {
-    pub(crate) fn of(batch: &Batch, event: &Event, context: &UploadContext) -> Self {
-        let (tape, data) = (&batch.tape, &batch.chunk.data);
-        let mut rescued = Vec::new();
-        let mut moment = |field: Field| {
-            let node = event.fields.get(tape, field)?;
-            let parsed = match node.kind {
-                NodeKind::String => timestamp::parse(node.text(data)),
-                NodeKind::EscapedString => timestamp::parse(text::to_string(data, node).as_bytes()),
-                _ => None,
-            };
-            if let (None, Some(index)) = (parsed, event.fields.raw(field)) {
-                rescued.push((field, index));
-            }
-            parsed
-        };
-        let received_at = moment(Field::ReceivedAt).unwrap_or(context.arrived);
-        let sent_at = moment(Field::SentAt);
-        let mut original_timestamp = moment(Field::OriginalTimestamp);
-        let mut timestamp = moment(Field::Timestamp);
-        if event.envelope.is_some() {
-            // An envelope is what a client sent: without an `originalTimestamp`, `timestamp` is the client's clock.
-            if event.fields.get(tape, Field::OriginalTimestamp).is_none() {
-                original_timestamp = timestamp.take();
-            }
-        }
-        let computed = || match (sent_at, original_timestamp) {
-            (Some(sent), Some(original)) => timestamp::corrected(received_at, sent, original).unwrap_or(original),
-            _ => original_timestamp.unwrap_or(received_at),
-        };
-        let timestamp = timestamp.unwrap_or_else(computed);
-        if event.fields.repeated {
-            let is_lost = |&(field, index): &(Field, u32)| {
-                let node = tape.node(index);
-                let is_kept = field != Field::Context || node.kind == NodeKind::Object;
-                is_stored(event.call, field) && is_kept && !is_absent(node) && has_value(batch, index)
-            };
-            let losers = repeated_fields(tape, data, event.object, &event.fields);
-            rescued.extend(losers.into_iter().filter(is_lost));
-        }
-        Self { received_at, timestamp, original_timestamp, sent_at, rescued }
-    }
-}
-
-/// Whether a top-level field of this call ends up in its row.
-fn is_stored(call: Call, field: Field) -> bool {
-    match field {
-        Field::MessageId
-        | Field::AnonymousId
-        | Field::UserId
-        | Field::Context
-        | Field::Timestamp
-        | Field::SentAt
-        | Field::OriginalTimestamp
-        | Field::ReceivedAt => true,
-        Field::Event => call == Call::Track,
-        Field::Name | Field::Category => matches!(call, Call::Page | Call::Screen),
-        Field::GroupId => call == Call::Group,
-        Field::PreviousId => call == Call::Alias,
-        Field::Properties | Field::Traits => field == call.bag(),
-        Field::Type | Field::Integrations | Field::Batch => false,
-    }
-}
-
-fn has_value(batch: &Batch, index: u32) -> bool {
-    let node = batch.tape.node(index);
-    node.kind != NodeKind::Null && !(node.kind == NodeKind::Object && node.next == index + 1)
-}
-
 /// A leaf on its way into a row.
 #[derive(Clone, Copy)]
 struct Cell {
@@ -168,69 +40,6 @@ struct Cell {
     leaf: Leaf,
     from_context: bool,
     lost: bool,
-}
-
-/// The slots of the system columns of one table.
-#[derive(Debug)]
-struct SystemSlots {
-    id: u32,
-    received_at: u32,
-    timestamp: u32,
-    user_id: u32,
-    anonymous_id: u32,
-    original_timestamp: u32,
-    sent_at: u32,
-    uuid_ts: u32,
-    rescued_data: u32,
-    upload_id: u32,
-    /// `event` and `event_text`, `name` and `category`, `group_id`, `previous_id`.
-    first: u32,
-    second: u32,
-}
-
-impl SystemSlots {
-    fn of(plan: &TablePlan) -> Self {
-        let slot = |name: &str| plan.slot(name).unwrap_or(RESERVED);
-        let (first, second) = match plan.kind {
-            TableKind::Event | TableKind::Call(Call::Track) => ("event", "event_text"),
-            TableKind::Call(Call::Page | Call::Screen) => ("name", "category"),
-            TableKind::Call(Call::Group) => ("group_id", ""),
-            TableKind::Call(Call::Alias) => ("previous_id", ""),
-            TableKind::Call(Call::Identify) => ("", ""),
-        };
-        Self {
-            id: slot("id"),
-            received_at: slot("received_at"),
-            timestamp: slot("timestamp"),
-            user_id: slot("user_id"),
-            anonymous_id: slot("anonymous_id"),
-            original_timestamp: slot("original_timestamp"),
-            sent_at: slot("sent_at"),
-            uuid_ts: slot(UUID_TS),
-            rescued_data: slot(RESCUED_DATA),
-            upload_id: slot(UPLOAD_ID),
-            first: slot(first),
-            second: slot(second),
-        }
-    }
-
-    fn contains(&self, slot: u32) -> bool {
-        [
-            self.id,
-            self.received_at,
-            self.timestamp,
-            self.user_id,
-            self.anonymous_id,
-            self.original_timestamp,
-            self.sent_at,
-            self.uuid_ts,
-            self.rescued_data,
-            self.upload_id,
-            self.first,
-            self.second,
-        ]
-        .contains(&slot)
-    }
 }
 
 /// One worker's rows of one table since the last batch was handed out.
@@ -504,97 +313,6 @@ impl TableRows {
         }
     }
 
-    fn append_system(
-        &mut self,
-        plan: &TablePlan,
-        batch: &Batch,
-        event: &Event,
-        common: &Common,
-        context: &UploadContext,
-    ) {
-        let system = &self.system;
-        let row = self.rows;
-        let moments = [
-            (system.received_at, "receivedAt", Some(common.received_at)),
-            (system.timestamp, "timestamp", Some(common.timestamp)),
-            (system.original_timestamp, "originalTimestamp", common.original_timestamp),
-            (system.sent_at, "sentAt", common.sent_at),
-            (system.uuid_ts, UUID_TS, Some(context.processed)),
-        ];
-        for (slot, key, micros) in moments {
-            let Some(micros) = micros else { continue };
-            let builder = self.builders.get_mut(slot as usize).and_then(Option::as_mut);
-            if builder.is_none_or(|builder| builder.push_micros(row, micros) == Fit::Rescue) {
-                // Somebody else's table has another type there.
-                self.rescue.add(key, format!("\"{}\"", timestamp::format(micros)).as_bytes());
-            }
-        }
-        let (upload_id, id, first, second) = (system.upload_id, system.id, system.first, system.second);
-        let (user_id, anonymous_id) = (system.user_id, system.anonymous_id);
-        self.put_text(upload_id, UPLOAD_ID, context.upload_id.as_bytes());
-        match event.own_id {
-            Some(own) => self.put_text(id, "messageId", batch.ids[own as usize].as_bytes()),
-            None => self.put_field(id, batch, event, Field::MessageId),
-        }
-        self.put_field(user_id, batch, event, Field::UserId);
-        self.put_field(anonymous_id, batch, event, Field::AnonymousId);
-        match event.call {
-            Call::Track => {
-                self.put_field(second, batch, event, Field::Event);
-                match plan.kind {
-                    TableKind::Event => self.put_text(first, "event", plan.name.as_bytes()),
-                    TableKind::Call(_) => {
-                        let name = event.fields.get(&batch.tape, Field::Event);
-                        let name = name.map(|node| text::to_string(&batch.chunk.data, node)).unwrap_or_default();
-                        self.put_text(first, "event", crate::naming::table_name(&name).as_bytes());
-                    }
-                }
-            }
-            Call::Page | Call::Screen => {
-                self.put_named(first, batch, event, Field::Name);
-                self.put_named(second, batch, event, Field::Category);
-            }
-            Call::Group => self.put_field(first, batch, event, Field::GroupId),
-            Call::Alias => self.put_field(first, batch, event, Field::PreviousId),
-            Call::Identify => {}
-        }
-    }
-
-    /// Writes text of ours; into a column that somebody else gave another type it may not fit.
-    fn put_text(&mut self, slot: u32, key: &str, value: &[u8]) {
-        let builder = self.builders.get_mut(slot as usize).and_then(Option::as_mut);
-        if builder.is_none_or(|builder| builder.push_text(self.rows, value) == Fit::Rescue) {
-            let mut json = Vec::new();
-            text::write_json_string(value, &mut json);
-            self.rescue.add(key, &json);
-        }
-    }
-
-    fn put_field(&mut self, slot: u32, batch: &Batch, event: &Event, field: Field) {
-        if let Some(node) = event.fields.get(&batch.tape, field) {
-            self.put_node(slot, batch, node, field.key());
-        }
-    }
-
-    fn put_node(&mut self, slot: u32, batch: &Batch, node: Node, key: &str) {
-        let row = self.rows;
-        let data = &batch.chunk.data;
-        if let Some(builder) = self.builders.get_mut(slot as usize) {
-            let fits = builder.as_mut().is_some_and(|builder| builder.push(row, data, node) == Fit::Exact);
-            if !fits {
-                self.rescue.add(key, node.source(data));
-            }
-        }
-    }
-
-    /// `name` and `category` come from the call, else from the property of just that key when that is no object.
-    fn put_named(&mut self, slot: u32, batch: &Batch, event: &Event, field: Field) {
-        let node = event.fields.get(&batch.tape, field).or_else(|| property(batch, event, field.key()));
-        if let Some(node) = node {
-            self.put_node(slot, batch, node, field.key());
-        }
-    }
-
     /// Hands out the rows as a batch whose columns are named as in the plan (foreign columns left out) and starts anew.
     ///
     /// # Errors
@@ -615,32 +333,5 @@ impl TableRows {
     /// Forgets the rows.
     pub(crate) fn discard(&mut self, plan: &TablePlan) -> Result<(), ArrowError> {
         self.finish(plan).map(|_| ())
-    }
-}
-
-/// The value of a bag's own key (not a path), when it is no object and not absent.
-fn property(batch: &Batch, event: &Event, key: &str) -> Option<Node> {
-    let bag = event.fields.raw(event.call.bag())?;
-    let data = &batch.chunk.data;
-    let found = batch.tape.members(bag).filter(|(name, _)| match name.kind {
-        NodeKind::EscapedString => text::to_string(data, *name) == key,
-        _ => name.text(data) == key.as_bytes(),
-    });
-    let node = batch.tape.node(found.last()?.1);
-    (node.kind != NodeKind::Object && !is_absent(node)).then_some(node)
-}
-
-/// Whether a page's property that meets `name` or `category` needs no rescue: it gave the column its value, it says
-/// the same as the call, or it is `""`, which counts as absent.
-fn is_named_by(batch: &Batch, event: &Event, name: &LeafName, node: Node) -> bool {
-    let field = match name.column.as_str() {
-        "name" => Field::Name,
-        "category" => Field::Category,
-        _ => return false,
-    };
-    let data = &batch.chunk.data;
-    match event.fields.get(&batch.tape, field) {
-        None => name.exact && property(batch, event, field.key()).is_none_or(|used| used.start == node.start),
-        Some(named) => text::to_string(data, named) == text::to_string(data, node),
     }
 }

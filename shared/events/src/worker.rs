@@ -10,10 +10,12 @@ use arrow_schema::ArrowError;
 use hashbrown::HashSet;
 
 use crate::batch::{Batch, UploadContext};
+use crate::common::Common;
 use crate::event::Call;
 use crate::flatten::{KeyTrie, flatten_carefully};
+use crate::observed::Observed;
 use crate::order::TableCounts;
-use crate::rows::{Common, Observed, TableRows};
+use crate::rows::TableRows;
 use crate::table::TablePlan;
 
 /// Rows of many tables, being built by one worker.

@@ -39,11 +39,17 @@ fn one_table(table: &PlannedTable) -> String {
         for conflict in &table.conflicts {
             text.push_str(&format!("    {}: {}\n", plain(&conflict.id), plain(&conflict.rescued_data)));
         }
-        if table.rescued > table.conflicts.len() as u64 && !table.conflicts.is_empty() {
+        let shown: usize = table.conflicts.iter().map(|conflict| values(&conflict.rescued_data)).sum();
+        if table.rescued > shown as u64 {
             text.push_str("    …\n");
         }
     }
     text
+}
+
+/// How many values one row's `_rescued_data` holds.
+fn values(rescued_data: &str) -> usize {
+    serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(rescued_data).map_or(0, |object| object.len())
 }
 
 fn rejected(rejection: &PlannedRejection) -> String {

@@ -1,0 +1,199 @@
+//! The commits of a group: event tables, `_rejects`, and last `_loads`, which says that uploads are done.
+
+use std::sync::Mutex;
+
+use hashbrown::HashMap;
+
+use super::reports::table_parts;
+use super::{Entry, Group, key_of};
+use crate::clock::{self, Deadline};
+use crate::crew::{Files, bug, lock};
+use crate::delta::{Append, Appended, DataFile, FileLayout, FileWriter, Lake, commit, sweep_uncommitted};
+use crate::fault::Fault;
+use crate::landing::Landed;
+use crate::ledger::{LOADS, LoadRow, REJECTS, loads_batch, loads_columns, rejects_columns};
+use crate::registry::Known;
+use crate::report::{Status, UploadReport};
+use crate::upload::Upload;
+
+/// Commits under way at once: each waits for its store.
+const COMMITS_AT_ONCE: usize = 8;
+
+impl Group<'_, '_> {
+    /// The `txn` ids of uploads with rows in a table that do not stand there yet.
+    fn app_ids(&self, uploads: &[Upload], table: usize) -> Vec<String> {
+        let has_rows = |entry: &Entry| match entry {
+            Entry::Landed { landed, before } => {
+                !before.contains(&(table as u32))
+                    && landed.order.tables.get(table).is_some_and(|counts| counts.rows > 0)
+            }
+            _ => false,
+        };
+        uploads
+            .iter()
+            .zip(&self.entries)
+            .filter(|(_, entry)| has_rows(entry))
+            .map(|(upload, _)| upload.id.app_id())
+            .collect()
+    }
+
+    /// One commit per event table, several at once; false when some table must be written anew.
+    pub(super) fn commit_tables(&mut self, uploads: &[Upload], files: &Files) -> Result<bool, Fault> {
+        let ids: Vec<_> = (0..files.tables.len()).map(|table| self.app_ids(uploads, table)).collect();
+        let run = &mut *self.run;
+        let (lake, schema, deadline) = (&run.parts.lake, run.schema.as_str(), run.deadline());
+        let mut registry = lock(&run.registry);
+        let jobs = registry.known_mut().iter_mut().zip(&files.tables).zip(&ids).enumerate();
+        let jobs = Mutex::new(jobs.filter(|(_, ((_, files), ids))| !files.is_empty() && !ids.is_empty()));
+        let results = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..COMMITS_AT_ONCE.min(files.tables.len()) {
+                scope.spawn(|| {
+                    loop {
+                        let Some((number, ((known, files), app_ids))) = lock(&jobs).next() else { return };
+                        let result = commit_table(lake, schema, known, files, app_ids.clone(), deadline);
+                        lock(&results).push((number, result));
+                    }
+                });
+            }
+        });
+        let plans = registry.plans();
+        let mut is_complete = true;
+        let mut failed = None;
+        for (number, result) in results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            match result {
+                Ok(Some(version)) => {
+                    let name = &plans[number].name;
+                    let uploads = uploads.iter().filter(|upload| ids[number].contains(&upload.id.app_id()));
+                    run.versions.extend(uploads.map(|upload| ((upload.id.to_string(), name.clone()), version)));
+                }
+                Ok(None) => is_complete = false,
+                Err(fault) => failed = Some(fault),
+            }
+        }
+        failed.map_or(Ok(is_complete), Err)
+    }
+
+    pub(super) fn commit_rejects(&mut self, uploads: &[Upload], files: &Files) -> Result<bool, Fault> {
+        if files.rejects.is_empty() {
+            return Ok(true);
+        }
+        let run = &mut *self.run;
+        let is_new = |upload: &Upload| run.rejects.as_ref().is_none_or(|table| !table.has(&upload.id.app_id()));
+        let rejects = |entry: &Entry| match entry {
+            Entry::Landed { landed, .. } => landed.order.rejected > 0,
+            Entry::Rejected(..) => true,
+            Entry::Failed(_) => false,
+        };
+        let named = uploads.iter().zip(&self.entries).filter(|(upload, entry)| rejects(entry) && is_new(upload));
+        let app_ids = named.map(|(upload, _)| upload.id.app_id()).collect();
+        let append = Append { app_ids, marks: Vec::new(), new_columns: Vec::new(), files: &files.rejects };
+        let (lake, schema) = (&run.parts.lake, &run.schema);
+        let deadline = Deadline::after(run.parts.settings.patience);
+        let done = commit(lake, schema, REJECTS, &mut run.rejects, &rejects_columns(), &append, deadline)?;
+        let is_committed = matches!(done, Appended::Committed { .. });
+        if !is_committed && let Some(table) = &mut run.rejects {
+            sweep_uncommitted(lake, table, &files.rejects)?;
+        }
+        Ok(is_committed)
+    }
+
+    /// `_loads` last: its ids say that uploads are done. Uploads that somebody else finished meanwhile are theirs.
+    pub(super) fn commit_loads(&mut self, uploads: &[Upload], reports: &mut [UploadReport]) -> Result<(), Fault> {
+        loop {
+            let run = &mut *self.run;
+            let (lake, schema) = (&run.parts.lake, &run.schema);
+            let is_ours = |report: &UploadReport| matches!(report.status, Status::Landed | Status::Rejected);
+            let ours: Vec<_> = uploads.iter().zip(&*reports).filter(|(_, report)| is_ours(report)).collect();
+            if ours.is_empty() {
+                return Ok(());
+            }
+            let finished_at = clock::now();
+            let filtered = self.entries.iter().map(|entry| match entry {
+                Entry::Landed { landed, .. } => Some(landed.as_ref()),
+                _ => None,
+            });
+            let filtered: HashMap<String, &Landed> = uploads
+                .iter()
+                .zip(filtered)
+                .filter_map(|(upload, landed)| Some((upload.id.to_string(), landed?)))
+                .collect();
+            let plans = lock(&run.registry).plans();
+            let parts = ours.iter().map(|(_, report)| {
+                filtered.get(&report.upload_id).map(|landed| table_parts(landed, &plans, report)).unwrap_or_default()
+            });
+            let parts: Vec<_> = parts.collect();
+            let mut rows = Vec::new();
+            for ((upload, report), parts) in ours.iter().zip(&parts) {
+                let row = |table, counts, version, new_columns, bytes| LoadRow {
+                    upload: key_of(upload),
+                    upload_id: report.upload_id.clone(),
+                    table,
+                    status: report.status.name(),
+                    counts,
+                    bytes,
+                    version,
+                    new_columns,
+                    started_at: run.started_at,
+                    finished_at,
+                    lag_seconds: (finished_at - upload.modified) as f64 / 1e6,
+                    host: run.parts.host,
+                };
+                for part in parts {
+                    rows.push(row(Some(&part.name), part.counts.clone(), part.version, &part.new_columns, None));
+                }
+                rows.push(row(None, report.counts.clone(), None, &[], Some(upload.size)));
+            }
+            let layout = match &run.loads {
+                Some(table) => FileLayout::of_existing(lake, table, &[])?,
+                None => FileLayout::of_new(lake, schema, LOADS, &loads_columns())?,
+            };
+            let mut writer = FileWriter::create(lake, layout)?;
+            writer.write(&loads_batch(&rows).map_err(bug)?)?;
+            let files = [writer.finish()?];
+            let app_ids = ours.iter().map(|(upload, _)| upload.id.app_id()).collect();
+            let marks = ours.iter().filter_map(|(upload, _)| upload.key_app_id()).collect();
+            let append = Append { app_ids, marks, new_columns: Vec::new(), files: &files };
+            let deadline = Deadline::after(run.parts.settings.patience);
+            match commit(lake, schema, LOADS, &mut run.loads, &loads_columns(), &append, deadline)? {
+                Appended::Committed { .. } => return Ok(()),
+                Appended::Landed { app_ids } => {
+                    for (upload, report) in uploads.iter().zip(&mut *reports) {
+                        if app_ids.contains(&upload.id.app_id()) {
+                            *report = UploadReport::new(upload, Status::AlreadyLanded);
+                        }
+                    }
+                }
+                Appended::Moved => {
+                    return Err(Fault::setup(format!("table `{schema}.{LOADS}` has other columns than Inlet gave it"))
+                        .hint(format!("move `{LOADS}` away or choose another schema with --schema")));
+                }
+            }
+            if let Some(table) = &mut run.loads {
+                sweep_uncommitted(lake, table, &files)?;
+            }
+        }
+    }
+}
+
+/// Commits one event table; nothing when its files do not fit the table any more or were landed by somebody else.
+fn commit_table(
+    lake: &Lake,
+    schema: &str,
+    known: &mut Known,
+    files: &[DataFile],
+    app_ids: Vec<String>,
+    deadline: Deadline,
+) -> Result<Option<u64>, Fault> {
+    let columns = known.plan.new_columns();
+    let append = Append { app_ids, marks: Vec::new(), new_columns: columns.clone(), files };
+    match commit(lake, schema, &known.plan.name, &mut known.table, &columns, &append, deadline)? {
+        Appended::Committed { version } => Ok(Some(version)),
+        Appended::Landed { .. } | Appended::Moved => {
+            if let Some(table) = &mut known.table {
+                sweep_uncommitted(lake, table, files)?;
+            }
+            Ok(None)
+        }
+    }
+}
