@@ -11,7 +11,8 @@ READINGS: how this model takes the rules where they leave room.
   R3  Order for one line: line_too_long (> 16 MiB) > invalid_utf8 > invalid_json > not_an_object > empty_batch. JSON is RFC 8259, strict.
   R4  `line` counts from 1, `item` from 0, as the batch is an array. `item` is NULL for lines that are no envelope and for empty_batch.
   R5  not_ndjson: there is a non-blank line, and no line that begins in the first MiB parses as a JSON object (so a file of one broken
-      line is rejected whole, with line NULL); or `ustar` stands at byte 257, whatever the lines are: an archive is no upload. A blank or empty upload is zero events and no rejection.
+      line is rejected whole, with line NULL); or it is a tar (`ustar` at byte 257 and a NUL before it), whatever
+      its lines are. A blank or empty upload is zero events and no rejection.
  Envelopes
   R6  A line whose (last) `batch` is an array is an envelope whatever its `type`; an item that holds a `batch` is an ordinary event.
   R7  An item that is no object is rejected not_an_object under its item number.
@@ -768,7 +769,7 @@ def rejected_whole(reason) -> Result:
 
 def model(lines: bytes, *, key: str, modified_us: int, warehouse_id=None, existing=None, first_line=1, first_item=0) -> Result:
     existing = existing or {}
-    if lines[257:262] == b"ustar":
+    if lines[257:262] == b"ustar" and b"\0" in lines[:257]:
         return rejected_whole("not_ndjson")
     if lines.startswith(b"\xef\xbb\xbf"):
         lines = lines[3:]

@@ -86,7 +86,7 @@ impl Script {
         let said = String::from_utf8_lossy(&said);
         let how = match status {
             Some(status) if status.success() => {
-                let last = said.lines().last().unwrap_or("nothing to say");
+                let last = said.lines().last().unwrap_or("ok");
                 say(&format!("{name} {words}\n    {last} ({:.1} s)", began.elapsed().as_secs_f32()));
                 return std::fs::remove_file(&log).map_err(Failure::at(&log));
             }

@@ -51,7 +51,8 @@ impl Server {
     }
 
     fn start(port: u16, program: &OsStr, arguments: &[&str]) -> Result<Self, Failure> {
-        let log = Path::new(SCRATCH).join(format!("e2e-server-{port}.log"));
+        let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy();
+        let log = Path::new(SCRATCH).join(format!("e2e-{name}.log"));
         let output = File::create(&log).map_err(Failure::at(&log))?;
         let errors = output.try_clone().map_err(Failure::at(&log))?;
         let mut command = Command::new(program);

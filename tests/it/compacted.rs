@@ -2,6 +2,7 @@
 //! landed again or lost.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use deltalake::kernel::Action;
 use deltalake::kernel::transaction::CommitBuilder;
@@ -31,11 +32,11 @@ fn compact(lake: &Path, name: &str) {
                 let batch = batch.expect("the file can be read");
                 // Files from before a column came lack it; the rewritten file has them all.
                 let arrays = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
-                    Some(array) => array.clone(),
+                    Some(array) => Arc::clone(array),
                     None => arrow_array::new_null_array(field.data_type(), batch.num_rows()),
                 });
-                let full =
-                    arrow_array::RecordBatch::try_new(schema.clone(), arrays.collect()).expect("the table's columns");
+                let full = arrow_array::RecordBatch::try_new(Arc::clone(&schema), arrays.collect())
+                    .expect("the table's columns");
                 writer.write(full).await.expect("rows can be written");
             }
             actions.push(Action::Remove(file.remove_action(false)));

@@ -38,7 +38,7 @@ fn event(number: usize) -> String {
         _ if number == COUNT - 4 => r#"{"n":0.5,"late":"2026-03-15","both":2.5}"#.to_owned(),
         _ => format!(r#"{{"n":{number}}}"#),
     };
-    track(&format!("g{number:05}"), if number % 2 == 0 { "Even" } else { "Odd" }, &properties)
+    track(&format!("g{number:05}"), if number.is_multiple_of(2) { "Even" } else { "Odd" }, &properties)
 }
 
 #[test]

@@ -1,5 +1,13 @@
 //! Whole-path tests: uploads in, tables out, read back by another implementation of Delta. Nothing leaves this machine.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says why"
+)]
+
 mod cases;
 mod compacted;
 mod damaged;

@@ -173,7 +173,7 @@ fn how_properties_are_called_does_not_matter() {
         for (place, row) in left {
             let mut other = right[&place].clone();
             let mut row: Row = row.iter().map(|(name, value)| (rename(name), value.clone())).collect();
-            assert_eq!(rescued(&row, rename), rescued(&other, |name| name.clone()), "seed {seed}: {place:?}");
+            assert_eq!(rescued(&row, rename), rescued(&other, String::clone), "seed {seed}: {place:?}");
             row.remove("_rescued_data");
             other.remove("_rescued_data");
             assert_eq!(row, other, "seed {seed}: {place:?}");

@@ -1,11 +1,14 @@
 //! A key is overwritten: Segment rewrites objects on replays and deletions. Only events that the earlier forms did not
 //! land are landed, and all are accounted for.
 
+use std::time::Duration;
+
 use inlet_core::report::{Report, Status};
+use inlet_core::settings::Settings;
 
 use crate::events::{calls, lines, nameless, track};
 use crate::lake;
-use crate::support::{Chance, Room, SCHEMA, assert_landed, the_only};
+use crate::support::{Chance, Room, SCHEMA, assert_landed, land, settings, the_only};
 
 /// (events, landed, rows, duplicates)
 fn counts(report: &Report) -> (u64, u64, u64, u64) {
@@ -124,24 +127,33 @@ fn both_forms_in_two_folders_are_two_keys() {
 }
 
 #[test]
-fn a_form_that_a_killed_run_left_half_landed_is_known_to_the_next_form() {
-    let room = Room::new();
-    let mut chance = Chance::of(25);
-    let mut events = calls(&mut chance, "first", 40);
-    assert_landed(&room.land(vec![room.upload("key.ndjson", &lines(&events))]));
-    events.extend(calls(&mut chance, "second", 10));
-    assert_landed(&room.land(vec![room.upload("key.ndjson", &lines(&events))]));
-    // As if that run had been killed after the tables' commits and before the ledger's.
-    let log = room.lake().join(format!("{SCHEMA}/_loads/_delta_log"));
-    std::fs::remove_file(log.join(format!("{:020}.json", 1))).expect("the ledger's second commit");
-    // Before it ran again the object was rewritten once more.
-    events.extend(calls(&mut chance, "third", 5));
-    let report = room.land(vec![room.upload("key.ndjson", &lines(&events))]);
-    let tables = lake::read_events(&room.lake(), SCHEMA);
-    for (name, table) in &tables {
-        let ids = table.texts("id");
-        let twice: Vec<_> = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
-        assert!(twice.is_empty(), "`{name}` has rows of one key twice: {twice:?}");
+fn a_form_that_a_stopped_run_left_half_landed_is_known_to_the_next_form() {
+    // Stopped between the tables' commits and the ledger's: the first form of a key, or a later one.
+    for is_first in [true, false] {
+        let room = Room::new();
+        let mut chance = Chance::of(25);
+        let mut events = calls(&mut chance, "first", 40);
+        if !is_first {
+            assert_landed(&room.land(vec![room.upload("key.ndjson", &lines(&events))]));
+        }
+        events.extend(calls(&mut chance, "second", 10));
+        // A folder where the ledger's next commit belongs: no writer gets past it.
+        let log = room.lake().join(format!("{SCHEMA}/_loads/_delta_log"));
+        let obstacle = log.join(format!("{:020}.json", u8::from(!is_first)));
+        std::fs::create_dir_all(&obstacle).expect("a folder in the ledger's log");
+        let impatient = Settings { patience: Duration::from_secs(2), ..settings() };
+        let stopped = land(&room.lake(), &impatient, vec![room.upload("key.ndjson", &lines(&events))]);
+        assert_eq!(stopped.uploads[0].status, Status::Failed);
+        assert!(!lake::read_events(&room.lake(), SCHEMA).is_empty(), "the tables were committed");
+        std::fs::remove_dir(&obstacle).expect("the folder is ours");
+        // Before it ran again the object was rewritten once more.
+        events.extend(calls(&mut chance, "third", 5));
+        let report = room.land(vec![room.upload("key.ndjson", &lines(&events))]);
+        for (name, table) in &lake::read_events(&room.lake(), SCHEMA) {
+            let ids = table.texts("id");
+            let twice: Vec<_> = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+            assert!(twice.is_empty(), "`{name}` has rows of one key twice: {twice:?}");
+        }
+        assert_eq!(counts(&report).1, 5);
     }
-    assert_eq!(counts(&report).1, 5);
 }

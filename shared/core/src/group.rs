@@ -20,6 +20,7 @@ use crate::route::Watch;
 use crate::schema::SchemaRun;
 use crate::settings::Settings;
 use crate::source::{Opened, Refusal, Source};
+use crate::underway::{leave, remove};
 use crate::upload::Upload;
 
 /// What reading an upload came to.
@@ -153,7 +154,7 @@ impl<'r, 'a> Group<'r, 'a> {
     ///
     /// # Errors
     /// When a store or a table refuses; what was committed is recognised by the next run.
-    pub(crate) fn commit(mut self, uploads: &[Upload]) -> Result<Option<Vec<UploadReport>>, Fault> {
+    pub(crate) fn commit<'u>(mut self, uploads: &'u [Upload]) -> Result<Option<Vec<UploadReport>>, Fault> {
         let files = match self.finish_files(uploads) {
             Ok(files) => files,
             Err(fault) => {
@@ -161,11 +162,21 @@ impl<'r, 'a> Group<'r, 'a> {
                 return Err(fault);
             }
         };
+        let will_land = |(upload, entry): (&'u Upload, &Entry)| matches!(entry, Entry::Landed { .. }).then_some(upload);
+        let landing = uploads.iter().zip(&self.entries).filter_map(will_land);
+        match leave(&self.run.parts.lake, &self.run.schema, landing) {
+            Ok(note) => self.run.notes.extend(note),
+            Err(fault) => {
+                delete_files(&self.run.parts.lake, &files.all());
+                return Err(fault);
+            }
+        }
         if !self.commit_tables(uploads, &files)? || !self.commit_rejects(uploads, &files)? {
             return Ok(None);
         }
         let mut reports = self.reports(uploads);
         self.commit_loads(uploads, &mut reports)?;
+        remove(&self.run.parts.lake, &std::mem::take(&mut self.run.notes));
         self.run.committed()?;
         Ok(Some(reports))
     }

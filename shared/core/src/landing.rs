@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use hashbrown::{HashMap, HashSet};
 use inlet_events::lines::{Chunks, Position};
-use inlet_events::order::{Order, TableCounts};
+use inlet_events::order::{Order, TableCounts, UploadCounts};
 use inlet_events::table::TablePlan;
 use inlet_events::{Batch, ColumnType, Observed, ObservedColumn, Rooms, UploadContext};
 
@@ -28,7 +28,7 @@ const SMALL_BYTES: usize = 512 << 10;
 /// What one upload came to, before its group is committed.
 #[derive(Debug, Default)]
 pub(crate) struct Landed {
-    pub(crate) order: Order,
+    pub(crate) counts: UploadCounts,
     /// Per table number: rescued values.
     pub(crate) rescued: Vec<TableCounts>,
     /// Per table number: columns that this upload brings.
@@ -123,7 +123,7 @@ pub(crate) fn land(
     }
     match done {
         Ok(()) => {
-            landed.order = turn.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).order;
+            landed.counts = turn.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).order.into_counts();
             Ok(landed)
         }
         Err(refusal) => Err(Stopped { refusal, left_traces }),

@@ -15,4 +15,5 @@ mod schema;
 pub mod settings;
 mod source;
 pub mod sql;
+mod underway;
 pub mod upload;

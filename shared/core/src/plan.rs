@@ -88,7 +88,7 @@ impl<'a> Planner<'a> {
                 Ok(landed) => {
                     self.report.totals.counts.add(&counts_of(&landed));
                     self.collect(&registry, &mut crew[0], &mut tables, schema, upload);
-                    for (number, counts) in landed.order.tables.iter().enumerate() {
+                    for (number, counts) in landed.counts.tables.iter().enumerate() {
                         tables[number].rows += counts.rows;
                         tables[number].rescued += landed.rescued.get(number).map_or(0, |counts| counts.rescued);
                     }

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 
 use hashbrown::{HashMap, HashSet};
-use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 
 use crate::clock;
@@ -91,7 +90,7 @@ fn check_clock(lake: &Lake) -> Result<(), i64> {
     if lake.url().scheme() == "file" {
         return Ok(());
     }
-    let path = Path::from_url_path(lake.url().path()).unwrap_or_default().join(STATE).join("clock");
+    let path = lake.root().clone().join(STATE).join("clock");
     let store = lake.store();
     let asked = lake.handle().block_on(async {
         store.put(&path, PutPayload::default()).await?;

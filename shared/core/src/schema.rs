@@ -6,6 +6,7 @@ use std::time::Duration;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use hashbrown::{HashMap, HashSet};
+use object_store::path::Path;
 
 use crate::clock::{self, Deadline, Micros};
 use crate::crew::{Crewman, lock};
@@ -16,7 +17,8 @@ use crate::registry::{Past, Registry};
 use crate::report::{Status, UploadReport};
 use crate::route::{Parts, Unfinished};
 use crate::source::Buffers;
-use crate::upload::Upload;
+use crate::underway::{Underway, left_behind};
+use crate::upload::{Upload, app_id_of};
 
 /// Ids in the log expire after 30 days; an upload this old is looked up in the rows of `_loads` as well.
 const IDS_ARE_SURE: Duration = Duration::from_secs(25 * 24 * 60 * 60);
@@ -37,6 +39,10 @@ pub(crate) struct SchemaRun<'a> {
     pub(crate) rejects: Option<Table>,
     /// Versions that this run committed, by upload id and table.
     pub(crate) versions: HashMap<(String, String), u64>,
+    /// Uploads that other runs left, or have, between their tables and `_loads`.
+    pub(crate) underway: Vec<Underway>,
+    /// Notes of our own uploads under way.
+    pub(crate) notes: Vec<Path>,
     /// When the run began; `uuid_ts` of its rows.
     pub(crate) started_at: Micros,
 }
@@ -49,7 +55,11 @@ impl<'a> SchemaRun<'a> {
         for own in [&loads, &rejects].into_iter().flatten() {
             own.may_append()?;
         }
+        let is_done = |id: &str| loads.as_ref().is_some_and(|loads| loads.has(&app_id_of(id)));
+        let underway = left_behind(&parts.lake, schema, is_done)?;
         Ok(Self {
+            underway,
+            notes: Vec::new(),
             parts,
             schema: schema.to_owned(),
             registry: Mutex::new(Registry::new(Some(&parts.lake), schema, &parts.settings.limits)?),
@@ -121,7 +131,11 @@ impl<'a> SchemaRun<'a> {
         let past = |upload: &Upload| {
             let own = upload.id.to_string();
             let mut earlier_uploads = upload.key.as_ref().and_then(|key| earlier.get(key)).cloned().unwrap_or_default();
+            let half_landed = self.underway.iter().filter(|other| Some(&other.key) == upload.key.as_ref());
+            earlier_uploads.extend(half_landed.map(|other| other.upload_id.clone()));
             earlier_uploads.retain(|id| *id != own);
+            earlier_uploads.sort_unstable();
+            earlier_uploads.dedup();
             Past::new(upload.id.app_id(), earlier_uploads)
         };
         Ok(uploads.iter().map(past).collect())

@@ -42,8 +42,13 @@ impl UploadId {
 
     /// The Delta `txn` application id of this upload.
     pub fn app_id(self) -> String {
-        format!("inlet/{self}")
+        app_id_of(&self.to_string())
     }
+}
+
+/// The Delta `txn` application id of an upload id as text.
+pub(crate) fn app_id_of(upload_id: &str) -> String {
+    format!("inlet/{upload_id}")
 }
 
 impl fmt::Display for UploadId {

@@ -40,6 +40,23 @@ pub struct TableCounts {
     pub rescued: u64,
 }
 
+/// Counts of one upload.
+#[derive(Clone, Debug, Default)]
+pub struct UploadCounts {
+    /// Events, rejected ones included.
+    pub events: u64,
+    /// Rejected events.
+    pub rejected: u64,
+    /// Opted-out events.
+    pub filtered: u64,
+    /// Events whose call-table row was left out because its id had landed.
+    pub duplicates: u64,
+    /// Per table number.
+    pub tables: Vec<TableCounts>,
+    /// Opted-out events by the tables they were addressed to.
+    pub filtered_tables: HashMap<String, u64>,
+}
+
 /// How many table names are remembered for events that were filtered.
 const FILTERED_NAMES: usize = 10_000;
 
@@ -53,23 +70,17 @@ pub struct Order {
     occurrences: HashMap<u128, u32>,
     /// By chunk.
     decisions: HashMap<usize, Box<[Decision]>>,
-    /// Events, rejected ones included.
-    pub events: u64,
-    /// Rejected events.
-    pub rejected: u64,
-    /// Opted-out events.
-    pub filtered: u64,
-    /// Events whose call-table row was left out because its id had landed.
-    pub duplicates: u64,
-    /// Per table number.
-    pub tables: Vec<TableCounts>,
-    /// Opted-out events by the tables they were addressed to.
-    pub filtered_tables: HashMap<String, u64>,
+    counts: UploadCounts,
     /// Table numbers by the raw name of a track event.
     names: HashMap<Box<[u8]>, Option<u32>>,
 }
 
 impl Order {
+    /// What was counted; ids and decisions are forgotten.
+    pub fn into_counts(self) -> UploadCounts {
+        self.counts
+    }
+
     /// Decides about every event of a batch, which must be the next one of the upload. With `will_return` the decisions
     /// are kept: the batch is read again once new columns have a type, and then gets the same ones.
     ///
@@ -88,8 +99,8 @@ impl Order {
                 event.decision = *decision;
             }
         } else {
-            self.events += batch.event_count() as u64;
-            self.rejected += batch.rejects.len() as u64;
+            self.counts.events += batch.event_count() as u64;
+            self.counts.rejected += batch.rejects.len() as u64;
             let mut events = std::mem::take(&mut batch.events);
             for event in &mut events {
                 event.decision = self.decide_one(batch, event, context, tables)?;
@@ -114,7 +125,7 @@ impl Order {
     ) -> Result<Decision, T::Error> {
         let mut decision = Decision::default();
         if event.filtered {
-            self.filtered += 1;
+            self.counts.filtered += 1;
             self.count_filtered(event.call.table());
             if event.call == Call::Track {
                 self.count_filtered(&event_table_name(batch, event));
@@ -140,7 +151,7 @@ impl Order {
         if let Some(table) = call_table {
             let lands = call_is_new && !tables.landed_before(table, id);
             self.count(table, lands);
-            self.duplicates += u64::from(!lands);
+            self.counts.duplicates += u64::from(!lands);
             decision.call_table = lands.then_some(table);
         }
         if let Some(table) = event_table {
@@ -188,10 +199,10 @@ impl Order {
 
     fn count(&mut self, table: u32, lands: bool) {
         let table = table as usize;
-        if self.tables.len() <= table {
-            self.tables.resize(table + 1, TableCounts::default());
+        if self.counts.tables.len() <= table {
+            self.counts.tables.resize(table + 1, TableCounts::default());
         }
-        let counts = &mut self.tables[table];
+        let counts = &mut self.counts.tables[table];
         if lands {
             counts.rows += 1;
         } else {
@@ -200,10 +211,10 @@ impl Order {
     }
 
     fn count_filtered(&mut self, name: &str) {
-        if let Some(count) = self.filtered_tables.get_mut(name) {
+        if let Some(count) = self.counts.filtered_tables.get_mut(name) {
             *count += 1;
-        } else if self.filtered_tables.len() < FILTERED_NAMES {
-            self.filtered_tables.insert(name.to_owned(), 1);
+        } else if self.counts.filtered_tables.len() < FILTERED_NAMES {
+            self.counts.filtered_tables.insert(name.to_owned(), 1);
         }
     }
 }

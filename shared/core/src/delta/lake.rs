@@ -131,6 +131,11 @@ impl Lake {
         &self.0.url
     }
 
+    /// The lake's own path in its store.
+    pub(crate) fn root(&self) -> &Path {
+        &self.0.root
+    }
+
     /// The store; its keys are paths of URLs, not relative to the lake.
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.0.store

@@ -25,7 +25,7 @@ impl Group<'_, '_> {
         let has_rows = |entry: &Entry| match entry {
             Entry::Landed { landed, before } => {
                 !before.contains(&(table as u32))
-                    && landed.order.tables.get(table).is_some_and(|counts| counts.rows > 0)
+                    && landed.counts.tables.get(table).is_some_and(|counts| counts.rows > 0)
             }
             _ => false,
         };
@@ -81,7 +81,7 @@ impl Group<'_, '_> {
         let run = &mut *self.run;
         let is_new = |upload: &Upload| run.rejects.as_ref().is_none_or(|table| !table.has(&upload.id.app_id()));
         let rejects = |entry: &Entry| match entry {
-            Entry::Landed { landed, .. } => landed.order.rejected > 0,
+            Entry::Landed { landed, .. } => landed.counts.rejected > 0,
             Entry::Rejected(..) => true,
             Entry::Failed(_) => false,
         };

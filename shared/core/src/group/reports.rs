@@ -21,7 +21,7 @@ impl Group<'_, '_> {
             Entry::Landed { landed, before } => {
                 let mut report = UploadReport::new(upload, Status::Landed);
                 report.counts = counts_of(landed);
-                for (number, counts) in landed.order.tables.iter().enumerate().filter(|(_, counts)| counts.rows > 0) {
+                for (number, counts) in landed.counts.tables.iter().enumerate().filter(|(_, counts)| counts.rows > 0) {
                     let landed_now =
                         self.run.versions.get(&(report.upload_id.clone(), plans[number].name.clone())).copied();
                     let is_old = before.contains(&(number as u32)) && landed_now.is_none();
@@ -44,7 +44,7 @@ impl Group<'_, '_> {
 
 /// Sums an upload's tables up: what landed are rows of call tables.
 pub(crate) fn counts_of(landed: &Landed) -> Counts {
-    let order = &landed.order;
+    let order = &landed.counts;
     let rows = order.tables.iter().map(|counts| counts.rows).sum();
     let rescued = landed.rescued.iter().map(|counts| counts.rescued).sum();
     let judged = order.events - order.rejected - order.filtered;
@@ -88,9 +88,9 @@ pub(super) struct TablePart {
 }
 
 pub(super) fn table_parts(landed: &Landed, plans: &[Arc<TablePlan>], report: &UploadReport) -> Vec<TablePart> {
-    let mut filtered = landed.order.filtered_tables.clone();
+    let mut filtered = landed.counts.filtered_tables.clone();
     let mut parts = Vec::new();
-    for (number, counts) in landed.order.tables.iter().enumerate() {
+    for (number, counts) in landed.counts.tables.iter().enumerate() {
         let name = plans[number].name.clone();
         let opted_out = filtered.remove(&name).unwrap_or_default();
         if counts.rows + counts.duplicates + opted_out == 0 {

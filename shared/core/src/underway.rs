@@ -1,0 +1,138 @@
+//! Notes of uploads that are being committed, in the state folder: `_inlet/underway/<schema>/<uuid>.json`.
+//!
+//! A run that is killed between its tables and `_loads` leaves rows behind that only the upload's own id leads to. If
+//! the object is overwritten before it is delivered again, that id never comes back; its note says which key the rows
+//! belong to, so that the next form lands only what is new. One note per group: one small put before the first commit,
+//! one delete after the last.
+
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use serde::{Deserialize, Serialize};
+
+use crate::delta::{Lake, STATE};
+use crate::fault::Fault;
+use crate::upload::Upload;
+
+/// Notes that a run reads; each is left by a killed run or by one that is at work.
+const NOTES: usize = 1_000;
+
+/// An upload under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Underway {
+    pub(crate) key: String,
+    pub(crate) upload_id: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Note {
+    uploads: Vec<Underway>,
+}
+
+fn folder(lake: &Lake, schema: &str) -> Path {
+    lake.root().clone().join(STATE).join("underway").join(schema)
+}
+
+/// Leaves a note of uploads with a key; answers where it is, or nothing when there is none to leave.
+///
+/// # Errors
+/// When it cannot be written: then nothing may be committed.
+pub(crate) fn leave<'a>(
+    lake: &Lake,
+    schema: &str,
+    uploads: impl Iterator<Item = &'a Upload>,
+) -> Result<Option<Path>, Fault> {
+    let uploads: Vec<_> = uploads
+        .filter_map(|upload| Some(Underway { key: upload.key.clone()?, upload_id: upload.id.to_string() }))
+        .collect();
+    if uploads.is_empty() {
+        return Ok(None);
+    }
+    let path = folder(lake, schema).join(format!("{}.json", uuid::Uuid::new_v4()));
+    let fault = |error: Box<dyn std::error::Error + Send + Sync>| {
+        Fault::again(format!("cannot leave a note in the state folder `{STATE}` of the lake")).because(error)
+    };
+    let payload = serde_json::to_vec(&Note { uploads }).map_err(|error| fault(error.into()))?;
+    let options = PutOptions::from(PutMode::Create);
+    let put = lake.handle().block_on(lake.store().put_opts(&path, PutPayload::from(payload), options));
+    put.map_err(|error| fault(error.into()))?;
+    Ok(Some(path))
+}
+
+/// Removes notes whose uploads are done. What stays behind is removed by a later run.
+pub(crate) fn remove(lake: &Lake, notes: &[Path]) {
+    for note in notes {
+        drop(lake.handle().block_on(lake.store().delete(note)));
+    }
+}
+
+/// Uploads that other runs had, or have, under way. Notes of which `is_done` says that all uploads are done go.
+///
+/// # Errors
+/// When the state folder cannot be read.
+pub(crate) fn left_behind(lake: &Lake, schema: &str, is_done: impl Fn(&str) -> bool) -> Result<Vec<Underway>, Fault> {
+    let fault = |error: object_store::Error| {
+        Fault::again(format!("cannot read the state folder `{STATE}` of the lake")).because(error)
+    };
+    let prefix = folder(lake, schema);
+    let mut found = Vec::new();
+    let mut done = Vec::new();
+    let listed: Vec<_> = lake.handle().block_on(lake.store().list(Some(&prefix)).try_collect()).map_err(fault)?;
+    for meta in listed.into_iter().take(NOTES) {
+        let read = lake.handle().block_on(async { lake.store().get(&meta.location).await?.bytes().await });
+        let bytes = match read {
+            Ok(bytes) => bytes,
+            // Its run has just finished.
+            Err(object_store::Error::NotFound { .. }) => continue,
+            Err(error) => return Err(fault(error)),
+        };
+        let Ok(note) = serde_json::from_slice::<Note>(&bytes) else {
+            return Err(Fault::setup(format!("`{}` is no note of Inlet's", meta.location))
+                .hint("move it out of the state folder; it names uploads that a killed run left half landed"));
+        };
+        if note.uploads.iter().all(|upload| is_done(&upload.upload_id)) {
+            done.push(meta.location);
+        } else {
+            found.extend(note.uploads);
+        }
+    }
+    remove(lake, &done);
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::upload::{Place, UploadId};
+
+    fn upload(key: Option<&str>, content: u8) -> Upload {
+        Upload {
+            name: "name".into(),
+            id: UploadId::of_content(&[content; 32]),
+            key: key.map(str::to_owned),
+            size: 0,
+            modified: 0,
+            schema: "events".into(),
+            place: Place::Bytes(Arc::default()),
+        }
+    }
+
+    #[test]
+    fn a_note_is_found_until_its_uploads_are_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let url = url::Url::from_directory_path(folder.path()).unwrap();
+        let lake = Lake::open(&url, runtime.handle().clone()).unwrap();
+        let uploads = [upload(Some("a"), 1), upload(None, 2)];
+        assert_eq!(leave(&lake, "events", uploads[1..].iter()).unwrap(), None);
+        leave(&lake, "events", uploads.iter()).unwrap();
+        let id = uploads[0].id.to_string();
+        let expected = Underway { key: "a".into(), upload_id: id.clone() };
+        assert_eq!(left_behind(&lake, "events", |_| false).unwrap(), [expected]);
+        assert_eq!(left_behind(&lake, "others", |_| false).unwrap(), []);
+        assert_eq!(left_behind(&lake, "events", |done| done == id).unwrap(), []);
+        assert_eq!(left_behind(&lake, "events", |_| false).unwrap(), []);
+    }
+}
