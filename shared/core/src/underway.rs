@@ -14,8 +14,8 @@ use crate::delta::{Lake, STATE};
 use crate::fault::Fault;
 use crate::upload::Upload;
 
-/// Notes that a run reads; each is left by a killed run or by one that is at work.
-const NOTES: usize = 1_000;
+/// Notes that a run reads; each is left by a killed run or by one that is at work, so there are few.
+const NOTES: usize = 10_000;
 
 /// An upload under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +78,11 @@ pub(crate) fn left_behind(lake: &Lake, schema: &str, is_done: impl Fn(&str) -> b
     let mut found = Vec::new();
     let mut done = Vec::new();
     let listed: Vec<_> = lake.handle().block_on(lake.store().list(Some(&prefix)).try_collect()).map_err(fault)?;
-    for meta in listed.into_iter().take(NOTES) {
+    if listed.len() > NOTES {
+        return Err(Fault::setup(format!("{} notes of stopped runs lie in `{prefix}` of the lake", listed.len()))
+            .hint("land the uploads that they name once more; then delete the notes"));
+    }
+    for meta in listed {
         let read = lake.handle().block_on(async { lake.store().get(&meta.location).await?.bytes().await });
         let bytes = match read {
             Ok(bytes) => bytes,
