@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use arrow_array::{Array, RecordBatch};
 use arrow_schema::ArrowError;
+use hashbrown::HashSet;
 use inlet_events::Worker;
 use inlet_events::table::TablePlan;
 
@@ -19,10 +21,11 @@ const ROWS_BYTES: usize = 48 << 20;
 /// Bytes of rejected text after which it is encoded.
 const REJECT_BYTES: usize = 4 << 20;
 
-/// A file being written, and how many columns its table had when it was begun.
+/// A file being written, and the columns that it holds: those that have had a value. A wide table's other columns
+/// would each cost a compressor and bytes that say nothing.
 #[derive(Debug)]
 struct OpenFile {
-    columns: usize,
+    columns: HashSet<String>,
     writer: FileWriter,
 }
 
@@ -89,18 +92,21 @@ impl Crewman {
         if self.open.len() <= at {
             self.open.resize_with(at + 1, || None);
         }
-        // A file's columns are settled when it is begun: new columns begin another.
-        if let Some(outgrown) = self.open[at].take_if(|file| file.columns != plan.columns().len()) {
+        let mut columns = columns_with_values(&batch);
+        // A file's columns are settled when it is begun; one more begins another file, which holds the first one's too.
+        if let Some(outgrown) = self.open[at].take_if(|file| !columns.is_subset(&file.columns)) {
             self.finished.push((table, outgrown.writer.finish()?));
+            columns.extend(outgrown.columns);
         }
         let file = match &mut self.open[at] {
             Some(file) => file,
             none => {
-                let layout = lock(yard.registry).layout(table)?;
-                none.insert(OpenFile { columns: plan.columns().len(), writer: FileWriter::create(yard.lake, layout)? })
+                let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+                let layout = lock(yard.registry).layout(table)?.narrowed(&names);
+                none.insert(OpenFile { columns, writer: FileWriter::create(yard.lake, layout)? })
             }
         };
-        file.writer.write(&batch)?;
+        file.writer.write(&only(&batch, &file.columns).map_err(bug)?)?;
         file.writer.close_row_group()
     }
 
@@ -152,6 +158,17 @@ impl Crewman {
         }
         abandoned.finished.into_iter().map(|(_, file)| file).chain(abandoned.finished_rejects).collect()
     }
+}
+
+fn columns_with_values(batch: &RecordBatch) -> HashSet<String> {
+    let fields = batch.schema_ref().fields().iter().zip(batch.columns());
+    fields.filter(|(_, column)| column.null_count() < column.len()).map(|(field, _)| field.name().clone()).collect()
+}
+
+fn only(batch: &RecordBatch, columns: &HashSet<String>) -> Result<RecordBatch, ArrowError> {
+    let fields = batch.schema_ref().fields().iter().enumerate();
+    let places: Vec<usize> = fields.filter(|(_, field)| columns.contains(field.name())).map(|(at, _)| at).collect();
+    batch.project(&places)
 }
 
 /// The layout of new `_rejects` files.

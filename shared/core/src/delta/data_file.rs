@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, new_null_array};
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, SchemaRef};
 use delta_kernel::engine::arrow_data::EngineDataArrowExt;
 use delta_kernel::{FileMeta, KernelError};
 use delta_kernel_default_engine::build_add_file_metadata;
@@ -20,13 +20,14 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 use url::Url;
 use uuid::Uuid;
 
 use super::ENGINE_INFO;
 use super::faults::{kernel_fault, store_fault};
 use super::lake::Lake;
-use super::layout::{FileColumn, FileLayout};
+use super::layout::{FileColumn, FileLayout, has_statistics};
 use super::upload_sink::UploadSink;
 use crate::clock;
 use crate::fault::Fault;
@@ -112,16 +113,23 @@ impl FileWriter {
         let bad_name = || Fault::bug(format!("no file name under {folder}"));
         let url = folder.join(&format!("part-{}.zstd.parquet", Uuid::new_v4())).map_err(|_| bad_name())?;
         let key = Path::from_url_path(url.path()).map_err(|_| bad_name())?;
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).map_err(unwritable)?))
             .set_dictionary_page_size_limit(DICTIONARY_BYTES)
             .set_data_page_size_limit(PAGE_BYTES)
-            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_statistics_enabled(EnabledStatistics::None)
             .set_offset_index_disabled(true)
-            .set_created_by(ENGINE_INFO.to_owned())
-            .build();
+            .set_created_by(ENGINE_INFO.to_owned());
+        // Least and greatest of a text column cost a comparison per value and skip nothing, but where tables keep
+        // statistics because rows are looked up by it.
+        for field in layout.physical.fields() {
+            if *field.data_type() != DataType::Utf8 || has_statistics(&layout.context, field.name()) {
+                let path = ColumnPath::new(vec![field.name().clone()]);
+                properties = properties.set_column_statistics_enabled(path, EnabledStatistics::Chunk);
+            }
+        }
         // Readers take types from the Delta schema; Arrow's copy of it would be dead weight in every file.
-        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
         let writer =
             ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&layout.physical), options).map_err(unwritable)?;
         let statistics =

@@ -115,7 +115,7 @@ impl FileLayout {
     }
 }
 
-fn has_statistics(context: &BoundWriteContext, physical_name: &str) -> bool {
+pub(super) fn has_statistics(context: &BoundWriteContext, physical_name: &str) -> bool {
     let of_column = |column: &ColumnName| column.path().first().is_some_and(|first| first == physical_name);
     context.stats_columns().iter().any(of_column)
 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use hashbrown::HashMap;
 
-use super::reports::table_parts;
+use super::reports::{TablePart, table_parts};
 use super::{Entry, Group, key_of};
 use crate::clock::{self, Deadline};
 use crate::crew::{Files, bug, lock};
@@ -14,7 +14,7 @@ use crate::landing::Landed;
 use crate::ledger::{LOADS, LoadRow, REJECTS, loads_batch, loads_columns, rejects_columns};
 use crate::registry::Known;
 use crate::report::{Status, UploadReport};
-use crate::upload::Upload;
+use crate::upload::{Upload, UploadId};
 
 /// Commits under way at once: each waits for its store.
 const COMMITS_AT_ONCE: usize = 8;
@@ -101,60 +101,18 @@ impl Group<'_, '_> {
     /// `_loads` last: its ids say that uploads are done. Uploads that somebody else finished meanwhile are theirs.
     pub(super) fn commit_loads(&mut self, uploads: &[Upload], reports: &mut [UploadReport]) -> Result<(), Fault> {
         loop {
-            let run = &mut *self.run;
-            let (lake, schema) = (&run.parts.lake, &run.schema);
             let is_ours = |report: &UploadReport| matches!(report.status, Status::Landed | Status::Rejected);
             let ours: Vec<_> = uploads.iter().zip(&*reports).filter(|(_, report)| is_ours(report)).collect();
             if ours.is_empty() {
                 return Ok(());
             }
-            let finished_at = clock::now();
-            let filtered = self.entries.iter().map(|entry| match entry {
-                Entry::Landed { landed, .. } => Some(landed.as_ref()),
-                _ => None,
-            });
-            let filtered: HashMap<String, &Landed> = uploads
-                .iter()
-                .zip(filtered)
-                .filter_map(|(upload, landed)| Some((upload.id.to_string(), landed?)))
-                .collect();
-            let plans = lock(&run.registry).plans();
-            let parts = ours.iter().map(|(_, report)| {
-                filtered.get(&report.upload_id).map(|landed| table_parts(landed, &plans, report)).unwrap_or_default()
-            });
-            let parts: Vec<_> = parts.collect();
-            let mut rows = Vec::new();
-            for ((upload, report), parts) in ours.iter().zip(&parts) {
-                let row = |table, counts, version, new_columns, bytes| LoadRow {
-                    upload: key_of(upload),
-                    upload_id: report.upload_id.clone(),
-                    table,
-                    status: report.status.name(),
-                    counts,
-                    bytes,
-                    version,
-                    new_columns,
-                    started_at: run.started_at,
-                    finished_at,
-                    lag_seconds: (finished_at - upload.modified) as f64 / 1e6,
-                    host: run.parts.host,
-                };
-                for part in parts {
-                    rows.push(row(Some(&part.name), part.counts.clone(), part.version, &part.new_columns, None));
-                }
-                rows.push(row(None, report.counts.clone(), None, &[], Some(upload.size)));
-            }
-            let layout = match &run.loads {
-                Some(table) => FileLayout::of_existing(lake, table, &[])?,
-                None => FileLayout::of_new(lake, schema, LOADS, &loads_columns())?,
-            };
-            let mut writer = FileWriter::create(lake, layout)?;
-            writer.write(&loads_batch(&rows).map_err(bug)?)?;
-            let files = [writer.finish()?];
+            let file = self.write_loads(uploads, &ours)?;
             let app_ids = ours.iter().map(|(upload, _)| upload.id.app_id()).collect();
             let marks = ours.iter().filter_map(|(upload, _)| upload.key_app_id()).collect();
+            let files = [file];
             let append = Append { app_ids, marks, new_columns: Vec::new(), files: &files };
-            let deadline = Deadline::after(run.parts.settings.patience);
+            let run = &mut *self.run;
+            let (lake, schema, deadline) = (&run.parts.lake, &run.schema, Deadline::after(run.parts.settings.patience));
             match commit(lake, schema, LOADS, &mut run.loads, &loads_columns(), &append, deadline)? {
                 Appended::Committed { .. } => return Ok(()),
                 Appended::Landed { app_ids } => {
@@ -173,6 +131,50 @@ impl Group<'_, '_> {
                 sweep_uncommitted(lake, table, &files)?;
             }
         }
+    }
+
+    /// Writes the rows of `_loads`: one per upload and table, and one for the upload.
+    fn write_loads(&self, uploads: &[Upload], ours: &[(&Upload, &UploadReport)]) -> Result<DataFile, Fault> {
+        let run = &*self.run;
+        let finished_at = clock::now();
+        let plans = lock(&run.registry).plans();
+        let landed = uploads.iter().zip(&self.entries).filter_map(|(upload, entry)| match entry {
+            Entry::Landed { landed, .. } => Some((upload.id, landed.as_ref())),
+            Entry::Rejected(..) | Entry::Failed(_) => None,
+        });
+        let landed: HashMap<UploadId, &Landed> = landed.collect();
+        let parts_of = |(upload, report): &(&Upload, &UploadReport)| {
+            landed.get(&upload.id).map(|landed| table_parts(landed, &plans, report)).unwrap_or_default()
+        };
+        let parts: Vec<Vec<TablePart>> = ours.iter().map(parts_of).collect();
+        let mut rows = Vec::new();
+        for ((upload, report), parts) in ours.iter().zip(&parts) {
+            let row = |table, counts, version, new_columns, bytes| LoadRow {
+                upload: key_of(upload),
+                upload_id: report.upload_id.clone(),
+                table,
+                status: report.status.name(),
+                counts,
+                bytes,
+                version,
+                new_columns,
+                started_at: run.started_at,
+                finished_at,
+                lag_seconds: (finished_at - upload.modified) as f64 / 1e6,
+                host: run.parts.host,
+            };
+            for part in parts {
+                rows.push(row(Some(&part.name), part.counts.clone(), part.version, &part.new_columns, None));
+            }
+            rows.push(row(None, report.counts.clone(), None, &[], Some(upload.size)));
+        }
+        let layout = match &run.loads {
+            Some(table) => FileLayout::of_existing(&run.parts.lake, table, &[])?,
+            None => FileLayout::of_new(&run.parts.lake, &run.schema, LOADS, &loads_columns())?,
+        };
+        let mut writer = FileWriter::create(&run.parts.lake, layout)?;
+        writer.write(&loads_batch(&rows).map_err(bug)?)?;
+        writer.finish()
     }
 }
 
