@@ -9,13 +9,11 @@ use hashbrown::HashSet;
 use inlet_events::Worker;
 use inlet_events::table::TablePlan;
 
-use crate::delta::{DataFile, FileLayout, FileWriter, Lake};
+use crate::delta::{DataFile, FileLayout, FileWriter, Lake, ROW_GROUP_BYTES};
 use crate::fault::Fault;
 use crate::ledger::{RejectRows, rejects_columns};
 use crate::registry::Registry;
 
-/// Bytes of one table's values that make a row group.
-const ROW_GROUP_BYTES: usize = 4 << 20;
 /// Bytes that the rows of all tables and workers may hold; over it the largest table is encoded early.
 const ROWS_BYTES: usize = 48 << 20;
 /// Bytes of rejected text after which it is encoded.
