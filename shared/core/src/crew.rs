@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::ArrowError;
 use hashbrown::HashSet;
-use inlet_events::Worker;
 use inlet_events::table::TablePlan;
+use inlet_events::{ColumnType, Worker};
 
-use crate::delta::{DataFile, FileLayout, FileWriter, Lake, ROW_GROUP_BYTES};
+use crate::delta::{DataFile, FileLayout, FileWriter, Lake, ROW_GROUP_BYTES, Table};
 use crate::fault::Fault;
-use crate::ledger::{RejectRows, rejects_columns};
+use crate::ledger::{REJECTS, RejectRows, rejects_columns};
 use crate::registry::Registry;
 
 /// Bytes that the rows of all tables and workers may hold; over it the largest table is encoded early.
@@ -57,7 +57,9 @@ impl Files {
 pub(crate) struct Yard<'a> {
     pub(crate) lake: &'a Lake,
     pub(crate) registry: &'a Mutex<Registry>,
-    pub(crate) reject_layout: &'a Arc<FileLayout>,
+    pub(crate) schema: &'a str,
+    /// `_rejects`, if it is there.
+    pub(crate) rejects: Option<&'a Table>,
     pub(crate) workers: usize,
 }
 
@@ -115,7 +117,10 @@ impl Crewman {
         let batch = self.rejects.finish().map_err(bug)?;
         let file = match &mut self.reject_file {
             Some(file) => file,
-            none => none.insert(FileWriter::create(yard.lake, Arc::clone(yard.reject_layout))?),
+            none => {
+                let layout = own_layout(yard.lake, yard.schema, REJECTS, yard.rejects, &rejects_columns())?;
+                none.insert(FileWriter::create(yard.lake, layout)?)
+            }
         };
         file.write(&batch)?;
         file.close_row_group()
@@ -169,16 +174,22 @@ fn only(batch: &RecordBatch, columns: &HashSet<String>) -> Result<RecordBatch, A
     batch.project(&places)
 }
 
-/// The layout of new `_rejects` files.
-pub(crate) fn reject_layout(
+/// The layout of new files of a table whose columns are fixed: `_rejects` or `_loads`.
+pub(crate) fn own_layout(
     lake: &Lake,
     schema: &str,
-    table: Option<&crate::delta::Table>,
+    name: &str,
+    table: Option<&Table>,
+    columns: &[(String, ColumnType)],
 ) -> Result<Arc<FileLayout>, Fault> {
     match table {
         Some(table) => FileLayout::of_existing(lake, table, &[]),
-        None => FileLayout::of_new(lake, schema, crate::ledger::REJECTS, &rejects_columns()),
+        None => FileLayout::of_new(lake, schema, name, columns),
     }
+}
+
+pub(crate) fn worker_panicked() -> Fault {
+    Fault::bug("a worker panicked").hint("please report this with the upload")
 }
 
 pub(crate) fn bug(error: ArrowError) -> Fault {

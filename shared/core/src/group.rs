@@ -10,7 +10,7 @@ use hashbrown::HashSet;
 use inlet_events::{Reason, UploadContext};
 
 pub(crate) use self::reports::{counts_of, rejected_report};
-use crate::crew::{Crewman, Files, Yard, lock, reject_layout};
+use crate::crew::{Crewman, Files, Yard, lock, worker_panicked};
 use crate::delta::delete_files;
 use crate::fault::Fault;
 use crate::landing::{Landed, Work, land};
@@ -108,9 +108,13 @@ impl<'r, 'a> Group<'r, 'a> {
         if let Err(fault) = lock(&run.registry).begin(past) {
             return Ok(Entry::Failed(fault));
         }
-        let layout = reject_layout(&run.parts.lake, &run.schema, run.rejects.as_ref())?;
-        let yard =
-            Yard { lake: &run.parts.lake, registry: &run.registry, reject_layout: &layout, workers: settings.workers };
+        let yard = Yard {
+            lake: &run.parts.lake,
+            schema: &run.schema,
+            registry: &run.registry,
+            rejects: run.rejects.as_ref(),
+            workers: settings.workers,
+        };
         let context = upload_context(upload, run.started_at, settings);
         let work = Work {
             registry: &run.registry,
@@ -154,7 +158,7 @@ impl<'r, 'a> Group<'r, 'a> {
     ///
     /// # Errors
     /// When a store or a table refuses; what was committed is recognised by the next run.
-    pub(crate) fn commit<'u>(mut self, uploads: &'u [Upload]) -> Result<Option<Vec<UploadReport>>, Fault> {
+    pub(crate) fn commit(mut self, uploads: &[Upload]) -> Result<Option<Vec<UploadReport>>, Fault> {
         let files = match self.finish_files(uploads) {
             Ok(files) => files,
             Err(fault) => {
@@ -162,9 +166,8 @@ impl<'r, 'a> Group<'r, 'a> {
                 return Err(fault);
             }
         };
-        let will_land = |(upload, entry): (&'u Upload, &Entry)| matches!(entry, Entry::Landed { .. }).then_some(upload);
-        let landing = uploads.iter().zip(&self.entries).filter_map(will_land);
-        match leave(&self.run.parts.lake, &self.run.schema, landing) {
+        let landing = uploads.iter().zip(&self.entries).filter(|(_, entry)| matches!(entry, Entry::Landed { .. }));
+        match leave(&self.run.parts.lake, &self.run.schema, landing.map(|(upload, _)| upload)) {
             Ok(note) => self.run.notes.extend(note),
             Err(fault) => {
                 delete_files(&self.run.parts.lake, &files.all());
@@ -189,12 +192,12 @@ impl<'r, 'a> Group<'r, 'a> {
                 man.rejects.add_whole(key_of(upload), &upload.id.to_string(), *reason, run.started_at);
             }
         }
-        let layout = reject_layout(&run.parts.lake, &run.schema, run.rejects.as_ref())?;
         let plans = lock(&run.registry).plans();
         let yard = Yard {
             lake: &run.parts.lake,
+            schema: &run.schema,
             registry: &run.registry,
-            reject_layout: &layout,
+            rejects: run.rejects.as_ref(),
             workers: run.parts.settings.workers,
         };
         let finish = |man: &mut Crewman| {
@@ -204,10 +207,7 @@ impl<'r, 'a> Group<'r, 'a> {
         let finished: Vec<Result<Files, Fault>> = std::thread::scope(|scope| {
             let finish = &finish;
             let threads: Vec<_> = run.crew.iter_mut().map(|man| scope.spawn(move || finish(man))).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|_| Err(Fault::bug("a worker panicked"))))
-                .collect()
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(worker_panicked()))).collect()
         });
         let mut files = Files { tables: vec![Vec::new(); plans.len()], rejects: Vec::new() };
         let mut failed = None;

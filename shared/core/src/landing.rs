@@ -16,8 +16,7 @@ use inlet_events::table::TablePlan;
 use inlet_events::{Batch, ColumnType, Observed, ObservedColumn, Rooms, UploadContext};
 
 use crate::clock::Deadline;
-use crate::crew::{Crewman, Yard, bug, lock};
-use crate::fault::Fault;
+use crate::crew::{Crewman, Yard, bug, lock, worker_panicked};
 use crate::registry::Registry;
 use crate::report::NewColumn;
 use crate::source::{Opened, Refusal, Source, Window};
@@ -227,11 +226,7 @@ impl Shared<'_> {
                 threads.into_iter().map(|thread| thread.join().ok()).collect::<Vec<_>>()
             });
             for rescued in counts {
-                let Some(rescued) = rescued else {
-                    return Err(Refusal::Fault(
-                        Fault::bug("a worker panicked").hint("please report this with the upload"),
-                    ));
-                };
+                let Some(rescued) = rescued else { return Err(Refusal::Fault(worker_panicked())) };
                 add_rescued(&mut landed.rescued, &rescued);
             }
         }
@@ -249,14 +244,11 @@ impl Shared<'_> {
         pass: Pass<'_>,
         rescued: &mut Vec<TableCounts>,
     ) {
-        let mut plans = Vec::new();
         // A panic must not leave the others waiting for their turn.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            self.try_work_through(man, deferred, pass, rescued, &mut plans)
+            self.try_work_through(man, deferred, pass, rescued)
         }));
-        let outcome = outcome.unwrap_or_else(|_| {
-            Err(Refusal::Fault(Fault::bug("a worker panicked").hint("please report this with the upload")))
-        });
+        let outcome = outcome.unwrap_or_else(|_| Err(Refusal::Fault(worker_panicked())));
         if let Err(refusal) = outcome {
             lock(&self.failure).get_or_insert(refusal);
             self.failed.store(true, Ordering::SeqCst);
@@ -271,17 +263,16 @@ impl Shared<'_> {
         deferred: &mut Option<Batch>,
         pass: Pass<'_>,
         rescued: &mut Vec<TableCounts>,
-        plans: &mut Vec<Arc<TablePlan>>,
     ) -> Result<(), Refusal> {
-        *plans = lock(self.work.registry).plans();
+        let mut plans = lock(self.work.registry).plans();
         if let Some(mut batch) = deferred.take() {
             match pass {
                 Pass::Write { .. } => {
-                    man.worker.flatten(&mut batch, plans);
-                    self.write(man, &batch, plans, rescued)?;
+                    man.worker.flatten(&mut batch, &plans);
+                    self.write(man, &batch, &plans, rescued)?;
                 }
                 Pass::Observe { rooms, only } => {
-                    man.worker.observe(&batch, plans, rooms, only);
+                    man.worker.observe(&batch, &plans, rooms, only);
                     *deferred = Some(batch);
                 }
             }
@@ -300,17 +291,17 @@ impl Shared<'_> {
                 return Ok(());
             }
             if lock(self.work.registry).len() != plans.len() {
-                *plans = lock(self.work.registry).plans();
+                plans = lock(self.work.registry).plans();
             }
-            let known = man.worker.flatten(&mut batch, plans);
+            let known = man.worker.flatten(&mut batch, &plans);
             match pass {
-                Pass::Write { settled } if known || settled => self.write(man, &batch, plans, rescued)?,
+                Pass::Write { settled } if known || settled => self.write(man, &batch, &plans, rescued)?,
                 Pass::Write { .. } => {
                     self.drift.store(true, Ordering::SeqCst);
                     *deferred = Some(batch);
                     return Ok(());
                 }
-                Pass::Observe { rooms, only } => man.worker.observe(&batch, plans, rooms, only),
+                Pass::Observe { rooms, only } => man.worker.observe(&batch, &plans, rooms, only),
             }
         }
     }

@@ -181,13 +181,8 @@ impl Registry {
         for number in 0..self.known.len() {
             let name = self.known[number].plan.name.clone();
             let kind = self.known[number].plan.kind;
-            if self.known[number].table.is_none()
-                && let Some(lake) = &self.lake
-            {
-                self.known[number].table = Table::open(lake, &self.schema, &name)?;
-            }
-            if let Some(table) = &mut self.known[number].table {
-                table.refresh()?;
+            if let Some(lake) = &self.lake {
+                bring_up_to_date(&mut self.known[number].table, lake, &self.schema, &name)?;
             }
             self.known[number].plan = Arc::new(planned(&name, kind, self.known[number].table.as_ref())?);
             self.known[number].layout = None;
@@ -270,6 +265,14 @@ impl Registry {
         }
         self.past.earlier_ids.insert(number, ids);
         Ok(())
+    }
+}
+
+/// Reads a table's log on, or opens the table that was not there before.
+pub(crate) fn bring_up_to_date(table: &mut Option<Table>, lake: &Lake, schema: &str, name: &str) -> Result<(), Fault> {
+    match table {
+        Some(table) => table.refresh().map(drop),
+        None => Table::open(lake, schema, name).map(|opened| *table = opened),
     }
 }
 

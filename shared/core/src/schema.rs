@@ -13,7 +13,7 @@ use crate::crew::{Crewman, lock};
 use crate::delta::{Table, tidy};
 use crate::fault::Fault;
 use crate::ledger::{LOADS, REJECTS};
-use crate::registry::{Past, Registry};
+use crate::registry::{Past, Registry, bring_up_to_date};
 use crate::report::{Status, UploadReport};
 use crate::route::{Parts, Unfinished};
 use crate::source::Buffers;
@@ -146,12 +146,7 @@ impl<'a> SchemaRun<'a> {
         self.crew = new_crew(self.parts);
         lock(&self.registry).reload()?;
         for (own, name) in [(&mut self.loads, LOADS), (&mut self.rejects, REJECTS)] {
-            match own {
-                Some(table) => {
-                    table.refresh()?;
-                }
-                None => *own = Table::open(&self.parts.lake, &self.schema, name)?,
-            }
+            bring_up_to_date(own, &self.parts.lake, &self.schema, name)?;
         }
         Ok(())
     }

@@ -113,8 +113,6 @@ pub struct Batch {
     pub(crate) careful: Careful,
     /// Losers of repeated keys: event, whether from its context, path, node.
     pub(crate) losers: Vec<(usize, bool, String, u32)>,
-    /// Whether any line was a JSON object.
-    pub(crate) any_object: bool,
 }
 
 impl Batch {
@@ -129,7 +127,6 @@ impl Batch {
             leaves: Vec::new(),
             careful: Careful::default(),
             losers: Vec::new(),
-            any_object: false,
         };
         let data = batch.chunk.data.clone();
         // Checked once for the whole chunk; only a chunk with a bad byte is checked line by line.
@@ -187,7 +184,6 @@ impl Batch {
         if self.tape.node(root).kind != NodeKind::Object {
             return self.reject(place, Reason::NotAnObject);
         }
-        self.any_object = true;
         let fields = Fields::of(&self.tape, data, root);
         let batch = fields.raw(Field::Batch).map(|index| self.tape.node(index));
         match batch.filter(|node| matches!(node.kind, NodeKind::Array | NodeKind::LooseArray)) {

@@ -57,8 +57,8 @@ pub struct UploadCounts {
     pub filtered_tables: HashMap<String, u64>,
 }
 
-/// How many table names are remembered for events that were filtered.
-const FILTERED_NAMES: usize = 10_000;
+/// How many names of track events, and of tables of filtered events, are remembered.
+const NAMES: usize = 10_000;
 
 /// The memory of one upload's order.
 #[derive(Debug, Default)]
@@ -190,7 +190,7 @@ impl Order {
             return Ok(known);
         }
         let found = tables.find(TableKind::Event, &event_table_name(batch, event))?;
-        if self.names.len() >= FILTERED_NAMES {
+        if self.names.len() >= NAMES {
             self.names.clear();
         }
         self.names.insert(raw.into(), found);
@@ -213,7 +213,7 @@ impl Order {
     fn count_filtered(&mut self, name: &str) {
         if let Some(count) = self.counts.filtered_tables.get_mut(name) {
             *count += 1;
-        } else if self.counts.filtered_tables.len() < FILTERED_NAMES {
+        } else if self.counts.filtered_tables.len() < NAMES {
             self.counts.filtered_tables.insert(name.to_owned(), 1);
         }
     }

@@ -1,12 +1,16 @@
 //! The JSON object that keeps what fits no column of its row.
 
+use hashbrown::HashMap;
+
 use crate::text::write_json_string;
 
 /// One row's `_rescued_data`, built as values are met.
 #[derive(Debug, Default)]
 pub(crate) struct Rescue {
     json: Vec<u8>,
-    keys: Vec<String>,
+    /// Every key in the object, and the last number that a repetition of it got: a line can repeat one key a million
+    /// times.
+    keys: HashMap<String, usize>,
 }
 
 impl Rescue {
@@ -18,16 +22,19 @@ impl Rescue {
     /// Adds a value as it stands in the source. A second value of a key is `<key>#2`.
     pub(crate) fn add(&mut self, key: &str, source: &[u8]) {
         let mut unique = key.to_owned();
-        let mut count = 1;
-        while self.keys.contains(&unique) {
-            count += 1;
-            unique = format!("{key}#{count}");
+        if let Some(&last) = self.keys.get(key) {
+            let mut number = last;
+            while self.keys.contains_key(&unique) {
+                number += 1;
+                unique = format!("{key}#{number}");
+            }
+            self.keys.insert(key.to_owned(), number);
         }
         self.json.push(if self.keys.is_empty() { b'{' } else { b',' });
         write_json_string(unique.as_bytes(), &mut self.json);
         self.json.push(b':');
         self.json.extend_from_slice(source);
-        self.keys.push(unique);
+        self.keys.insert(unique, 1);
     }
 
     /// How many values it keeps.
@@ -58,5 +65,15 @@ mod tests {
         }
         assert_eq!(rescue.len(), 4);
         assert_eq!(String::from_utf8_lossy(rescue.finish().unwrap()), r#"{"a":1.50,"a#2":0,"a#3":"\ud83d","q\"":[1]}"#);
+    }
+
+    #[test]
+    fn a_key_repeated_without_end_takes_its_time_once() {
+        let mut rescue = Rescue::default();
+        for _ in 0..200_000 {
+            rescue.add("a", b"1");
+        }
+        assert_eq!(rescue.len(), 200_000);
+        assert!(rescue.finish().unwrap().ends_with(br#""a#200000":1}"#));
     }
 }

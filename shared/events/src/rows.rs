@@ -34,7 +34,7 @@ fn is_unknown(slot: u32) -> bool {
 }
 
 /// A leaf on its way into a row.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Cell {
     slot: u32,
     leaf: Leaf,
@@ -61,12 +61,6 @@ pub(crate) struct TableRows {
     rescue: Rescue,
     pub(crate) rows: usize,
     pub(crate) observed: Observed,
-}
-
-impl std::fmt::Debug for Cell {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}->{}", self.leaf.name, self.slot)
-    }
 }
 
 impl TableRows {
@@ -263,9 +257,10 @@ impl TableRows {
         }
         self.append_system(plan, batch, event, common, context);
         self.append_cells(plan, trie, batch, event);
-        for (loser, from_context, path, node) in &batch.losers {
-            let is_ours = *loser == at && (*from_context || !matches!(plan.kind, TableKind::Call(Call::Track)));
-            if is_ours {
+        // Losers stand in the order of their events.
+        let first = batch.losers.partition_point(|(loser, ..)| *loser < at);
+        for (_, from_context, path, node) in batch.losers[first..].iter().take_while(|(loser, ..)| *loser == at) {
+            if *from_context || !matches!(plan.kind, TableKind::Call(Call::Track)) {
                 self.rescue.add(path, batch.tape.node(*node).source(&batch.chunk.data));
             }
         }

@@ -7,8 +7,8 @@ use hashbrown::HashMap;
 use super::reports::{TablePart, table_parts};
 use super::{Entry, Group, key_of};
 use crate::clock::{self, Deadline};
-use crate::crew::{Files, bug, lock};
-use crate::delta::{Append, Appended, DataFile, FileLayout, FileWriter, Lake, commit, sweep_uncommitted};
+use crate::crew::{Files, bug, lock, own_layout};
+use crate::delta::{Append, Appended, DataFile, FileWriter, Lake, commit, sweep_uncommitted};
 use crate::fault::Fault;
 use crate::landing::Landed;
 use crate::ledger::{LOADS, LoadRow, REJECTS, loads_batch, loads_columns, rejects_columns};
@@ -168,10 +168,7 @@ impl Group<'_, '_> {
             }
             rows.push(row(None, report.counts.clone(), None, &[], Some(upload.size)));
         }
-        let layout = match &run.loads {
-            Some(table) => FileLayout::of_existing(&run.parts.lake, table, &[])?,
-            None => FileLayout::of_new(&run.parts.lake, &run.schema, LOADS, &loads_columns())?,
-        };
+        let layout = own_layout(&run.parts.lake, &run.schema, LOADS, run.loads.as_ref(), &loads_columns())?;
         let mut writer = FileWriter::create(&run.parts.lake, layout)?;
         writer.write(&loads_batch(&rows).map_err(bug)?)?;
         writer.finish()
