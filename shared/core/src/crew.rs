@@ -3,21 +3,24 @@
 
 use std::sync::{Arc, Mutex};
 
-use arrow_array::{Array, RecordBatch};
-use arrow_schema::ArrowError;
 use hashbrown::HashSet;
 use inlet_events::table::TablePlan;
 use inlet_events::{ColumnType, Worker};
+use parquet::errors::ParquetError;
 
-use crate::delta::{DataFile, FileLayout, FileWriter, Lake, ROW_GROUP_BYTES, Table};
+use crate::delta::{DataFile, Encoder, FileLayout, FileWriter, Lake, ROW_GROUP_BYTES, Table};
 use crate::fault::Fault;
 use crate::ledger::{REJECTS, RejectRows, rejects_columns};
 use crate::registry::Registry;
 
 /// Bytes that the rows of all tables and workers may hold; over it the largest table is encoded early.
-const ROWS_BYTES: usize = 48 << 20;
+const ROWS_BYTES: usize = 40 << 20;
+/// Bytes that may wait in the files of all tables and workers; over it the largest file is sent on, or finished.
+const FILES_BYTES: usize = 24 << 20;
+/// Files of all workers that may be on their way in parts: on a disk each is an open file.
+const FILES_UNDER_WAY: usize = 256;
 /// Bytes of rejected text after which it is encoded.
-const REJECT_BYTES: usize = 4 << 20;
+const REJECT_BYTES: usize = 2 << 20;
 
 /// A file being written, and the columns that it holds: those that have had a value. A wide table's other columns
 /// would each cost a compressor and bytes that say nothing.
@@ -34,6 +37,7 @@ pub(crate) struct Crewman {
     pub(crate) rejects: RejectRows,
     open: Vec<Option<OpenFile>>,
     reject_file: Option<FileWriter>,
+    encoder: Option<Encoder>,
     finished: Vec<(u32, DataFile)>,
     finished_rejects: Vec<DataFile>,
 }
@@ -64,57 +68,92 @@ pub(crate) struct Yard<'a> {
 }
 
 impl Crewman {
-    /// Encodes the tables that have grown large enough, and the largest while all together hold too much.
+    /// Encodes the tables that have grown large enough, and the largest while all together hold too much; then sees to
+    /// it that the files do not hold too much either.
     ///
-    /// Rows are held as plain columns and encoded a row group at a time: an open Parquet column holds a compressor of
-    /// hundreds of kilobytes, and hundreds of tables have thousands of columns.
+    /// Rows are held as columns and encoded a row group at a time: a Parquet column that stays open holds a compressor
+    /// of hundreds of kilobytes, and hundreds of tables have thousands of columns.
     pub(crate) fn relieve(&mut self, yard: Yard<'_>, plans: &[Arc<TablePlan>]) -> Result<(), Fault> {
         let mut held: Vec<(u32, usize)> = self.worker.held().collect();
-        held.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
         let mut total: usize = held.iter().map(|(_, bytes)| bytes).sum();
+        if total > ROWS_BYTES / yard.workers.max(1) {
+            held.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        }
         for (table, bytes) in held {
-            if bytes < ROW_GROUP_BYTES && total <= ROWS_BYTES / yard.workers.max(1) {
-                break;
+            let is_over = total > ROWS_BYTES / yard.workers.max(1);
+            if bytes < ROW_GROUP_BYTES && !is_over {
+                continue;
             }
             self.encode(yard, plans, table)?;
-            total -= bytes;
+            if is_over {
+                self.worker.release(table);
+                total -= bytes;
+            }
         }
         if self.rejects.bytes() >= REJECT_BYTES {
             self.encode_rejects(yard)?;
         }
+        self.relieve_files(yard)
+    }
+
+    fn relieve_files(&mut self, yard: Yard<'_>) -> Result<(), Fault> {
+        let workers = yard.workers.max(1);
+        let files = || self.open.iter().flatten().map(|file| &file.writer);
+        let mut total: usize = files().map(FileWriter::buffered_bytes).sum();
+        let mut under_way = files().filter(|file| file.is_under_way()).count();
+        while total > FILES_BYTES / workers || under_way > FILES_UNDER_WAY / workers {
+            let open = self.open.iter_mut().enumerate().filter_map(|(at, file)| Some((at, file.as_mut()?)));
+            let by_weight = |(_, file): &(usize, &mut OpenFile)| {
+                let must_end = under_way > FILES_UNDER_WAY / workers;
+                (must_end && file.writer.is_under_way(), file.writer.buffered_bytes())
+            };
+            let Some((at, file)) = open.max_by_key(by_weight) else { return Ok(()) };
+            let bytes = file.writer.buffered_bytes();
+            let was_under_way = file.writer.is_under_way();
+            if under_way <= FILES_UNDER_WAY / workers && file.writer.send()? {
+                under_way += usize::from(!was_under_way);
+                total -= bytes - file.writer.buffered_bytes();
+            } else if let Some(file) = self.open[at].take() {
+                self.finished.push((at as u32, file.writer.finish()?));
+                under_way -= usize::from(was_under_way);
+                total -= bytes;
+            }
+        }
         Ok(())
     }
 
+    /// Writes a table's rows as a row group; their memory is kept for the next ones.
     fn encode(&mut self, yard: Yard<'_>, plans: &[Arc<TablePlan>], table: u32) -> Result<(), Fault> {
         let at = table as usize;
-        let plan = &plans[at];
-        let Some(batch) = self.worker.take(table, plan).map_err(bug)? else { return Ok(()) };
+        let Some(rows) = self.worker.row_group(table, &plans[at]) else { return Ok(()) };
         if self.open.len() <= at {
             self.open.resize_with(at + 1, || None);
         }
-        let mut columns = columns_with_values(&batch);
+        let names = || rows.columns.iter().map(|(name, _)| *name);
         // A file's columns are settled when it is begun; one more begins another file, which holds the first one's too.
-        if let Some(outgrown) = self.open[at].take_if(|file| !columns.is_subset(&file.columns)) {
-            self.finished.push((table, outgrown.writer.finish()?));
-            columns.extend(outgrown.columns);
-        }
+        let outgrown = self.open[at].take_if(|file| !names().all(|name| file.columns.contains(name)));
         let file = match &mut self.open[at] {
             Some(file) => file,
             none => {
-                let names: Vec<&str> = columns.iter().map(String::as_str).collect();
-                let layout = lock(yard.registry).layout(table)?.narrowed(&names);
+                let mut columns: HashSet<String> = names().map(str::to_owned).collect();
+                if let Some(outgrown) = outgrown {
+                    self.finished.push((table, outgrown.writer.finish()?));
+                    columns.extend(outgrown.columns);
+                }
+                let kept: Vec<&str> = columns.iter().map(String::as_str).collect();
+                let layout = lock(yard.registry).layout(table)?.narrowed(&kept);
                 none.insert(OpenFile { columns, writer: FileWriter::create(yard.lake, layout)? })
             }
         };
-        file.writer.write(&only(&batch, &file.columns).map_err(bug)?)?;
-        file.writer.close_row_group()
+        file.writer.write(&rows, encoder(&mut self.encoder)?)?;
+        self.worker.clear(table);
+        Ok(())
     }
 
     fn encode_rejects(&mut self, yard: Yard<'_>) -> Result<(), Fault> {
         if self.rejects.rows() == 0 {
             return Ok(());
         }
-        let batch = self.rejects.finish().map_err(bug)?;
         let file = match &mut self.reject_file {
             Some(file) => file,
             none => {
@@ -122,8 +161,9 @@ impl Crewman {
                 none.insert(FileWriter::create(yard.lake, layout)?)
             }
         };
-        file.write(&batch)?;
-        file.close_row_group()
+        file.write(&self.rejects.row_group(), encoder(&mut self.encoder)?)?;
+        self.rejects = RejectRows::default();
+        Ok(())
     }
 
     /// Encodes all that is left and finishes the files.
@@ -131,6 +171,7 @@ impl Crewman {
         let held: Vec<u32> = self.worker.held().map(|(table, _)| table).collect();
         for table in held {
             self.encode(yard, plans, table)?;
+            self.worker.release(table);
         }
         self.encode_rejects(yard)?;
         for (table, file) in self.open.iter_mut().enumerate() {
@@ -163,15 +204,11 @@ impl Crewman {
     }
 }
 
-fn columns_with_values(batch: &RecordBatch) -> HashSet<String> {
-    let fields = batch.schema_ref().fields().iter().zip(batch.columns());
-    fields.filter(|(_, column)| column.null_count() < column.len()).map(|(field, _)| field.name().clone()).collect()
-}
-
-fn only(batch: &RecordBatch, columns: &HashSet<String>) -> Result<RecordBatch, ArrowError> {
-    let fields = batch.schema_ref().fields().iter().enumerate();
-    let places: Vec<usize> = fields.filter(|(_, field)| columns.contains(field.name())).map(|(at, _)| at).collect();
-    batch.project(&places)
+fn encoder(encoder: &mut Option<Encoder>) -> Result<&mut Encoder, Fault> {
+    Ok(match encoder {
+        Some(encoder) => encoder,
+        none => none.insert(Encoder::new().map_err(no_encoder)?),
+    })
 }
 
 /// The layout of new files of a table whose columns are fixed: `_rejects` or `_loads`.
@@ -192,8 +229,8 @@ pub(crate) fn worker_panicked() -> Fault {
     Fault::bug("a worker panicked").hint("please report this with the upload")
 }
 
-pub(crate) fn bug(error: ArrowError) -> Fault {
-    Fault::bug("columns do not make a batch").because(error)
+pub(crate) fn no_encoder(error: ParquetError) -> Fault {
+    Fault::again("there is no memory for a compressor").because(error)
 }
 
 /// A panic in one thread must not hide the state from the others: they fail by their own means.

@@ -16,7 +16,7 @@ use inlet_events::table::TablePlan;
 use inlet_events::{Batch, ColumnType, Observed, ObservedColumn, Rooms, UploadContext};
 
 use crate::clock::Deadline;
-use crate::crew::{Crewman, Yard, bug, lock, worker_panicked};
+use crate::crew::{Crewman, Yard, lock, worker_panicked};
 use crate::registry::Registry;
 use crate::report::NewColumn;
 use crate::source::{Opened, Refusal, Source, Window};
@@ -333,7 +333,7 @@ impl Shared<'_> {
         self.left_traces.store(true, Ordering::Relaxed);
         let context = self.work.context;
         let landed = lock(self.work.registry).landed().clone();
-        man.worker.append(batch, plans, context, &landed, rescued).map_err(|error| Refusal::Fault(bug(error)))?;
+        man.worker.append(batch, plans, context, &landed, rescued);
         if !self.work.rejects_landed {
             man.rejects.add(&context.name, &context.upload_id, batch, context.processed);
         }

@@ -1,12 +1,7 @@
 //! Inlet's own two tables in each schema: `_rejects` keeps what can never become rows, `_loads` says what became of
 //! every upload. Their columns are fixed.
 
-use std::sync::Arc;
-
-use arrow_array::builder::{Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder};
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{ArrowError, Field, Schema};
-use inlet_events::{Batch, ColumnType, Reason, arrow_type, mask};
+use inlet_events::{Batch, Column, ColumnType, Fit, Reason, RowGroup, mask};
 
 use crate::clock::Micros;
 use crate::report::{Counts, NewColumn};
@@ -60,43 +55,78 @@ fn named(columns: &[(&str, ColumnType)]) -> Vec<(String, ColumnType)> {
     columns.iter().map(|&(name, column_type)| (name.to_owned(), column_type)).collect()
 }
 
-fn batch(columns: &[(String, ColumnType)], arrays: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
-    let fields: Vec<_> =
-        columns.iter().map(|(name, column_type)| Field::new(name, arrow_type(*column_type), true)).collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+/// A cell of a row.
+enum Cell<'a> {
+    Null,
+    Text(&'a str),
+    Count(u64),
+    Moment(Micros),
+    Seconds(f64),
 }
 
-fn timestamps() -> TimestampMicrosecondBuilder {
-    TimestampMicrosecondBuilder::new().with_timezone("UTC")
+impl<'a> From<Option<&'a str>> for Cell<'a> {
+    fn from(text: Option<&'a str>) -> Self {
+        text.map_or(Self::Null, Self::Text)
+    }
+}
+
+impl From<Option<u64>> for Cell<'_> {
+    fn from(count: Option<u64>) -> Self {
+        count.map_or(Self::Null, Self::Count)
+    }
+}
+
+/// Rows of one of the two tables, being collected.
+#[derive(Debug)]
+struct OwnRows {
+    columns: Vec<(String, Column)>,
+    rows: usize,
+}
+
+impl OwnRows {
+    fn new(columns: Vec<(String, ColumnType)>) -> Self {
+        let column = |(name, column_type)| (name, Column::new(column_type));
+        Self { columns: columns.into_iter().map(column).collect(), rows: 0 }
+    }
+
+    fn push<'a>(&mut self, cells: impl IntoIterator<Item = Cell<'a>>) {
+        for ((_, column), cell) in self.columns.iter_mut().zip(cells) {
+            let fit = match cell {
+                Cell::Null => continue,
+                Cell::Text(text) => column.push_text(self.rows, text.as_bytes()),
+                Cell::Count(count) => column.push_bigint(self.rows, i64::try_from(count).unwrap_or(i64::MAX)),
+                Cell::Moment(micros) => column.push_micros(self.rows, micros),
+                Cell::Seconds(seconds) => column.push_double(self.rows, seconds),
+            };
+            debug_assert_eq!(fit, Fit::Exact, "cells are in the order of the columns");
+        }
+        self.rows += 1;
+    }
+
+    fn row_group(&self) -> RowGroup<'_> {
+        RowGroup { rows: self.rows, columns: self.columns.iter().map(|(name, column)| (name.as_str(), column)).collect() }
+    }
 }
 
 /// Rows of `_rejects`, being collected.
 #[derive(Debug)]
 pub(crate) struct RejectRows {
-    texts: [StringBuilder; 4],
-    numbers: [Int64Builder; 3],
-    loaded_at: TimestampMicrosecondBuilder,
+    rows: OwnRows,
     bytes: usize,
-    rows: usize,
 }
 
 impl Default for RejectRows {
     fn default() -> Self {
-        Self {
-            texts: std::array::from_fn(|_| StringBuilder::new()),
-            numbers: std::array::from_fn(|_| Int64Builder::new()),
-            loaded_at: timestamps(),
-            bytes: 0,
-            rows: 0,
-        }
+        Self { rows: OwnRows::new(rejects_columns()), bytes: 0 }
     }
 }
 
 impl RejectRows {
     pub(crate) fn rows(&self) -> usize {
-        self.rows
+        self.rows.rows
     }
 
+    /// Bytes of text held.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -119,41 +149,27 @@ impl RejectRows {
         &mut self,
         upload: &str,
         upload_id: &str,
-        place: [Option<u64>; 3],
+        [line, item, byte_offset]: [Option<u64>; 3],
         reason: Reason,
         raw: Option<&str>,
         loaded_at: Micros,
     ) {
-        for (builder, text) in self.texts.iter_mut().zip([Some(upload), Some(upload_id), Some(reason.code()), raw]) {
-            builder.append_option(text);
-            self.bytes += text.map_or(0, str::len);
-        }
-        for (builder, number) in self.numbers.iter_mut().zip(place) {
-            builder.append_option(number.map(saturated));
-        }
-        self.loaded_at.append_value(loaded_at);
-        self.bytes += 32;
-        self.rows += 1;
+        self.rows.push([
+            Cell::Text(upload),
+            Cell::Text(upload_id),
+            line.into(),
+            item.into(),
+            byte_offset.into(),
+            Cell::Text(reason.code()),
+            raw.into(),
+            Cell::Moment(loaded_at),
+        ]);
+        self.bytes += raw.map_or(0, str::len) + 64;
     }
 
-    /// Hands out the rows and starts anew.
-    pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
-        let Self { mut texts, mut numbers, mut loaded_at, .. } = std::mem::take(self);
-        let [upload, upload_id, reason, raw] = &mut texts;
-        let [line, item, byte_offset] = &mut numbers;
-        batch(
-            &rejects_columns(),
-            vec![
-                Arc::new(upload.finish()),
-                Arc::new(upload_id.finish()),
-                Arc::new(line.finish()),
-                Arc::new(item.finish()),
-                Arc::new(byte_offset.finish()),
-                Arc::new(reason.finish()),
-                Arc::new(raw.finish()),
-                Arc::new(loaded_at.finish()),
-            ],
-        )
+    /// What was collected.
+    pub(crate) fn row_group(&self) -> RowGroup<'_> {
+        self.rows.row_group()
     }
 }
 
@@ -177,50 +193,42 @@ pub(crate) struct LoadRow<'a> {
     pub(crate) host: &'a str,
 }
 
-/// Makes rows of `_loads`.
-pub(crate) fn loads_batch(rows: &[LoadRow<'_>]) -> Result<RecordBatch, ArrowError> {
-    let text = |value: &dyn Fn(&LoadRow<'_>) -> Option<String>| -> ArrayRef {
-        let mut builder = StringBuilder::new();
-        rows.iter().for_each(|row| builder.append_option(value(row)));
-        Arc::new(builder.finish())
-    };
-    let number = |value: &dyn Fn(&LoadRow<'_>) -> Option<u64>| -> ArrayRef {
-        let mut builder = Int64Builder::new();
-        rows.iter().for_each(|row| builder.append_option(value(row).map(saturated)));
-        Arc::new(builder.finish())
-    };
-    let moment = |value: &dyn Fn(&LoadRow<'_>) -> Micros| -> ArrayRef {
-        let mut builder = timestamps();
-        rows.iter().for_each(|row| builder.append_value(value(row)));
-        Arc::new(builder.finish())
-    };
-    let mut lag = Float64Builder::new();
-    rows.iter().for_each(|row| lag.append_value(row.lag_seconds));
-    batch(
-        &loads_columns(),
-        vec![
-            text(&|row| Some(row.upload.to_owned())),
-            text(&|row| Some(row.upload_id.clone())),
-            text(&|row| row.table.map(str::to_owned)),
-            text(&|row| Some(row.status.to_owned())),
-            number(&|row| Some(row.counts.events)),
-            number(&|row| Some(if row.table.is_some() { row.counts.rows } else { row.counts.landed })),
-            number(&|row| Some(row.counts.held)),
-            number(&|row| Some(row.counts.duplicates)),
-            number(&|row| Some(row.counts.filtered)),
-            number(&|row| Some(row.counts.rejected)),
-            number(&|row| Some(row.counts.rescued)),
-            number(&|row| row.bytes),
-            number(&|row| row.version),
-            text(&|row| (!row.new_columns.is_empty()).then(|| serde_json::json!(row.new_columns).to_string())),
-            moment(&|row| row.started_at),
-            moment(&|row| row.finished_at),
-            Arc::new(lag.finish()),
-            text(&|row| Some(row.host.to_owned())),
-        ],
-    )
-}
+/// Rows of `_loads`, being collected.
+#[derive(Debug)]
+pub(crate) struct LoadRows(OwnRows);
 
-fn saturated(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
+impl LoadRows {
+    pub(crate) fn new() -> Self {
+        Self(OwnRows::new(loads_columns()))
+    }
+
+    pub(crate) fn push(&mut self, row: &LoadRow<'_>) {
+        let new_columns = (!row.new_columns.is_empty()).then(|| serde_json::json!(row.new_columns).to_string());
+        let counts = &row.counts;
+        self.0.push([
+            Cell::Text(row.upload),
+            Cell::Text(&row.upload_id),
+            row.table.into(),
+            Cell::Text(row.status),
+            Cell::Count(counts.events),
+            Cell::Count(if row.table.is_some() { counts.rows } else { counts.landed }),
+            Cell::Count(counts.held),
+            Cell::Count(counts.duplicates),
+            Cell::Count(counts.filtered),
+            Cell::Count(counts.rejected),
+            Cell::Count(counts.rescued),
+            row.bytes.into(),
+            row.version.into(),
+            new_columns.as_deref().into(),
+            Cell::Moment(row.started_at),
+            Cell::Moment(row.finished_at),
+            Cell::Seconds(row.lag_seconds),
+            Cell::Text(row.host),
+        ]);
+    }
+
+    /// What was collected.
+    pub(crate) fn row_group(&self) -> RowGroup<'_> {
+        self.0.row_group()
+    }
 }

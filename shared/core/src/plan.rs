@@ -2,10 +2,9 @@
 
 use std::sync::Mutex;
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, RecordBatch};
+use hashbrown::HashMap;
 use inlet_events::table::RESCUED_DATA;
-use inlet_events::{KnownType, Limits};
+use inlet_events::{Column, KnownType, Limits, Reason, RowGroup};
 
 use crate::clock::{self, Deadline};
 use crate::crew::{Crewman, lock};
@@ -152,25 +151,21 @@ impl<'a> Planner<'a> {
             });
         }
         for (number, plan) in plans.iter().enumerate() {
-            if let Ok(Some(batch)) = man.worker.take(number as u32, plan) {
-                collect_conflicts(&batch, &mut tables[number].conflicts);
+            if let Some(rows) = man.worker.row_group(number as u32, plan) {
+                collect_conflicts(&rows, &mut tables[number].conflicts);
             }
+            man.worker.clear(number as u32);
         }
-        if let Ok(rejects) = man.rejects.finish() {
-            let column = |name: &str| rejects.column_by_name(name);
-            let number = |name: &str, row: usize| {
-                let column = column(name)?.as_primitive_opt::<arrow_array::types::Int64Type>()?;
-                column.is_valid(row).then(|| column.value(row) as u64)
-            };
-            for row in 0..rejects.num_rows() {
-                let code = column("reason")
-                    .and_then(|reasons| reasons.as_string_opt::<i32>())
-                    .map(|reasons| reasons.value(row));
-                let reason =
-                    inlet_events::Reason::ALL.iter().map(|reason| reason.code()).find(|known| Some(*known) == code);
-                if let Some(reason) = reason {
-                    self.reject(upload, number("line", row), number("item", row), reason);
-                }
+        let rejects = std::mem::take(&mut man.rejects);
+        let rejects = rejects.row_group();
+        let numbers = |name: &str| -> HashMap<usize, i64> {
+            rejects.column(name).into_iter().flat_map(Column::integers).collect()
+        };
+        let (lines, items) = (numbers("line"), numbers("item"));
+        for (row, code) in rejects.column("reason").into_iter().flat_map(Column::texts) {
+            let number = |of: &HashMap<usize, i64>| of.get(&row).and_then(|number| u64::try_from(*number).ok());
+            if let Some(reason) = Reason::ALL.iter().map(|reason| reason.code()).find(|known| *known == code) {
+                self.reject(upload, number(&lines), number(&items), reason);
             }
         }
     }
@@ -182,11 +177,15 @@ impl<'a> Planner<'a> {
     }
 }
 
-fn collect_conflicts(batch: &RecordBatch, conflicts: &mut Vec<PlannedConflict>) {
-    let text = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
-    let (Some(ids), Some(rescued)) = (text("id"), text(RESCUED_DATA)) else { return };
-    let rows = (0..batch.num_rows()).filter(|&row| rescued.is_valid(row));
-    for row in rows.take(EXAMPLES.saturating_sub(conflicts.len())) {
-        conflicts.push(PlannedConflict { id: ids.value(row).to_owned(), rescued_data: rescued.value(row).to_owned() });
+fn collect_conflicts(rows: &RowGroup<'_>, conflicts: &mut Vec<PlannedConflict>) {
+    let texts = |name: &str| rows.column(name).into_iter().flat_map(Column::texts);
+    let rescued: Vec<_> = texts(RESCUED_DATA).take(EXAMPLES.saturating_sub(conflicts.len())).collect();
+    let ids: HashMap<usize, &str> = match rescued.is_empty() {
+        true => HashMap::new(),
+        false => texts("id").collect(),
+    };
+    for (row, rescued_data) in rescued {
+        let id = ids.get(&row).copied().unwrap_or_default().to_owned();
+        conflicts.push(PlannedConflict { id, rescued_data: rescued_data.to_owned() });
     }
 }

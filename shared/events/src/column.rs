@@ -1,139 +1,244 @@
-//! Typed column builders: JSON values go straight into Arrow buffers.
+//! Typed columns in the making: JSON values go straight into the bytes that Parquet stores.
 //!
-//! A builder is sparse: it is only touched by rows that have a value, and catches up with nulls. What does not fit its
-//! type is not an error: the answer says so, and the caller keeps the value in `_rescued_data`.
-
-use std::sync::Arc;
-
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
-use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
-use arrow_schema::{ArrowError, DataType, TimeUnit};
+//! A column holds its values without gaps, and a bit per row says which rows have one: a row without a value costs
+//! nothing. What does not fit the column's type is not an error: the answer says so, and the caller keeps the value in
+//! `_rescued_data`.
 
 use crate::json::{Node, NodeKind};
 use crate::kind::ColumnType;
+use crate::texts::Texts;
 use crate::{number, text, timestamp};
-
-/// The Arrow type of a column.
-pub fn arrow_type(column_type: ColumnType) -> DataType {
-    match column_type {
-        ColumnType::Boolean => DataType::Boolean,
-        ColumnType::BigInt => DataType::Int64,
-        ColumnType::Double => DataType::Float64,
-        ColumnType::String => DataType::Utf8,
-        ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-    }
-}
 
 /// Whether a value stands in its column as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(crate) enum Fit {
+pub enum Fit {
     /// It does.
     Exact,
     /// Not, or not exactly: the original belongs into `_rescued_data`.
     Rescue,
 }
 
-/// The values of one column since the last batch.
+/// The values of a column, without gaps, in the order of their rows.
 #[derive(Debug)]
-pub(crate) struct ColumnBuilder {
-    values: Values,
-    nulls: NullBufferBuilder,
-    /// Rows written, nulls included.
+pub enum Values {
+    /// BOOLEAN
+    Boolean(Bits),
+    /// BIGINT
+    BigInt(Vec<i64>),
+    /// DOUBLE
+    Double(Vec<f64>),
+    /// TIMESTAMP: microseconds since 1970, UTC
+    Timestamp(Vec<i64>),
+    /// STRING
+    String(Texts),
+}
+
+/// Bits, the first in the lowest place of the first word.
+#[derive(Debug, Default)]
+pub struct Bits {
+    words: Vec<u64>,
     len: usize,
 }
 
-#[derive(Debug)]
-enum Values {
-    Boolean(BooleanBufferBuilder),
-    BigInt(Vec<i64>),
-    Double(Vec<f64>),
-    Timestamp(Vec<i64>),
-    String { offsets: Vec<i32>, bytes: Vec<u8> },
+impl Bits {
+    fn push(&mut self, bit: bool) {
+        self.len += 1;
+        if bit {
+            self.set(self.len - 1);
+        }
+    }
+
+    /// Sets the bit at a place; the bits before it that were never set are clear.
+    fn set(&mut self, at: usize) {
+        let word = at / 64;
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= 1 << (at % 64);
+        self.len = self.len.max(at + 1);
+    }
+
+    /// The bit at a place; beyond the end they are clear.
+    pub fn get(&self, at: usize) -> bool {
+        self.words.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+    }
+
+    /// How many bits there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// 64 bits from a place on, the first in the lowest place; beyond the end they are clear.
+    pub fn word(&self, from: usize) -> u64 {
+        let (at, shift) = (from / 64, from % 64);
+        let word = |at: usize| self.words.get(at).copied().unwrap_or(0);
+        let high = if shift == 0 { 0 } else { word(at + 1) << (64 - shift) };
+        word(at) >> shift | high
+    }
+
+    fn clear(&mut self) {
+        self.words.clear();
+        self.len = 0;
+    }
 }
 
-impl ColumnBuilder {
-    pub(crate) fn new(column_type: ColumnType) -> Self {
+/// One column of a table: values since the last row group.
+#[derive(Debug)]
+pub struct Column {
+    values: Values,
+    /// The rows that have a value.
+    valid: Bits,
+    /// How many have one.
+    count: usize,
+    /// Where escapes are resolved.
+    resolved: Vec<u8>,
+}
+
+impl Column {
+    /// A column without values.
+    pub fn new(column_type: ColumnType) -> Self {
         let values = match column_type {
-            ColumnType::Boolean => Values::Boolean(BooleanBufferBuilder::new(0)),
+            ColumnType::Boolean => Values::Boolean(Bits::default()),
             ColumnType::BigInt => Values::BigInt(Vec::new()),
             ColumnType::Double => Values::Double(Vec::new()),
             ColumnType::Timestamp => Values::Timestamp(Vec::new()),
-            ColumnType::String => Values::String { offsets: vec![0], bytes: Vec::new() },
+            ColumnType::String => Values::String(Texts::default()),
         };
-        Self { values, nulls: NullBufferBuilder::new(0), len: 0 }
+        Self { values, valid: Bits::default(), count: 0, resolved: Vec::new() }
     }
 
-    /// Bytes of values held.
-    pub(crate) fn bytes(&self) -> usize {
+    /// Its type.
+    pub fn column_type(&self) -> ColumnType {
+        match &self.values {
+            Values::Boolean(_) => ColumnType::Boolean,
+            Values::BigInt(_) => ColumnType::BigInt,
+            Values::Double(_) => ColumnType::Double,
+            Values::Timestamp(_) => ColumnType::Timestamp,
+            Values::String(_) => ColumnType::String,
+        }
+    }
+
+    /// The values of the rows that have one.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// Which rows have a value.
+    pub fn valid(&self) -> &Bits {
+        &self.valid
+    }
+
+    /// How many rows have a value.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
         let values = match &self.values {
-            Values::Boolean(bits) => bits.len() / 8,
-            Values::BigInt(values) | Values::Timestamp(values) => values.len() * 8,
-            Values::Double(values) => values.len() * 8,
-            Values::String { offsets, bytes } => offsets.len() * 4 + bytes.len(),
+            Values::Boolean(bits) => bits.words.capacity() * size_of::<u64>(),
+            Values::BigInt(values) | Values::Timestamp(values) => values.capacity() * size_of::<i64>(),
+            Values::Double(values) => values.capacity() * size_of::<f64>(),
+            Values::String(texts) => texts.memory(),
         };
-        values + self.nulls.allocated_size()
+        values + self.valid.words.capacity() * size_of::<u64>() + self.resolved.capacity()
     }
 
-    /// Fills up with nulls to `rows`.
-    fn pad(&mut self, rows: usize) {
-        let missing = rows.saturating_sub(self.len);
-        if missing == 0 {
-            return;
-        }
+    /// Forgets the values and keeps the memory for the next ones.
+    pub(crate) fn clear(&mut self) {
         match &mut self.values {
-            Values::Boolean(bits) => bits.append_n(missing, false),
-            Values::BigInt(values) | Values::Timestamp(values) => values.resize(rows, 0),
-            Values::Double(values) => values.resize(rows, 0.0),
-            Values::String { offsets, bytes } => offsets.resize(rows + 1, bytes.len() as i32),
+            Values::Boolean(bits) => bits.clear(),
+            Values::BigInt(values) | Values::Timestamp(values) => values.clear(),
+            Values::Double(values) => values.clear(),
+            Values::String(texts) => texts.clear(),
         }
-        self.nulls.append_n_nulls(missing);
-        self.len = rows;
+        self.valid.clear();
+        self.count = 0;
     }
 
-    fn filled(&mut self) {
-        self.nulls.append_non_null();
-        self.len += 1;
+    /// Forgets the values and gives the memory back.
+    pub(crate) fn release(&mut self) {
+        match &mut self.values {
+            Values::String(texts) => {
+                texts.release();
+                (self.valid, self.resolved, self.count) = (Bits::default(), Vec::new(), 0);
+            }
+            _ => *self = Self::new(self.column_type()),
+        }
     }
 
-    /// Writes a moment into row `row` of a TIMESTAMP column.
-    pub(crate) fn push_micros(&mut self, row: usize, micros: i64) -> Fit {
-        self.pad(row);
+    /// Makes the values ready to be encoded.
+    pub(crate) fn settle(&mut self) {
+        if let Values::String(texts) = &mut self.values {
+            texts.settle();
+        }
+    }
+
+    /// Writes a moment into row `row` of a TIMESTAMP column; rows come in ascending order, each once.
+    pub fn push_micros(&mut self, row: usize, micros: i64) -> Fit {
         match &mut self.values {
             Values::Timestamp(values) => values.push(micros),
             _ => return Fit::Rescue,
         }
-        self.filled();
+        self.filled(row);
         Fit::Exact
     }
 
-    /// Writes text into row `row` of a STRING column; other columns take it as they take a JSON string.
-    pub(crate) fn push_text(&mut self, row: usize, value: &[u8]) -> Fit {
-        self.pad(row);
+    /// Writes a number into row `row` of a BIGINT column.
+    pub fn push_bigint(&mut self, row: usize, value: i64) -> Fit {
+        match &mut self.values {
+            Values::BigInt(values) => values.push(value),
+            _ => return Fit::Rescue,
+        }
+        self.filled(row);
+        Fit::Exact
+    }
+
+    /// Writes a number into row `row` of a DOUBLE column.
+    pub fn push_double(&mut self, row: usize, value: f64) -> Fit {
+        match &mut self.values {
+            Values::Double(values) => values.push(value),
+            _ => return Fit::Rescue,
+        }
+        self.filled(row);
+        Fit::Exact
+    }
+
+    /// Writes text (UTF-8) into row `row` of a STRING column; other columns take it as they take a JSON string.
+    pub fn push_text(&mut self, row: usize, value: &[u8]) -> Fit {
         let fit = match &mut self.values {
-            Values::String { offsets, bytes } => {
-                bytes.extend_from_slice(value);
-                offsets.push(bytes.len() as i32);
+            Values::String(texts) => {
+                texts.push(value);
                 Some(Fit::Exact)
             }
             values => cast_text(values, value),
         };
-        self.conclude(fit)
+        self.conclude(row, fit)
     }
 
     /// Writes a JSON value into row `row`.
     pub(crate) fn push(&mut self, row: usize, chunk: &[u8], node: Node) -> Fit {
-        use NodeKind::{Decimal, EscapedString, False, Integer, String, True};
-        self.pad(row);
+        use NodeKind::{Array, Decimal, EscapedString, False, Integer, LooseArray, Null, Object, String, True};
         let source = node.text(chunk);
         let fit = match (&mut self.values, node.kind) {
-            (Values::String { offsets, bytes }, _) => {
-                let exact = text::write_text(chunk, node, bytes);
-                offsets.push(bytes.len() as i32);
+            (Values::String(texts), String | Integer | Decimal | Array | True | False | Null) => {
+                texts.push(source);
+                Some(Fit::Exact)
+            }
+            (Values::String(texts), EscapedString | LooseArray | Object) => {
+                self.resolved.clear();
+                let exact = text::write_text(chunk, node, &mut self.resolved);
+                texts.push(&self.resolved);
                 Some(if exact { Fit::Exact } else { Fit::Rescue })
             }
             (Values::Boolean(bits), True | False) => {
-                bits.append(node.kind == True);
+                bits.push(node.kind == True);
                 Some(Fit::Exact)
             }
             (Values::BigInt(values), Integer) => number::bigint(ascii(source)).map(|value| {
@@ -145,48 +250,66 @@ impl ColumnBuilder {
             (Values::Double(values), Decimal) => push_double(values, ascii(source), false),
             (values, String) => cast_text(values, source),
             (values, EscapedString) => {
-                let mut resolved = Vec::new();
-                text::unescape(source, &mut resolved);
-                cast_text(values, &resolved)
+                self.resolved.clear();
+                text::unescape(source, &mut self.resolved);
+                cast_text(values, &self.resolved)
             }
             _ => None,
         };
-        self.conclude(fit)
+        self.conclude(row, fit)
     }
 
-    fn conclude(&mut self, fit: Option<Fit>) -> Fit {
-        match fit {
-            Some(fit) => {
-                self.filled();
-                fit
-            }
-            None => Fit::Rescue,
+    fn conclude(&mut self, row: usize, fit: Option<Fit>) -> Fit {
+        if fit.is_some() {
+            self.filled(row);
         }
+        fit.unwrap_or(Fit::Rescue)
     }
 
-    /// Hands out the column of `rows` rows and starts anew.
-    ///
-    /// # Errors
-    /// When the text is no UTF-8, which would be a bug of ours.
-    pub(crate) fn finish(&mut self, rows: usize) -> Result<ArrayRef, ArrowError> {
-        self.pad(rows);
-        self.len = 0;
-        let nulls = self.nulls.finish();
-        Ok(match &mut self.values {
-            Values::Boolean(bits) => Arc::new(BooleanArray::new(bits.finish(), nulls)),
-            Values::BigInt(values) => Arc::new(Int64Array::new(ScalarBuffer::from(std::mem::take(values)), nulls)),
-            Values::Double(values) => Arc::new(Float64Array::new(ScalarBuffer::from(std::mem::take(values)), nulls)),
-            Values::Timestamp(values) => {
-                let values = ScalarBuffer::from(std::mem::take(values));
-                Arc::new(TimestampMicrosecondArray::new(values, nulls).with_timezone("UTC"))
-            }
-            Values::String { offsets, bytes } => {
-                let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(offsets, vec![0])));
-                let bytes = Buffer::from_vec(std::mem::take(bytes));
-                // Checked again for UTF-8 here: the bytes were cut and pasted by us.
-                Arc::new(StringArray::try_new(offsets, bytes, nulls)?)
-            }
-        })
+    fn filled(&mut self, row: usize) {
+        self.valid.set(row);
+        self.count += 1;
+    }
+}
+
+/// Rows of one table as columns by name: what becomes a row group.
+#[derive(Debug)]
+pub struct RowGroup<'a> {
+    /// How many rows; a column that ends earlier is NULL in the rest.
+    pub rows: usize,
+    /// Names as in the table's plan; columns without a value may be left out.
+    pub columns: Vec<(&'a str, &'a Column)>,
+}
+
+impl<'a> RowGroup<'a> {
+    /// The column of a name.
+    pub fn column(&self, name: &str) -> Option<&'a Column> {
+        self.columns.iter().find(|(known, _)| *known == name).map(|(_, column)| *column)
+    }
+}
+
+impl Column {
+    /// Rows and values of a STRING column, in order.
+    pub fn texts(&self) -> impl Iterator<Item = (usize, &str)> {
+        let texts = match &self.values {
+            Values::String(texts) => Some(texts.iter()),
+            _ => None,
+        };
+        let texts = texts.into_iter().flatten().map(|text| std::str::from_utf8(text).unwrap_or_default());
+        self.filled_rows().zip(texts)
+    }
+
+    /// Rows and values of a BIGINT or TIMESTAMP column, in order.
+    pub fn integers(&self) -> impl Iterator<Item = (usize, i64)> {
+        let values = match &self.values {
+            Values::BigInt(values) | Values::Timestamp(values) => values.as_slice(),
+            _ => &[],
+        };
+        self.filled_rows().zip(values.iter().copied())
+    }
+
+    fn filled_rows(&self) -> impl Iterator<Item = usize> {
+        (0..self.valid.len()).filter(|&row| self.valid.get(row))
     }
 }
 
@@ -199,7 +322,7 @@ fn cast_text(values: &mut Values, value: &[u8]) -> Option<Fit> {
     match values {
         Values::Boolean(bits) => {
             let truth = value.eq_ignore_ascii_case(b"true");
-            (truth || value.eq_ignore_ascii_case(b"false")).then(|| bits.append(truth))?;
+            (truth || value.eq_ignore_ascii_case(b"false")).then(|| bits.push(truth))?;
         }
         Values::BigInt(values) => {
             let text = ascii(value);
@@ -214,7 +337,7 @@ fn cast_text(values: &mut Values, value: &[u8]) -> Option<Fit> {
             };
         }
         Values::Timestamp(values) => values.push(timestamp::parse(value)?),
-        Values::String { .. } => return None,
+        Values::String(_) => return None,
     }
     Some(Fit::Exact)
 }
@@ -253,28 +376,41 @@ pub(crate) fn type_of(chunk: &[u8], node: Node) -> ColumnType {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::Array;
-    use arrow_array::cast::AsArray;
-    use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
-
     use super::*;
     use crate::json::Tape;
 
     /// Writes each value into a row of its own; answers whether each fits.
-    fn push_all(column_type: ColumnType, values: &[&str]) -> (ArrayRef, Vec<bool>) {
-        let mut column = ColumnBuilder::new(column_type);
+    fn push_all(column_type: ColumnType, values: &[&str]) -> (Column, Vec<bool>) {
+        let mut column = Column::new(column_type);
         let mut fits = Vec::new();
         for (row, value) in values.iter().enumerate() {
             let mut tape = Tape::default();
             let root = tape.read(value.as_bytes(), 0, value.len()).unwrap();
             fits.push(column.push(row, value.as_bytes(), tape.node(root)) == Fit::Exact);
         }
-        (column.finish(values.len()).unwrap(), fits)
+        (column, fits)
+    }
+
+    /// A value per row, as text.
+    fn shown(column: &Column, rows: usize) -> Vec<Option<String>> {
+        let values: Vec<String> = match column.values() {
+            Values::Boolean(bits) => (0..bits.len()).map(|at| bits.get(at).to_string()).collect(),
+            Values::BigInt(values) | Values::Timestamp(values) => values.iter().map(i64::to_string).collect(),
+            Values::Double(values) => values.iter().map(f64::to_string).collect(),
+            Values::String(texts) => texts.iter().map(|text| String::from_utf8(text.to_vec()).unwrap()).collect(),
+        };
+        assert_eq!(values.len(), column.count());
+        let mut values = values.into_iter();
+        (0..rows).map(|row| column.valid().get(row).then(|| values.next().unwrap())).collect()
+    }
+
+    fn texts(expected: &[&str]) -> Vec<Option<String>> {
+        expected.iter().map(|text| (*text != "-").then(|| (*text).to_owned())).collect()
     }
 
     #[test]
     fn bigint_takes_what_it_can() {
-        let (array, fits) = push_all(
+        let (column, fits) = push_all(
             ColumnType::BigInt,
             &[
                 "1",
@@ -290,55 +426,46 @@ mod tests {
                 "\"3.5\"",
             ],
         );
-        let array = array.as_primitive::<Int64Type>();
-        assert_eq!(
-            array.iter().collect::<Vec<_>>(),
-            [Some(1), Some(12), Some(1), Some(-1), Some(4), None, None, None, None, None, None]
-        );
+        assert_eq!(shown(&column, 11), texts(&["1", "12", "1", "-1", "4", "-", "-", "-", "-", "-", "-"]));
         assert_eq!(fits, [true, true, false, false, true, false, false, false, false, false, false]);
     }
 
     #[test]
     fn double_keeps_the_nearest_and_says_so() {
-        let (array, fits) =
+        let (column, fits) =
             push_all(ColumnType::Double, &["1", "9007199254740993", "2.5", "\"3.5\"", "1e400", "true", "\"NaN\""]);
-        let array = array.as_primitive::<Float64Type>();
-        assert_eq!(
-            array.iter().collect::<Vec<_>>(),
-            [Some(1.0), Some(9_007_199_254_740_992.0), Some(2.5), Some(3.5), None, None, None]
-        );
+        assert_eq!(shown(&column, 7), texts(&["1", "9007199254740992", "2.5", "3.5", "-", "-", "-"]));
         assert_eq!(fits, [true, false, true, true, false, false, false]);
     }
 
     #[test]
     fn string_takes_anything_verbatim() {
-        let (array, fits) =
+        let (column, fits) =
             push_all(ColumnType::String, &["2.50", "true", "\"a\\u00e9\"", "[ 1 ]", "{\"a\": 1}", "\"\\ud83d\""]);
-        let array = array.as_string::<i32>();
-        assert_eq!(array.iter().flatten().collect::<Vec<_>>(), ["2.50", "true", "aé", "[1]", "{\"a\":1}", "\u{fffd}"]);
+        assert_eq!(shown(&column, 6), texts(&["2.50", "true", "aé", "[1]", "{\"a\":1}", "\u{fffd}"]));
         assert_eq!(fits, [true, true, true, true, true, false]);
     }
 
     #[test]
     fn booleans_and_timestamps() {
-        let (array, fits) = push_all(ColumnType::Boolean, &["true", "\"FALSE\"", "1", "\"yes\""]);
-        assert_eq!(array.as_boolean().iter().collect::<Vec<_>>(), [Some(true), Some(false), None, None]);
+        let (column, fits) = push_all(ColumnType::Boolean, &["true", "\"FALSE\"", "1", "\"yes\""]);
+        assert_eq!(shown(&column, 4), texts(&["true", "false", "-", "-"]));
         assert_eq!(fits, [true, true, false, false]);
-        let (array, fits) = push_all(ColumnType::Timestamp, &["\"1970-01-01T00:00:01Z\"", "\"1970\\u002d01-01\"", "5"]);
-        assert_eq!(
-            array.as_primitive::<TimestampMicrosecondType>().iter().collect::<Vec<_>>(),
-            [Some(1_000_000), Some(0), None]
-        );
+        let (column, fits) = push_all(ColumnType::Timestamp, &["\"1970-01-01T00:00:01Z\"", "\"1970\\u002d01-01\"", "5"]);
+        assert_eq!(shown(&column, 3), texts(&["1000000", "0", "-"]));
         assert_eq!(fits, [true, true, false]);
     }
 
     #[test]
     fn rows_without_a_value_are_null() {
-        let mut column = ColumnBuilder::new(ColumnType::String);
+        let mut column = Column::new(ColumnType::String);
         assert_eq!(column.push_text(2, b"x"), Fit::Exact);
-        let array = column.finish(5).unwrap();
-        assert_eq!((array.len(), array.null_count()), (5, 4));
-        assert_eq!(column.finish(1).unwrap().len(), 1);
+        assert_eq!(column.push_text(130, b"y"), Fit::Exact);
+        assert_eq!((column.count(), column.valid().len()), (2, 131));
+        assert_eq!(column.texts().collect::<Vec<_>>(), [(2, "x"), (130, "y")]);
+        assert_eq!(column.valid().word(129), 0b10);
+        column.clear();
+        assert_eq!((column.count(), column.valid().word(0)), (0, 0));
     }
 
     #[test]

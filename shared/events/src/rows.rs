@@ -2,15 +2,11 @@
 
 mod system;
 
-use std::sync::Arc;
-
-use arrow_array::RecordBatch;
-use arrow_schema::{ArrowError, Field as ArrowField, Schema};
 use hashbrown::{HashMap, HashSet};
 
 use self::system::{SystemSlots, is_named_by};
 use crate::batch::{Batch, Event, UploadContext};
-use crate::column::{ColumnBuilder, Fit, arrow_type, type_of};
+use crate::column::{Column, Fit, RowGroup, type_of};
 use crate::common::Common;
 use crate::event::Call;
 use crate::flatten::{KeyTrie, Leaf, LeafName};
@@ -47,7 +43,7 @@ struct Cell {
 pub(crate) struct TableRows {
     system: SystemSlots,
     /// One per column of the plan; none for columns of a foreign type.
-    builders: Vec<Option<ColumnBuilder>>,
+    columns: Vec<Option<Column>>,
     pub(crate) bag: KeyTrie,
     context_slots: Vec<u32>,
     bag_slots: Vec<u32>,
@@ -60,6 +56,10 @@ pub(crate) struct TableRows {
     cells: Vec<Cell>,
     rescue: Rescue,
     pub(crate) rows: usize,
+    /// Bytes that the columns held when they were last looked at.
+    memory: usize,
+    /// Rows have come since then.
+    has_grown: bool,
     pub(crate) observed: Observed,
 }
 
@@ -67,7 +67,7 @@ impl TableRows {
     pub(crate) fn new(plan: &TablePlan) -> Self {
         let mut rows = Self {
             system: SystemSlots::of(plan),
-            builders: Vec::new(),
+            columns: Vec::new(),
             bag: KeyTrie::new(""),
             context_slots: Vec::new(),
             bag_slots: Vec::new(),
@@ -78,6 +78,8 @@ impl TableRows {
             cells: Vec::new(),
             rescue: Rescue::default(),
             rows: 0,
+            memory: 0,
+            has_grown: false,
             observed: Observed::default(),
         };
         rows.grow(plan);
@@ -86,16 +88,16 @@ impl TableRows {
 
     /// Takes up columns that the plan gained.
     pub(crate) fn grow(&mut self, plan: &TablePlan) {
-        if self.builders.len() == plan.columns().len() {
+        if self.columns.len() == plan.columns().len() {
             return;
         }
-        for (_, known) in &plan.columns()[self.builders.len()..] {
-            self.builders.push(match known {
-                KnownType::Ours(column_type) => Some(ColumnBuilder::new(*column_type)),
+        for (_, known) in &plan.columns()[self.columns.len()..] {
+            self.columns.push(match known {
+                KnownType::Ours(column_type) => Some(Column::new(*column_type)),
                 KnownType::Foreign => None,
             });
         }
-        self.filled.resize(self.builders.len(), 0);
+        self.filled.resize(self.columns.len(), 0);
         for slot in self.context_slots.iter_mut().chain(&mut self.bag_slots).filter(|slot| is_unknown(**slot)) {
             *slot = UNRESOLVED;
         }
@@ -103,9 +105,12 @@ impl TableRows {
         self.unknown_filled.clear();
     }
 
-    /// Bytes of the values held.
-    pub(crate) fn bytes(&self) -> usize {
-        self.builders.iter().flatten().map(ColumnBuilder::bytes).sum()
+    /// Bytes of memory that the rows hold.
+    pub(crate) fn memory(&mut self) -> usize {
+        if std::mem::take(&mut self.has_grown) {
+            self.memory = self.columns.iter().flatten().map(Column::memory).sum();
+        }
+        self.memory
     }
 
     /// Whether every leaf that this row will hold has a column (or can have none for good).
@@ -273,13 +278,14 @@ impl TableRows {
         }
         let rescued = self.rescue.len() as u64;
         if let Some(json) = self.rescue.finish()
-            && let Some(Some(builder)) = self.builders.get_mut(self.system.rescued_data as usize)
+            && let Some(Some(column)) = self.columns.get_mut(self.system.rescued_data as usize)
         {
             // A table whose `_rescued_data` is no STRING is refused before its first row.
-            let fit = builder.push_text(self.rows, json);
+            let fit = column.push_text(self.rows, json);
             debug_assert_eq!(fit, Fit::Exact);
         }
         self.rows += 1;
+        self.has_grown = true;
         rescued
     }
 
@@ -292,10 +298,10 @@ impl TableRows {
             let node = batch.tape.node(cell.leaf.node);
             let fits = !cell.lost
                 && self
-                    .builders
+                    .columns
                     .get_mut(cell.slot as usize)
                     .and_then(Option::as_mut)
-                    .is_some_and(|builder| builder.push(row, data, node) == Fit::Exact);
+                    .is_some_and(|column| column.push(row, data, node) == Fit::Exact);
             if fits {
                 continue;
             }
@@ -308,25 +314,23 @@ impl TableRows {
         }
     }
 
-    /// Hands out the rows as a batch whose columns are named as in the plan (foreign columns left out) and starts anew.
-    ///
-    /// # Errors
-    /// When the columns do not make a batch, which would be a bug of ours.
-    pub(crate) fn finish(&mut self, plan: &TablePlan) -> Result<RecordBatch, ArrowError> {
-        let rows = std::mem::take(&mut self.rows);
-        let mut fields = Vec::with_capacity(self.builders.len());
-        let mut arrays = Vec::with_capacity(self.builders.len());
-        for (slot, (builder, (name, _))) in self.builders.iter_mut().zip(plan.columns()).enumerate() {
-            if let (Some(builder), Some(column_type)) = (builder, plan.column_type(slot as u32)) {
-                fields.push(ArrowField::new(name, arrow_type(column_type), true));
-                arrays.push(builder.finish(rows)?);
-            }
-        }
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+    /// The rows since the last [`TableRows::clear`]: their columns with values, named as in the plan.
+    pub(crate) fn row_group<'a>(&'a mut self, plan: &'a TablePlan) -> RowGroup<'a> {
+        self.columns.iter_mut().flatten().for_each(Column::settle);
+        let names = plan.columns().iter().map(|(name, _)| name.as_str());
+        let columns = names.zip(&self.columns).filter_map(|(name, column)| Some((name, column.as_ref()?)));
+        RowGroup { rows: self.rows, columns: columns.filter(|(_, column)| column.count() > 0).collect() }
     }
 
-    /// Forgets the rows.
-    pub(crate) fn discard(&mut self, plan: &TablePlan) -> Result<(), ArrowError> {
-        self.finish(plan).map(|_| ())
+    /// Forgets the rows and keeps their memory for the next ones.
+    pub(crate) fn clear(&mut self) {
+        self.columns.iter_mut().flatten().for_each(Column::clear);
+        self.rows = 0;
+    }
+
+    /// Forgets the rows and gives their memory back.
+    pub(crate) fn release(&mut self) {
+        self.columns.iter_mut().flatten().for_each(Column::release);
+        (self.rows, self.memory, self.has_grown) = (0, 0, false);
     }
 }

@@ -108,14 +108,6 @@ impl TablePlan {
         self.slots.get(name).copied()
     }
 
-    /// The type of the column at `slot`, when it is one of ours.
-    pub(crate) fn column_type(&self, slot: u32) -> Option<ColumnType> {
-        match self.columns[slot as usize].1 {
-            KnownType::Ours(column_type) => Some(column_type),
-            KnownType::Foreign => None,
-        }
-    }
-
     /// Columns that the lake lacks, in the order of their creation: the system's, then `context_*` and user columns,
     /// each sorted by name.
     pub fn new_columns(&self) -> Vec<(String, ColumnType)> {
@@ -182,7 +174,7 @@ mod tests {
         let mut plan = TablePlan::new("priced", TableKind::Event, &existing);
         plan.add("price", ColumnType::Double);
         assert_eq!(plan.slot("price"), Some(0));
-        assert_eq!(plan.column_type(0), None);
+        assert_eq!(plan.columns()[0].1, KnownType::Foreign);
         assert_eq!(plan.new_columns()[0].0, "received_at");
         assert_eq!(plan.room(13, 300), 0);
         assert_eq!(plan.room(14, 300), 1);

@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::ArrowError;
 use hashbrown::HashSet;
 
 use crate::batch::{Batch, UploadContext};
+use crate::column::RowGroup;
 use crate::common::Common;
 use crate::event::Call;
 use crate::flatten::{KeyTrie, flatten_carefully};
@@ -150,9 +149,6 @@ impl Worker {
 
     /// Writes the rows of a flattened batch. `landed` are tables that hold this upload's rows already: theirs are
     /// counted and dropped. Adds the rescued values to `counts`, by table number.
-    ///
-    /// # Errors
-    /// When columns do not make a batch, which would be a bug of ours.
     pub fn append(
         &mut self,
         batch: &Batch,
@@ -160,7 +156,7 @@ impl Worker {
         context: &UploadContext,
         landed: &HashSet<u32>,
         counts: &mut Vec<TableCounts>,
-    ) -> Result<(), ArrowError> {
+    ) {
         for (at, event) in batch.events.iter().enumerate() {
             let targets = [event.decision.call_table, event.decision.event_table];
             if targets == [None, None] {
@@ -181,14 +177,7 @@ impl Worker {
                 counts[table as usize].rescued += rescued;
             }
         }
-        for (table, shadow) in self.shadows.iter_mut().enumerate() {
-            if let Some(rows) = shadow
-                && rows.rows > 0
-            {
-                rows.discard(&plans[table])?;
-            }
-        }
-        Ok(())
+        self.shadows.iter_mut().flatten().for_each(TableRows::clear);
     }
 
     /// A shadow shares the trie of its table while it writes: the leaves were named by that.
@@ -213,23 +202,30 @@ impl Worker {
         rescued
     }
 
-    /// Bytes held for each table that has rows.
-    pub fn held(&self) -> impl Iterator<Item = (u32, usize)> + '_ {
-        let tables = self.tables.iter().enumerate().filter_map(|(at, rows)| Some((at as u32, rows.as_ref()?)));
-        tables.filter(|(_, rows)| rows.rows > 0).map(|(at, rows)| (at, rows.bytes()))
+    /// Bytes of memory held by each table, those kept for rows to come included.
+    pub fn held(&mut self) -> impl Iterator<Item = (u32, usize)> + '_ {
+        let tables = self.tables.iter_mut().enumerate();
+        tables.filter_map(|(at, rows)| Some((at as u32, rows.as_mut()?.memory())))
     }
 
-    /// Hands out a table's rows; columns are named as in the plan.
-    ///
-    /// # Errors
-    /// When the columns do not make a batch, which would be a bug of ours.
-    pub fn take(&mut self, table: u32, plan: &TablePlan) -> Result<Option<RecordBatch>, ArrowError> {
-        match self.tables.get_mut(table as usize) {
-            Some(Some(rows)) if rows.rows > 0 => {
-                rows.grow(plan);
-                rows.finish(plan).map(Some)
-            }
-            _ => Ok(None),
+    /// A table's rows since they were last cleared, if there are any.
+    pub fn row_group<'a>(&'a mut self, table: u32, plan: &'a TablePlan) -> Option<RowGroup<'a>> {
+        let rows = self.tables.get_mut(table as usize)?.as_mut().filter(|rows| rows.rows > 0)?;
+        rows.grow(plan);
+        Some(rows.row_group(plan))
+    }
+
+    /// Forgets a table's rows; keeps their memory for the next ones.
+    pub fn clear(&mut self, table: u32) {
+        if let Some(Some(rows)) = self.tables.get_mut(table as usize) {
+            rows.clear();
+        }
+    }
+
+    /// Forgets a table's rows and gives their memory back.
+    pub fn release(&mut self, table: u32) {
+        if let Some(Some(rows)) = self.tables.get_mut(table as usize) {
+            rows.release();
         }
     }
 }

@@ -1,50 +1,45 @@
 //! Our own Parquet writer beside the kernel.
 //!
 //! The kernel's matches columns by position, writes uncompressed and asks for every file's size again. This one is
-//! handed batches by name, compresses, bounds its memory and keeps what the commit needs, so that a file survives
+//! handed columns by name, compresses, bounds its memory and keeps what the commit needs, so that a file survives
 //! lost races.
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, new_null_array};
-use arrow_schema::{DataType, SchemaRef};
+use arrow_array::{
+    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
+    new_null_array,
+};
+use arrow_schema::{Field, Schema};
 use delta_kernel::engine::arrow_data::EngineDataArrowExt;
-use delta_kernel::{FileMeta, KernelError};
+use delta_kernel::{FileMeta, KernelError, KernelResult};
 use delta_kernel_default_engine::build_add_file_metadata;
 use delta_kernel_default_engine::parquet::DataFileMetadata;
 use delta_kernel_default_engine::stats::FileStatsAccumulator;
+use hashbrown::HashMap;
+use inlet_events::{Column, RowGroup};
 use object_store::path::Path;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::arrow::ArrowSchemaConverter;
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
 use url::Url;
 use uuid::Uuid;
 
 use super::ENGINE_INFO;
+use super::column_chunk::{Bounds, Encoder};
 use super::faults::{kernel_fault, store_fault};
 use super::lake::Lake;
 use super::layout::{FileColumn, FileLayout, has_statistics};
+use super::types::arrow_type;
 use super::upload_sink::UploadSink;
 use crate::clock;
 use crate::fault::Fault;
 
-/// A row group is closed at this size: memory is a function of open columns, not of the upload's size. Smaller groups
-/// cost 4-15 % in size and speed, larger ones only memory.
+/// Rows of a table are written once their columns hold this much: memory is a function of open columns, not of the
+/// upload's size. Smaller row groups cost size and speed, larger ones only memory.
 pub const ROW_GROUP_BYTES: usize = 4 * 1024 * 1024;
-/// Each open column holds a dictionary up to this size; columns with many values fall back to plain early. The most
-/// valuable setting found: the default of 1 MiB cost 40 % more time and twice the memory.
-const DICTIONARY_BYTES: usize = 16 * 1024;
-/// Each open column holds a page up to this size; a quarter of the default, which few columns reach within a group.
-const PAGE_BYTES: usize = 256 * 1024;
-/// What each open column takes beyond what the writer counts (its compressor, mostly): measured 19 KB for a column
-/// without a value.
-const OPEN_COLUMN_BYTES: usize = 20 * 1024;
-/// Higher levels cost a third more time for 2 % less.
-const ZSTD_LEVEL: i32 = 1;
 
 /// A finished, uploaded file that no commit names yet.
 #[derive(Clone, Debug)]
@@ -83,14 +78,20 @@ impl DataFile {
 /// Writes one file. A writer that is not finished must be aborted.
 pub struct FileWriter {
     layout: Arc<FileLayout>,
-    writer: ArrowWriter<Vec<u8>>,
-    statistics: FileStatsAccumulator,
+    writer: SerializedFileWriter<Vec<u8>>,
+    /// Per column of the layout: what the log will say of it, where tables keep statistics on it.
+    tallies: Vec<Option<Tally>>,
     sink: UploadSink,
     url: Url,
     key: Path,
     rows: u64,
-    /// Where the layout's columns stand in batches of the schema met last.
-    places: Option<(SchemaRef, Vec<Option<usize>>)>,
+}
+
+/// What the log says of one column.
+#[derive(Debug, Default)]
+struct Tally {
+    nulls: u64,
+    bounds: Option<Bounds>,
 }
 
 impl fmt::Debug for FileWriter {
@@ -105,77 +106,88 @@ impl FileWriter {
     /// # Errors
     /// A bug when the layout cannot be Parquet.
     pub fn create(lake: &Lake, layout: Arc<FileLayout>) -> Result<Self, Fault> {
-        let unwritable = |error: ParquetError| {
-            Fault::bug(format!("the columns of table `{}` cannot be Parquet", layout.label)).because(error)
-        };
         // Asked once per file: under column mapping each call draws another folder.
         let folder = layout.context.write_dir();
         let bad_name = || Fault::bug(format!("no file name under {folder}"));
         let url = folder.join(&format!("part-{}.zstd.parquet", Uuid::new_v4())).map_err(|_| bad_name())?;
         let key = Path::from_url_path(url.path()).map_err(|_| bad_name())?;
-        let mut properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).map_err(unwritable)?))
-            .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-            .set_data_page_size_limit(PAGE_BYTES)
-            .set_statistics_enabled(EnabledStatistics::None)
-            .set_offset_index_disabled(true)
-            .set_created_by(ENGINE_INFO.to_owned());
-        // Least and greatest of a text column cost a comparison per value and skip nothing, but where tables keep
-        // statistics because rows are looked up by it.
-        for field in layout.physical.fields() {
-            if *field.data_type() != DataType::Utf8 || has_statistics(&layout.context, field.name()) {
-                let path = ColumnPath::new(vec![field.name().clone()]);
-                properties = properties.set_column_statistics_enabled(path, EnabledStatistics::Chunk);
-            }
-        }
-        // Readers take types from the Delta schema; Arrow's copy of it would be dead weight in every file.
-        let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
-        let writer =
-            ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&layout.physical), options).map_err(unwritable)?;
-        let statistics =
-            FileStatsAccumulator::new(layout.context.stats_columns(), layout.context.physical_data_schema());
+        let properties =
+            WriterProperties::builder().set_offset_index_disabled(true).set_created_by(ENGINE_INFO.to_owned()).build();
+        let writer = ArrowSchemaConverter::new()
+            .convert(&layout.physical)
+            .and_then(|schema| SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::new(properties)))
+            .map_err(|error| {
+                Fault::bug(format!("the columns of table `{}` cannot be Parquet", layout.label)).because(error)
+            })?;
+        let tally = |column: &FileColumn| has_statistics(&layout.context, column.physical.name()).then(Tally::default);
+        let tallies = layout.columns.iter().map(tally).collect();
         let sink = UploadSink::new(lake, key.clone());
-        Ok(Self { layout, writer, statistics, sink, url, key, rows: 0, places: None })
+        Ok(Self { layout, writer, tallies, sink, url, key, rows: 0 })
     }
 
-    /// Writes a batch, matched by name: a missing column is NULL, an unknown one a bug.
+    /// Writes a row group, its columns matched by name: a missing column is NULL, an unknown one a bug.
     ///
     /// # Errors
     /// Setup for a NULL in a NOT NULL column; a bug for a column that the layout does not have in this name and type;
     /// what the store answers.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Fault> {
-        if batch.num_rows() == 0 {
+    pub fn write(&mut self, group: &RowGroup<'_>, encoder: &mut Encoder) -> Result<(), Fault> {
+        if group.rows == 0 {
             return Ok(());
         }
-        let batch = self.in_file_order(batch)?;
-        self.statistics
-            .merge(&batch)
-            .map_err(|error| kernel_fault("cannot keep statistics for a file", &self.url, error))?;
-        self.writer.write(&batch).map_err(|error| unwritten(&self.layout, error))?;
-        self.rows += batch.num_rows() as u64;
-        if self.writer.in_progress_size() >= ROW_GROUP_BYTES {
-            self.close_row_group()?;
-        }
-        Ok(())
-    }
-
-    /// Bytes held in memory: open column writers, and finished bytes that the store has not got yet.
-    pub fn buffered_bytes(&self) -> usize {
-        let open_columns = if self.writer.in_progress_rows() > 0 { self.layout.columns.len() } else { 0 };
-        let encoding = self.writer.memory_size() + open_columns * OPEN_COLUMN_BYTES;
-        encoding + self.writer.inner().capacity() + self.sink.buffered_bytes()
-    }
-
-    /// Closes the open row group, which frees most of the writer's memory.
-    ///
-    /// # Errors
-    /// What the store answers.
-    pub fn close_row_group(&mut self) -> Result<(), Fault> {
-        self.writer.flush().map_err(|error| unwritten(&self.layout, error))?;
+        let columns = self.in_file_order(group)?;
+        self.encode(group.rows, &columns, encoder).map_err(|error| unwritten(&self.layout, error))?;
+        self.rows += group.rows as u64;
         // The writer only ever appends to the buffer and counts by itself: what is finished can be taken away.
         self.sink
             .send_if_large(self.writer.inner_mut())
             .map_err(|error| store_fault("cannot write a data file", &self.url, error))
+    }
+
+    fn encode(
+        &mut self,
+        rows: usize,
+        columns: &[Option<&Column>],
+        encoder: &mut Encoder,
+    ) -> Result<(), ParquetError> {
+        let schema = self.writer.schema_descr().clone();
+        let mut row_group = self.writer.next_row_group()?;
+        for (at, (column, tally)) in columns.iter().zip(&mut self.tallies).enumerate() {
+            let field = &self.layout.columns[at].physical;
+            // The least and the greatest text cost a comparison per value and skip nothing, but where tables keep
+            // statistics because rows are looked up by it.
+            let is_text = *field.data_type() == arrow_schema::DataType::Utf8;
+            let bounds = column.filter(|_| !is_text || tally.is_some()).and_then(Bounds::of);
+            let (bytes, close) = encoder.encode(*column, rows, &schema.column(at), bounds.as_ref(), field)?;
+            row_group.append_column(&bytes, close)?;
+            if let Some(tally) = tally {
+                tally.nulls += (rows - column.map_or(0, Column::count)) as u64;
+                tally.bounds = match (tally.bounds.take(), bounds) {
+                    (Some(known), Some(more)) => Some(known.join(more)),
+                    (known, more) => known.or(more),
+                };
+            }
+        }
+        row_group.close()?;
+        Ok(())
+    }
+
+    /// Bytes held in memory: finished bytes that the store has not got yet.
+    pub fn buffered_bytes(&self) -> usize {
+        self.writer.inner().capacity() + self.sink.buffered_bytes()
+    }
+
+    /// Whether a part of it has gone to the store.
+    pub fn is_under_way(&self) -> bool {
+        self.sink.is_under_way()
+    }
+
+    /// Sends what is held in memory; false when the store takes no part as small as that.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub fn send(&mut self) -> Result<bool, Fault> {
+        let sent = self.sink.send_if_allowed(self.writer.inner_mut());
+        sent.map_err(|error| store_fault("cannot write a data file", &self.url, error))
     }
 
     /// Rows written so far.
@@ -188,7 +200,7 @@ impl FileWriter {
     /// # Errors
     /// What the store answers; a bug for a file without rows. Nothing is left behind then, as far as the store obeys.
     pub fn finish(self) -> Result<DataFile, Fault> {
-        let Self { layout, mut writer, statistics, mut sink, url, key, rows, .. } = self;
+        let Self { layout, mut writer, tallies, mut sink, url, key, rows } = self;
         let mut upload = || {
             if rows == 0 {
                 return Err(Fault::bug(format!("a file without rows for table `{}`", layout.label)));
@@ -199,8 +211,8 @@ impl FileWriter {
         };
         let size = upload().inspect_err(|_| sink.abort())?;
         let describe = || {
-            let statistics = statistics.finish()?.ok_or_else(|| KernelError::generic("no rows, no statistics"))?;
             let meta = FileMeta::new(url.clone(), clock::now() / 1_000, size);
+            let statistics = statistics(&layout, &tallies, rows)?;
             let add = build_add_file_metadata(DataFileMetadata::new(meta, statistics), &layout.context)?;
             Ok((layout.context.resolve_file_path(&url)?, add.try_into_record_batch()?))
         };
@@ -213,44 +225,82 @@ impl FileWriter {
         self.sink.abort();
     }
 
-    fn in_file_order(&mut self, batch: &RecordBatch) -> Result<RecordBatch, Fault> {
-        let known = self.places.as_ref().is_some_and(|(schema, _)| Arc::ptr_eq(schema, batch.schema_ref()));
-        if !known {
-            self.places = Some((batch.schema(), self.find_places(batch.schema_ref())?));
-        }
-        let places = self.places.as_ref().map_or(&[][..], |(_, places)| places);
+    /// The group's columns in the order of the layout's.
+    fn in_file_order<'g>(&self, group: &RowGroup<'g>) -> Result<Vec<Option<&'g Column>>, Fault> {
         let label = &self.layout.label;
-        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(places.len());
-        for (column, place) in self.layout.columns.iter().zip(places) {
-            let array = match place {
-                Some(place) => Arc::clone(batch.column(*place)),
-                None => new_null_array(column.physical.data_type(), batch.num_rows()),
+        let given: HashMap<&str, &Column> = group.columns.iter().copied().collect();
+        let mut used = 0;
+        let mut columns = Vec::with_capacity(self.layout.columns.len());
+        for column in &self.layout.columns {
+            let name = &column.name;
+            let fits = |values: &&&Column| {
+                column.ours && arrow_type(values.column_type()) == *column.physical.data_type()
             };
-            if !column.physical.is_nullable() && array.null_count() > 0 {
-                let name = &column.name;
+            let values = given.get(name.as_str()).filter(fits).copied();
+            used += usize::from(values.is_some());
+            if !column.physical.is_nullable() && values.map_or(0, Column::count) < group.rows {
                 return Err(Fault::setup(format!(
                     "column `{name}` of table `{label}` is NOT NULL, a row has no value for it"
                 ))
                 .hint(format!("run: ALTER TABLE {label} ALTER COLUMN {name} DROP NOT NULL")));
             }
-            arrays.push(array);
+            columns.push(values);
         }
-        RecordBatch::try_new(Arc::clone(&self.layout.physical), arrays)
-            .map_err(|error| Fault::bug(format!("a batch does not fit table `{label}`")).because(error))
-    }
-
-    fn find_places(&self, schema: &SchemaRef) -> Result<Vec<Option<usize>>, Fault> {
-        let label = &self.layout.label;
-        for field in schema.fields() {
-            let fits = |column: &&FileColumn| {
-                column.ours && column.name == *field.name() && column.physical.data_type() == field.data_type()
+        if used < given.len() {
+            let fits = |name: &str, values: &Column| {
+                self.layout.columns.iter().any(|column| {
+                    column.name == name && arrow_type(values.column_type()) == *column.physical.data_type()
+                })
             };
-            if !self.layout.columns.iter().any(|column| fits(&column)) {
-                let (name, data_type) = (field.name(), field.data_type());
-                return Err(Fault::bug(format!("table `{label}` has no column `{name}` of Arrow type {data_type}")));
-            }
+            let odd = group.columns.iter().find(|(name, values)| !fits(name, values));
+            let (name, column_type) =
+                odd.map_or(("?", "?"), |(name, values)| (*name, values.column_type().name()));
+            return Err(Fault::bug(format!("table `{label}` has no column `{name}` of type {column_type}")));
         }
-        Ok(self.layout.columns.iter().map(|column| schema.index_of(&column.name).ok()).collect())
+        Ok(columns)
+    }
+}
+
+/// The file's statistics as the kernel wants them. Its own accumulator cuts long texts and names the fields; it is
+/// shown two rows, the least and the greatest values, and the counts are put right afterwards.
+fn statistics(layout: &FileLayout, tallies: &[Option<Tally>], rows: u64) -> KernelResult<StructArray> {
+    let kept = || layout.columns.iter().zip(tallies).filter_map(|(column, tally)| Some((column, tally.as_ref()?)));
+    let field = |column: &FileColumn| column.physical.clone().with_nullable(true);
+    let fields: Vec<Field> = kept().map(|(column, _)| field(column)).collect();
+    let arrays = kept().map(|(column, tally)| two_rows(column, tally.bounds.as_ref())).collect();
+    let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(2));
+    let bounds = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?;
+    let context = &layout.context;
+    let mut accumulator = FileStatsAccumulator::new(context.stats_columns(), context.physical_data_schema());
+    accumulator.merge(&bounds)?;
+    let shown = accumulator.finish()?.ok_or_else(|| KernelError::generic("no rows, no statistics"))?;
+    let count = |count: u64| Arc::new(Int64Array::from(vec![i64::try_from(count).unwrap_or(i64::MAX)])) as ArrayRef;
+    let mut columns = Vec::new();
+    for (field, column) in shown.fields().iter().zip(shown.columns()) {
+        columns.push(match (field.name().as_str(), column.as_any().downcast_ref::<StructArray>()) {
+            ("numRecords", _) => count(rows),
+            ("nullCount", Some(nulls)) => {
+                let of = |name: &str| kept().find(|(column, _)| column.physical.name() == name);
+                let counts = nulls.fields().iter().map(|field| count(of(field.name()).map_or(0, |(_, tally)| tally.nulls)));
+                Arc::new(StructArray::try_new(nulls.fields().clone(), counts.collect(), None)?)
+            }
+            _ => Arc::clone(column),
+        });
+    }
+    Ok(StructArray::try_new(shown.fields().clone(), columns, None)?)
+}
+
+/// The least and the greatest value of a column as an array; NULLs where there are none.
+fn two_rows(column: &FileColumn, bounds: Option<&Bounds>) -> ArrayRef {
+    let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+    match (bounds, column.physical.data_type()) {
+        (Some(&Bounds::Int(least, greatest)), arrow_schema::DataType::Timestamp(..)) => {
+            Arc::new(TimestampMicrosecondArray::from(vec![least, greatest]).with_timezone("UTC"))
+        }
+        (Some(&Bounds::Int(least, greatest)), _) => Arc::new(Int64Array::from(vec![least, greatest])),
+        (Some(&Bounds::Double(least, greatest)), _) => Arc::new(Float64Array::from(vec![least, greatest])),
+        (Some(Bounds::Text(least, greatest)), _) => Arc::new(StringArray::from(vec![text(least), text(greatest)])),
+        (None, data_type) => new_null_array(data_type, 2),
     }
 }
 

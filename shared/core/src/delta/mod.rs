@@ -7,6 +7,7 @@
 //! The log is written by `delta_kernel`. Its internal API is used in two files only: `create` and `ids`.
 
 mod append;
+mod column_chunk;
 mod create;
 mod data_file;
 mod faults;
@@ -32,6 +33,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use column_chunk::Encoder;
 pub use append::{Append, Appended, add_columns_only, commit};
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
 pub use lake::Lake;

@@ -126,7 +126,7 @@ fn columns_of_foreign_types_stay_null() {
         ["id", "n"]
     );
     let mut writer = FileWriter::create(&test.lake, layout).unwrap();
-    let null = writer.write(&batch(&[("n", numbers(&[1]))])).unwrap_err();
+    let null = write(&mut writer, &batch(&[("n", numbers(&[1]))])).unwrap_err();
     assert_eq!(null.kind(), FaultKind::Setup);
     assert!(null.to_string().contains("`id`"), "{null}");
     writer.abort();
@@ -284,7 +284,7 @@ fn a_narrowed_file_holds_what_was_asked_for_and_what_is_due() {
     let names: Vec<&str> = layout.arrow_schema().fields().iter().map(|field| field.name().as_str()).collect();
     assert_eq!(names, ["event", "id", "n"]);
     let mut writer = FileWriter::create(&test.lake, std::sync::Arc::clone(&layout)).unwrap();
-    writer.write(&two_rows()).unwrap();
+    write(&mut writer, &two_rows()).unwrap();
     let files = [writer.finish().unwrap()];
     assert_eq!(files[0].columns().collect::<Vec<_>>(), names);
     let append = Append { app_ids: vec!["1".into()], marks: vec![], new_columns: vec![], files: &files };

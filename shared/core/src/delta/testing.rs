@@ -11,7 +11,7 @@ use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{Field, Schema};
 use futures::stream::BoxStream;
-use inlet_events::ColumnType;
+use inlet_events::{ColumnType, Fit, RowGroup};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
@@ -24,7 +24,7 @@ use url::Url;
 
 use super::listing::Answer;
 use super::types::arrow_type;
-use super::{Append, Appended, DataFile, FileLayout, FileWriter, Lake, Table, commit};
+use super::{Append, Appended, DataFile, Encoder, FileLayout, FileWriter, Lake, Table, commit};
 use crate::clock::Deadline;
 use crate::fault::Fault;
 
@@ -100,7 +100,7 @@ impl TestLake {
             None => FileLayout::of_new(&self.lake, SCHEMA, name, new).unwrap(),
         };
         let mut writer = FileWriter::create(&self.lake, layout).unwrap();
-        writer.write(batch).unwrap();
+        write(&mut writer, batch).unwrap();
         writer.finish().unwrap()
     }
 
@@ -142,6 +142,36 @@ impl TestLake {
         rows.sort_unstable();
         rows
     }
+}
+
+/// Writes a batch as a row group.
+pub(super) fn write(writer: &mut FileWriter, batch: &RecordBatch) -> std::result::Result<(), Fault> {
+    let types = columns_of(batch);
+    let columns: Vec<(String, inlet_events::Column)> = types
+        .into_iter()
+        .zip(batch.columns())
+        .map(|((name, column_type), array)| (name, values_of(column_type, array)))
+        .collect();
+    let columns = columns.iter().map(|(name, column)| (name.as_str(), column)).collect();
+    writer.write(&RowGroup { rows: batch.num_rows(), columns }, &mut Encoder::new().unwrap())
+}
+
+/// An array as a column of ours.
+fn values_of(column_type: ColumnType, array: &ArrayRef) -> inlet_events::Column {
+    let mut column = inlet_events::Column::new(column_type);
+    for row in (0..array.len()).filter(|&row| array.is_valid(row)) {
+        let fit = match column_type {
+            ColumnType::Boolean => column.push_text(row, array.as_boolean().value(row).to_string().as_bytes()),
+            ColumnType::BigInt => column.push_bigint(row, array.as_primitive::<Int64Type>().value(row)),
+            ColumnType::Double => column.push_double(row, array.as_primitive::<Float64Type>().value(row)),
+            ColumnType::String => column.push_text(row, array.as_string::<i32>().value(row).as_bytes()),
+            ColumnType::Timestamp => {
+                column.push_micros(row, array.as_primitive::<TimestampMicrosecondType>().value(row))
+            }
+        };
+        assert_eq!(fit, Fit::Exact);
+    }
+    column
 }
 
 pub(super) fn soon() -> Deadline {

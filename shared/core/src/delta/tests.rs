@@ -64,9 +64,9 @@ fn a_batch_is_matched_by_name_and_never_by_place() {
     assert_eq!(test.rows(&table, &["a", "b"]), ["-|b3", "a1|b1", "a2|b2"]);
     let layout = FileLayout::of_existing(&test.lake, &table, &[]).unwrap();
     let mut writer = FileWriter::create(&test.lake, layout).unwrap();
-    let unknown = writer.write(&batch(&[("c", strings(&["c"]))])).unwrap_err();
+    let unknown = write(&mut writer, &batch(&[("c", strings(&["c"]))])).unwrap_err();
     assert_eq!(unknown.kind(), FaultKind::Bug);
-    let wrong_type = writer.write(&batch(&[("a", numbers(&[1]))])).unwrap_err();
+    let wrong_type = write(&mut writer, &batch(&[("a", numbers(&[1]))])).unwrap_err();
     assert_eq!(wrong_type.kind(), FaultKind::Bug);
     assert_eq!(writer.finish().unwrap_err().kind(), FaultKind::Bug);
 }
@@ -159,7 +159,7 @@ fn a_large_file_goes_up_in_parts_and_comes_back_whole() {
             })
             .collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        writer.write(&batch(&[("id", strings(&ids)), ("n", numbers(&[round; 20_000]))])).unwrap();
+        write(&mut writer, &batch(&[("id", strings(&ids)), ("n", numbers(&[round; 20_000]))])).unwrap();
         most_buffered = most_buffered.max(writer.buffered_bytes());
     }
     assert!(most_buffered < 40 * 1024 * 1024, "{most_buffered}");
@@ -192,7 +192,7 @@ fn files_without_a_commit_leave_nothing_behind() {
     assert!(!on_disk.exists());
     let layout = FileLayout::of_new(&test.lake, SCHEMA, "t", &columns_of(&rows)).unwrap();
     let mut writer = FileWriter::create(&test.lake, layout).unwrap();
-    writer.write(&rows).unwrap();
+    write(&mut writer, &rows).unwrap();
     writer.abort();
     assert_eq!(std::fs::read_dir(test.path("t")).unwrap().count(), 0);
 }

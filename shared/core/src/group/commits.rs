@@ -7,11 +7,11 @@ use hashbrown::HashMap;
 use super::reports::{TablePart, table_parts};
 use super::{Entry, Group, key_of};
 use crate::clock::{self, Deadline};
-use crate::crew::{Files, bug, lock, own_layout};
-use crate::delta::{Append, Appended, DataFile, FileWriter, Lake, commit, sweep_uncommitted};
+use crate::crew::{Files, lock, no_encoder, own_layout};
+use crate::delta::{Append, Appended, DataFile, Encoder, FileWriter, Lake, commit, sweep_uncommitted};
 use crate::fault::Fault;
 use crate::landing::Landed;
-use crate::ledger::{LOADS, LoadRow, REJECTS, loads_batch, loads_columns, rejects_columns};
+use crate::ledger::{LOADS, LoadRow, LoadRows, REJECTS, loads_columns, rejects_columns};
 use crate::registry::Known;
 use crate::report::{Status, UploadReport};
 use crate::upload::{Upload, UploadId};
@@ -147,7 +147,7 @@ impl Group<'_, '_> {
             landed.get(&upload.id).map(|landed| table_parts(landed, &plans, report)).unwrap_or_default()
         };
         let parts: Vec<Vec<TablePart>> = ours.iter().map(parts_of).collect();
-        let mut rows = Vec::new();
+        let mut rows = LoadRows::new();
         for ((upload, report), parts) in ours.iter().zip(&parts) {
             let row = |table, counts, version, new_columns, bytes| LoadRow {
                 upload: key_of(upload),
@@ -164,13 +164,14 @@ impl Group<'_, '_> {
                 host: run.parts.host,
             };
             for part in parts {
-                rows.push(row(Some(&part.name), part.counts.clone(), part.version, &part.new_columns, None));
+                rows.push(&row(Some(&part.name), part.counts.clone(), part.version, &part.new_columns, None));
             }
-            rows.push(row(None, report.counts.clone(), None, &[], Some(upload.size)));
+            rows.push(&row(None, report.counts.clone(), None, &[], Some(upload.size)));
         }
         let layout = own_layout(&run.parts.lake, &run.schema, LOADS, run.loads.as_ref(), &loads_columns())?;
         let mut writer = FileWriter::create(&run.parts.lake, layout)?;
-        writer.write(&loads_batch(&rows).map_err(bug)?)?;
+        let mut encoder = Encoder::new().map_err(no_encoder)?;
+        writer.write(&rows.row_group(), &mut encoder)?;
         writer.finish()
     }
 }

@@ -94,8 +94,8 @@ impl TableRows {
         ];
         for (slot, key, micros) in moments {
             let Some(micros) = micros else { continue };
-            let builder = self.builders.get_mut(slot as usize).and_then(Option::as_mut);
-            if builder.is_none_or(|builder| builder.push_micros(row, micros) == Fit::Rescue) {
+            let column = self.columns.get_mut(slot as usize).and_then(Option::as_mut);
+            if column.is_none_or(|column| column.push_micros(row, micros) == Fit::Rescue) {
                 // Somebody else's table has another type there.
                 self.rescue.add(key, format!("\"{}\"", timestamp::format(micros)).as_bytes());
             }
@@ -133,8 +133,8 @@ impl TableRows {
 
     /// Writes text of ours; into a column that somebody else gave another type it may not fit.
     fn put_text(&mut self, slot: u32, key: &str, value: &[u8]) {
-        let builder = self.builders.get_mut(slot as usize).and_then(Option::as_mut);
-        if builder.is_none_or(|builder| builder.push_text(self.rows, value) == Fit::Rescue) {
+        let column = self.columns.get_mut(slot as usize).and_then(Option::as_mut);
+        if column.is_none_or(|column| column.push_text(self.rows, value) == Fit::Rescue) {
             let mut json = Vec::new();
             text::write_json_string(value, &mut json);
             self.rescue.add(key, &json);
@@ -150,8 +150,8 @@ impl TableRows {
     fn put_node(&mut self, slot: u32, batch: &Batch, node: Node, key: &str) {
         let row = self.rows;
         let data = &batch.chunk.data;
-        if let Some(builder) = self.builders.get_mut(slot as usize) {
-            let fits = builder.as_mut().is_some_and(|builder| builder.push(row, data, node) == Fit::Exact);
+        if let Some(column) = self.columns.get_mut(slot as usize) {
+            let fits = column.as_mut().is_some_and(|column| column.push(row, data, node) == Fit::Exact);
             if !fits {
                 self.rescue.add(key, node.source(data));
             }
