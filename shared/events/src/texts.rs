@@ -4,8 +4,9 @@
 //! Most text columns of events hold few values again and again (a browser, a locale, a campaign), and some a new one in
 //! each row (ids). A column starts with a dictionary; one that does not pay is dropped for good.
 
-use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// Texts of a dictionary, each with its length. Small dictionaries were the most valuable setting found: of columns with
 /// many values the beginning alone says so.
@@ -20,8 +21,7 @@ const LENGTH_BYTES: usize = 4;
 pub struct Texts {
     /// Distinct texts, each behind its length (little endian).
     dictionary: Vec<u8>,
-    /// Where each text of the dictionary ends.
-    ends: Vec<u32>,
+    entries: Vec<Entry>,
     /// Texts of the dictionary by their hash.
     places: HashTable<u16>,
     hasher: DefaultHashBuilder,
@@ -34,6 +34,49 @@ pub struct Texts {
     is_full: bool,
     /// A dictionary did not pay in this column: none is begun.
     is_plain: bool,
+}
+
+/// A text of the dictionary, and what tells it from others without a look at its bytes.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    key: Key,
+    /// Where it ends in the dictionary.
+    end: u32,
+}
+
+/// All of a text up to sixteen bytes; of a longer one its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key {
+    length: u32,
+    words: [u64; 2],
+}
+
+/// The longest text whose key is all of it.
+const SHORT_BYTES: usize = 16;
+
+impl Key {
+    fn of(text: &[u8], hasher: &DefaultHashBuilder) -> Self {
+        let words = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+            (Some(head), Some(tail)) if text.len() <= SHORT_BYTES => {
+                [u64::from_le_bytes(*head), u64::from_le_bytes(*tail)]
+            }
+            (Some(_), _) => [hasher.hash_one(text), 0],
+            _ => {
+                let mut bytes = [0; 8];
+                bytes[..text.len()].copy_from_slice(text);
+                [u64::from_le_bytes(bytes), 0]
+            }
+        };
+        Self { length: text.len() as u32, words }
+    }
+
+    fn is_whole(self) -> bool {
+        self.length as usize <= SHORT_BYTES
+    }
+
+    fn hash(self, hasher: &DefaultHashBuilder) -> u64 {
+        if self.is_whole() { hasher.hash_one((self.words, self.length)) } else { self.words[0] }
+    }
 }
 
 impl Texts {
@@ -57,24 +100,27 @@ impl Texts {
         {
             return Some(last);
         }
-        let hash = self.hasher.hash_one(text);
-        let (dictionary, ends) = (&self.dictionary, &self.ends);
-        if let Some(&place) = self.places.find(hash, |&place| entry(dictionary, ends, place) == text) {
+        let key = Key::of(text, &self.hasher);
+        let hash = key.hash(&self.hasher);
+        let (dictionary, entries, hasher) = (&self.dictionary, &self.entries, &self.hasher);
+        let is_it = |&place: &u16| {
+            entries[usize::from(place)].key == key && (key.is_whole() || text_at(dictionary, entries, place) == text)
+        };
+        if let Some(&place) = self.places.find(hash, is_it) {
             return Some(place);
         }
-        let place = u16::try_from(self.ends.len()).ok()?;
+        let place = u16::try_from(self.entries.len()).ok()?;
         if self.dictionary.len() + LENGTH_BYTES + text.len() > DICTIONARY_BYTES {
             return None;
         }
+        self.places.insert_unique(hash, place, |&place| entries[usize::from(place)].key.hash(hasher));
         push_with_length(&mut self.dictionary, text);
-        self.ends.push(self.dictionary.len() as u32);
-        let (dictionary, ends, hasher) = (&self.dictionary, &self.ends, &self.hasher);
-        self.places.insert_unique(hash, place, |&place| hasher.hash_one(entry(dictionary, ends, place)));
+        self.entries.push(Entry { key, end: self.dictionary.len() as u32 });
         Some(place)
     }
 
     fn entry(&self, place: u16) -> &[u8] {
-        entry(&self.dictionary, &self.ends, place)
+        text_at(&self.dictionary, &self.entries, place)
     }
 
     /// The dictionary is full: keeps it when it pays, else does without from here on.
@@ -87,18 +133,18 @@ impl Texts {
     }
 
     fn pays(&self) -> bool {
-        self.indices.len() >= PAYS * self.ends.len()
+        self.indices.len() >= PAYS * self.entries.len()
     }
 
     /// Writes the texts of the dictionary out; only before plain ones have come.
     fn flatten(&mut self) {
         self.plain_count = self.indices.len();
-        if self.indices.len() == self.ends.len() {
+        if self.indices.len() == self.entries.len() {
             // Each text came once: the dictionary is what is to be written.
             std::mem::swap(&mut self.plain, &mut self.dictionary);
         } else {
             for &place in &self.indices {
-                push_with_length(&mut self.plain, entry(&self.dictionary, &self.ends, place));
+                push_with_length(&mut self.plain, text_at(&self.dictionary, &self.entries, place));
             }
         }
         self.forget_dictionary();
@@ -106,7 +152,7 @@ impl Texts {
 
     fn forget_dictionary(&mut self) {
         self.dictionary.clear();
-        self.ends.clear();
+        self.entries.clear();
         self.places.clear();
         self.indices.clear();
     }
@@ -134,7 +180,7 @@ impl Texts {
     /// Bytes of memory held.
     pub(crate) fn memory(&self) -> usize {
         self.dictionary.capacity()
-            + self.ends.capacity() * size_of::<u32>()
+            + self.entries.capacity() * size_of::<Entry>()
             + self.places.capacity() * (size_of::<u16>() + 1)
             + self.indices.capacity() * size_of::<u16>()
             + self.plain.capacity()
@@ -147,7 +193,7 @@ impl Texts {
 
     /// How many texts the dictionary holds.
     pub fn dictionary_len(&self) -> usize {
-        self.ends.len()
+        self.entries.len()
     }
 
     /// The column's first texts, as places in the dictionary.
@@ -177,10 +223,9 @@ fn push_with_length(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-fn entry<'a>(dictionary: &'a [u8], ends: &[u32], place: u16) -> &'a [u8] {
-    let place = usize::from(place);
-    let start = if place == 0 { 0 } else { ends[place - 1] as usize };
-    &dictionary[start + LENGTH_BYTES..ends[place] as usize]
+fn text_at<'a>(dictionary: &'a [u8], entries: &[Entry], place: u16) -> &'a [u8] {
+    let Entry { key, end } = entries[usize::from(place)];
+    &dictionary[(end - key.length) as usize..end as usize]
 }
 
 fn with_lengths(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
