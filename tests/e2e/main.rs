@@ -3,9 +3,10 @@
 //!
 //! `cargo test -p e2e` is all there is to do. The first run installs the pinned tools (`requirements.txt`,
 //! `package.json`) under `<target>/e2e-tools/` and builds the executable; from then on nothing leaves this machine. Each
-//! test runs one script of this folder, which says what differs. Where Python 3.11 or Node is missing the tests name
-//! themselves as skipped and pass, unless `CI` is `true`. Variables: `INLET_EXE`, an executable to test instead;
-//! `E2E_SEED`, the seed that else is drawn from the time.
+//! test runs one script of this folder, which says what differs. Where Python 3.11, Node or Valgrind is missing the tests
+//! name themselves as skipped and pass, unless `CI` is `true`. Variables: `INLET_EXE`, an executable to test instead;
+//! `E2E_SEED`, the seed that else is drawn from the time; `E2E_RENEW`, set to anything, writes down the instructions that a
+//! megabyte costs now (`instructions.json`).
 
 mod failure;
 mod script;
@@ -79,6 +80,16 @@ fn azure_blob_storage_is_a_landing_store_and_a_lake() -> Result<(), Failure> {
 fn a_large_upload_stays_within_the_memory() -> Result<(), Failure> {
     let Some(tools) = Tools::python("memory of a large upload")? else { return Ok(()) };
     Script::new("memory.py").inlet(&tools)?.run(&tools)
+}
+
+#[test]
+fn a_megabyte_costs_the_instructions_that_are_written_down() -> Result<(), Failure> {
+    let what = "instructions of a megabyte";
+    let Some(tools) = Tools::python(what)? else { return Ok(()) };
+    let Some(valgrind) = tools.valgrind(what)? else { return Ok(()) };
+    let script = Script::new("instructions.py").inlet(&tools)?.program("--valgrind", valgrind);
+    let script = if std::env::var_os("E2E_RENEW").is_some() { script.argument("--write") } else { script };
+    script.run(&tools)
 }
 
 #[test]

@@ -50,6 +50,12 @@ impl Script {
         self
     }
 
+    /// A name and a program.
+    pub(crate) fn program(mut self, name: &str, program: PathBuf) -> Self {
+        self.arguments.extend([name.into(), program.into()]);
+        self
+    }
+
     /// The executable under test.
     pub(crate) fn inlet(mut self, tools: &Tools) -> Result<Self, Failure> {
         self.arguments.extend(["--inlet".into(), tools.inlet()?.into()]);

@@ -20,6 +20,8 @@ pub(crate) const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 const PYTHON: (u32, u32) = (3, 11);
 /// The oldest Node that Azurite runs on.
 const NODE: (u32, u32) = (20, 0);
+/// The oldest Valgrind that was tried.
+const VALGRIND: (u32, u32) = (3, 19);
 /// Written when an installation is whole.
 const FINISHED: &str = ".finished";
 
@@ -36,7 +38,7 @@ impl Tools {
     pub(crate) fn python(what: &str) -> Result<Option<Self>, Failure> {
         match python()? {
             Some(python) => Ok(Some(Self { python, node: None })),
-            None => missing(what, "python3", PYTHON),
+            None => missing(what, &at_least("python3", PYTHON)),
         }
     }
 
@@ -44,7 +46,7 @@ impl Tools {
     pub(crate) fn python_and_node(what: &str) -> Result<Option<Self>, Failure> {
         match (Self::python(what)?, node()?) {
             (Some(tools), Some(node)) => Ok(Some(Self { node: Some(node), ..tools })),
-            (Some(_), None) => missing(what, "node", NODE),
+            (Some(_), None) => missing(what, &at_least("node", NODE)),
             (None, _) => Ok(None),
         }
     }
@@ -57,6 +59,19 @@ impl Tools {
     /// A program that a Python package brings.
     pub(crate) fn python_program(&self, name: &str) -> PathBuf {
         self.python.join("bin").join(name)
+    }
+
+    /// Valgrind, which counts instructions; None when `what` is skipped for want of it, or since its figure is another
+    /// machine's or another executable's.
+    pub(crate) fn valgrind(&self, what: &str) -> Result<Option<PathBuf>, Failure> {
+        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) || std::env::var_os("INLET_EXE").is_some() {
+            say(&format!("SKIPPED {what}: the figure is for the release build on x86-64 Linux"));
+            return Ok(None);
+        }
+        match valgrind() {
+            Ok(valgrind) => Ok(Some(valgrind)),
+            Err(why) => missing(what, &format!("{} ({why})", at_least("valgrind", VALGRIND))),
+        }
     }
 
     /// A program that a Node package brings.
@@ -112,11 +127,11 @@ fn python() -> Result<Option<PathBuf>, Failure> {
     static PYTHON_HOME: Once<Option<PathBuf>> = OnceLock::new();
     let found = PYTHON_HOME.get_or_init(|| {
         let Some(version) = version_of("python3", PYTHON) else { return Ok(None) };
-        installed("python", &version, "requirements.txt", |home, wanted| {
+        installed("python", &version, include_str!("requirements.txt"), |home| {
             ran(Command::new("python3").args(["-m", "venv"]).arg(home), "making a Python environment")?;
             let mut pip = Command::new(home.join("bin/python"));
             pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-            ran(pip.arg(wanted), "installing the Python packages")
+            ran(pip.arg(here("requirements.txt")), "installing the Python packages")
         })
         .map(Some)
     });
@@ -127,8 +142,9 @@ fn node() -> Result<Option<PathBuf>, Failure> {
     static NODE_HOME: Once<Option<PathBuf>> = OnceLock::new();
     let found = NODE_HOME.get_or_init(|| {
         let Some(version) = version_of("node", NODE) else { return Ok(None) };
-        installed("node", &version, "package.json", |home, wanted| {
-            fs::copy(wanted, home.join("package.json")).map_err(|error| format!("{}: {error}", wanted.display()))?;
+        installed("node", &version, include_str!("package.json"), |home| {
+            let wanted = here("package.json");
+            fs::copy(&wanted, home.join("package.json")).map_err(|error| format!("{}: {error}", wanted.display()))?;
             let mut npm = Command::new("npm");
             npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"]).arg(home);
             ran(npm.current_dir(home), "installing the Node packages")
@@ -136,6 +152,23 @@ fn node() -> Result<Option<PathBuf>, Failure> {
         .map(Some)
     });
     found.clone().map_err(Failure)
+}
+
+/// The system's Valgrind, else Debian's package unpacked below the tools: that needs no root.
+fn valgrind() -> Result<PathBuf, String> {
+    static PROGRAM: Once<PathBuf> = OnceLock::new();
+    let found = PROGRAM.get_or_init(|| {
+        if version_of("valgrind", VALGRIND).is_some() {
+            return Ok(PathBuf::from("valgrind"));
+        }
+        let home = installed("valgrind", "Debian's", "", |home| {
+            let fetch = "apt-get -qq download valgrind && dpkg -x valgrind_*.deb .";
+            ran(Command::new("sh").args(["-c", fetch]).current_dir(home), "fetching Debian's package")
+        })?;
+        // Its `valgrind` is a script that names /usr.
+        Ok(home.join("usr/bin/valgrind.bin"))
+    });
+    found.clone()
 }
 
 /// The version that a program says, when it is there and new enough.
@@ -147,17 +180,15 @@ fn version_of(program: &str, oldest: (u32, u32)) -> Option<String> {
     (found >= oldest).then_some(version)
 }
 
-/// The folder of an installation, made by `install` (its folder, what it asks for) unless a finished one stands there.
+/// The folder of an installation, made by `install` unless a finished one of what is `asked` stands there.
 fn installed(
     kind: &str,
     version: &str,
-    wanted: &str,
-    install: impl FnOnce(&Path, &Path) -> Result<(), String>,
+    asked: &str,
+    install: impl FnOnce(&Path) -> Result<(), String>,
 ) -> Result<PathBuf, String> {
-    let wanted = Path::new(env!("CARGO_MANIFEST_DIR")).join(wanted);
     let unusable = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
-    let asked = fs::read(&wanted).map_err(|error| unusable(&wanted, error))?;
-    let hash: String = Sha256::new().chain_update(version).chain_update([0]).chain_update(&asked).finalize()[..8]
+    let hash: String = Sha256::new().chain_update(version).chain_update([0]).chain_update(asked).finalize()[..8]
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
@@ -174,11 +205,16 @@ fn installed(
         fs::create_dir(&home).map_err(|error| unusable(&home, error))?;
         say(&format!("installing the tier's {kind} tools, once"));
         let began = Instant::now();
-        install(&home, &wanted)?;
+        install(&home)?;
         fs::write(home.join(FINISHED), version).map_err(|error| unusable(&home, error))?;
         say(&format!("installed the tier's {kind} tools in {} s", began.elapsed().as_secs()));
     }
     Ok(home)
+}
+
+/// A file of this folder.
+fn here(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 fn target() -> PathBuf {
@@ -196,11 +232,14 @@ fn ran(command: &mut Command, what: &str) -> Result<(), String> {
 }
 
 /// What a missing program means: a failure in CI, else a test that names itself as skipped.
-fn missing(what: &str, program: &str, oldest: (u32, u32)) -> Result<Option<Tools>, Failure> {
-    let wanted = format!("{program} {}.{} or later", oldest.0, oldest.1);
+fn missing<T>(what: &str, wanted: &str) -> Result<Option<T>, Failure> {
     if std::env::var("CI").as_deref() == Ok("true") {
         return Err(Failure(format!("{what}: CI needs {wanted}")));
     }
     say(&format!("SKIPPED {what}: there is no {wanted}"));
     Ok(None)
+}
+
+fn at_least(program: &str, oldest: (u32, u32)) -> String {
+    format!("{program} {}.{} or later", oldest.0, oldest.1)
 }

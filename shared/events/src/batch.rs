@@ -279,7 +279,7 @@ struct Place {
 }
 
 /// JSON's own white space, within a line.
-fn is_space(byte: u8) -> bool {
+pub(crate) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r')
 }
 

@@ -4,12 +4,15 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 
-use crate::batch::{Chunk, trim};
+use crate::batch::{Chunk, is_space, trim};
 use crate::json::{NodeKind, Tape};
-use crate::limits::SNIFF_BYTES;
+use crate::limits::{REJECTED_LINE_BYTES, SNIFF_BYTES};
 
 /// About how large a chunk is: small enough for the cache, large enough that taking it costs nothing.
 const CHUNK_BYTES: usize = 256 << 10;
+
+/// Skipped at the very start of an upload.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// What an upload's first bytes look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub enum Sniff {
 pub fn sniff(data: &[u8], line_bytes: usize) -> Sniff {
     let mut tape = Tape::default();
     let mut seen = Sniff::Nothing;
-    let mut start = if data.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+    let mut start = if data.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     while start < data.len().min(SNIFF_BYTES) {
         let end = memchr::memchr(b'\n', &data[start..]).map_or(data.len(), |at| start + at);
         let (from, to) = trim(data, start, end);
@@ -122,7 +125,7 @@ impl<'a> Chunks<'a> {
     }
 
     /// The next chunk of whole lines; nothing at the end. Of a line beyond the limit in a stream only the beginning is
-    /// kept.
+    /// kept, without the white space before it.
     ///
     /// # Errors
     /// What the stream says: the upload is unreadable, or its source is.
@@ -140,7 +143,9 @@ impl<'a> Chunks<'a> {
                 };
                 (data.slice(start..start + length), length as u64)
             }
-            Source::Stream { reader, carry, ended } => read_chunk(reader, carry, ended, self.line_bytes)?,
+            Source::Stream { reader, carry, ended } => {
+                read_chunk(reader, carry, ended, self.line_bytes, self.position.offset == 0)?
+            }
         };
         if length == 0 {
             return Ok(None);
@@ -154,14 +159,19 @@ impl<'a> Chunks<'a> {
     }
 }
 
-/// Fills a chunk from a stream: its bytes, and how many of the stream's bytes it stands for.
+/// Fills a chunk from a stream: its bytes, and how many of the stream's bytes it stands for. A line is judged without
+/// the white space around it, so that is what may go unread, and the text beyond the limit.
 fn read_chunk(
     reader: &mut (dyn Read + Send),
     carry: &mut Vec<u8>,
     ended: &mut bool,
     line_bytes: usize,
+    is_first: bool,
 ) -> io::Result<(Bytes, u64)> {
     let mut data = std::mem::take(carry);
+    // What is judged or kept of a line, a byte order mark and one white space before it, and one byte beyond.
+    let kept = line_bytes.max(REJECTED_LINE_BYTES) + 5;
+    let mut dropped = 0;
     let mut searched = 0;
     loop {
         let target = data.len().max(CHUNK_BYTES / 2) + CHUNK_BYTES / 2;
@@ -169,34 +179,66 @@ fn read_chunk(
             let wanted = (target - data.len()) as u64;
             *ended = (&mut *reader).take(wanted).read_to_end(&mut data)? < wanted as usize;
         }
-        if let Some(at) = memchr::memrchr(b'\n', &data[searched..]) {
+        let rest = &data[searched..];
+        // Behind dropped bytes a second line would not stand where the chunk says.
+        let found = if dropped == 0 { memchr::memrchr(b'\n', rest) } else { memchr::memchr(b'\n', rest) };
+        if let Some(at) = found {
             carry.extend_from_slice(&data[searched + at + 1..]);
             data.truncate(searched + at + 1);
             break;
         }
-        searched = data.len();
         if *ended {
             break;
         }
-        // Too long to be read: keep enough to say so, and find its end.
-        if data.len() > line_bytes + 2 {
-            let mut length = data.len() as u64;
-            data.truncate(line_bytes + 2);
-            let mut buffer = vec![0; CHUNK_BYTES];
-            while !*ended {
-                let count = reader.read(&mut buffer)?;
-                *ended = count == 0;
-                if let Some(at) = memchr::memchr(b'\n', &buffer[..count]) {
-                    carry.extend_from_slice(&buffer[at + 1..count]);
-                    return Ok((data.into(), length + at as u64 + 1));
-                }
-                length += count as u64;
+        if data.len() > kept {
+            let start = if is_first && data.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+            let blank = data[start..].iter().take_while(|&&byte| is_space(byte)).count();
+            if blank > 1 {
+                // One stays: a byte order mark behind white space is none.
+                dropped += blank - 1;
+                data.drain(start..start + blank - 1);
+            } else {
+                let length = dropped + skip_line(reader, &mut data, kept, carry, ended)?;
+                return Ok((data.into(), length as u64));
             }
-            return Ok((data.into(), length));
+        }
+        searched = data.len();
+    }
+    let length = (dropped + data.len()) as u64;
+    Ok((data.into(), length))
+}
+
+/// Reads a long line to its end and keeps its first bytes; answers its length. Text behind those stands in the last
+/// one's place: the line is too long then, and else as long as without the white space at its end.
+fn skip_line(
+    reader: &mut (dyn Read + Send),
+    data: &mut Vec<u8>,
+    kept: usize,
+    carry: &mut Vec<u8>,
+    ended: &mut bool,
+) -> io::Result<usize> {
+    let text_of = |bytes: &[u8]| bytes.iter().copied().find(|&byte| !is_space(byte));
+    let mut text = text_of(&data[kept..]);
+    let mut length = data.len();
+    data.truncate(kept);
+    let mut buffer = vec![0; CHUNK_BYTES];
+    while !*ended {
+        let count = reader.read(&mut buffer)?;
+        *ended = count == 0;
+        let end = memchr::memchr(b'\n', &buffer[..count]);
+        let line = &buffer[..end.unwrap_or(count)];
+        text = text.or_else(|| text_of(line));
+        length += line.len();
+        if let Some(at) = end {
+            carry.extend_from_slice(&buffer[at + 1..count]);
+            length += 1;
+            break;
         }
     }
-    let length = data.len() as u64;
-    Ok((data.into(), length))
+    if let (Some(last), Some(text)) = (data.last_mut(), text) {
+        *last = text;
+    }
+    Ok(length)
 }
 
 #[cfg(test)]
@@ -204,6 +246,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::batch::{Batch, UploadContext};
 
     type Seen = Vec<(u64, u64, Vec<u8>)>;
 
@@ -235,7 +278,61 @@ mod tests {
         let data = [b"a\n".to_vec(), vec![b'x'; 3 << 20], b"\nb\nc".to_vec()].concat();
         let seen = lines(Chunks::of_stream(Box::new(data.as_slice()), 1 << 20));
         let places: Vec<_> = seen.iter().map(|(line, offset, text)| (*line, *offset, text.len())).collect();
-        assert_eq!(places, [(1, 0, 2), (2, 2, (1 << 20) + 2), (3, (3 << 20) + 3, 2), (4, (3 << 20) + 5, 1)]);
+        assert_eq!(places, [(1, 0, 2), (2, 2, (1 << 20) + 5), (3, (3 << 20) + 3, 2), (4, (3 << 20) + 5, 1)]);
+    }
+
+    #[test]
+    fn white_space_around_a_line_is_not_its_length() {
+        const LIMIT: usize = 100;
+        let blank = " ".repeat(600_000);
+        let event = format!("{{\"a\":\"{}\"}}", "x".repeat(LIMIT - 8));
+        let context = UploadContext {
+            name: "upload".into(),
+            upload_id: "id".into(),
+            key: "key".into(),
+            arrived: 0,
+            processed: 0,
+            warehouse_id: None,
+            line_bytes: LIMIT,
+        };
+        // An event (without a type) behind and before white space; two that are too long; a byte order mark too late.
+        let lines = [
+            format!("\u{feff}{blank}{event}"),
+            format!("{blank}{event}"),
+            format!("{event}{blank}"),
+            format!(" {event}{blank}x"),
+            format!("{blank}{event}x"),
+            format!("{blank}\u{feff}{{}}"),
+            blank.clone(),
+            "{}".to_owned(),
+        ];
+        let data = Bytes::from(lines.join("\n"));
+        let said = |mut chunks: Chunks<'_>| {
+            let mut said = Vec::new();
+            while let Some(chunk) = chunks.next_chunk().unwrap() {
+                let batch = Batch::read(chunk, &context);
+                for reject in batch.rejects() {
+                    let raw = batch.rejected_bytes(reject).to_vec();
+                    said.push((reject.line, reject.byte_offset, reject.reason.code(), raw));
+                }
+            }
+            said
+        };
+        let in_stream = said(Chunks::of_stream(Box::new(&data[..]), LIMIT));
+        let reasons: Vec<_> = in_stream.iter().map(|(line, _, reason, _)| (*line, *reason)).collect();
+        assert_eq!(
+            reasons,
+            [
+                (1, "unknown_type"),
+                (2, "unknown_type"),
+                (3, "unknown_type"),
+                (4, "line_too_long"),
+                (5, "line_too_long"),
+                (6, "invalid_json"),
+                (8, "unknown_type"),
+            ]
+        );
+        assert_eq!(in_stream, said(Chunks::of_bytes(data.clone(), LIMIT)));
     }
 
     #[test]
