@@ -6,10 +6,6 @@ use std::process::ExitCode;
 
 use inlet_host::terminal::{self, Functions};
 
-/// Many threads build many small columns: the system's allocator is the slowest part of that.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     terminal::run(&Functions { ingest: ingest::run, plan: ingest::plan })
 }

@@ -64,8 +64,10 @@ impl<'r, 'a> Group<'r, 'a> {
                 let send = send;
                 for upload in uploads {
                     let opened = Source { upload, limits: &limits, handle: &handle, buffers: &buffers }.open(&progress);
+                    // What comes behind a giant is not of this group.
+                    let is_last = matches!(&opened, Ok(opened) if !opened.is_whole);
                     // Nobody listens any more: the group is complete without this one.
-                    if send.send(opened).is_err() {
+                    if send.send(opened).is_err() || is_last {
                         return;
                     }
                 }
@@ -85,7 +87,7 @@ impl<'r, 'a> Group<'r, 'a> {
     ) -> Result<usize, (usize, Fault)> {
         for (at, (upload, past)) in uploads.iter().zip(pasts).enumerate() {
             let Ok(next) = opened.recv() else { return Err((at, Fault::bug("an upload was not opened"))) };
-            let is_giant = matches!(next, Ok(Opened::Stream(_)));
+            let is_giant = matches!(&next, Ok(opened) if !opened.is_whole);
             if is_giant && at > 0 {
                 return Ok(at);
             }

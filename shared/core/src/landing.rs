@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use hashbrown::{HashMap, HashSet};
 use inlet_events::lines::{Chunks, Position};
-use inlet_events::order::{Order, TableCounts, UploadCounts};
+use inlet_events::order::{Order, Recurring, Sieve, TableCounts, UploadCounts};
 use inlet_events::table::TablePlan;
 use inlet_events::{Batch, ColumnType, Observed, ObservedColumn, Rooms, UploadContext};
 
@@ -19,7 +19,7 @@ use crate::clock::Deadline;
 use crate::crew::{Crewman, Yard, lock, worker_panicked};
 use crate::registry::Registry;
 use crate::report::NewColumn;
-use crate::source::{Opened, Refusal, Source, Window};
+use crate::source::{Opened, Refusal, Source};
 
 /// An upload smaller than this is read by one worker: a thread costs more.
 const SMALL_BYTES: usize = 512 << 10;
@@ -62,6 +62,10 @@ struct Shared<'a> {
     next_turn: Condvar,
     /// A chunk with an unknown column was met.
     drift: AtomicBool,
+    /// Only a stream can hold more ids than are remembered.
+    is_whole: bool,
+    /// Where there were too many ids to remember: from there on nothing is decided yet.
+    full_at: Mutex<Option<Position>>,
     left_traces: AtomicBool,
     failure: Mutex<Option<Refusal>>,
     failed: AtomicBool,
@@ -91,35 +95,25 @@ pub(crate) fn land(
     opened: Opened,
     crew: &mut [Crewman],
 ) -> Result<Landed, Stopped> {
-    let line_bytes = work.context.line_bytes;
-    let mut whole = None;
-    let (chunks, is_small) = match opened {
-        Opened::Whole(Window { buffer, length }) => {
-            let chunks = Chunks::of_bytes(buffer.slice(..length), line_bytes);
-            whole = Some(buffer);
-            (chunks, length < SMALL_BYTES)
-        }
-        Opened::Stream(chunks) => (chunks, false),
-    };
+    let Opened { chunks, is_whole } = opened;
+    let held: usize = chunks.held().map(|chunk| chunk.data.len()).sum();
     let shared = Shared {
         work,
         chunks: Mutex::new(chunks),
         turn: Mutex::new(Turn { next: 0, order: Order::default() }),
         next_turn: Condvar::new(),
         drift: AtomicBool::new(false),
+        is_whole,
+        full_at: Mutex::new(None),
         left_traces: AtomicBool::new(false),
         failure: Mutex::new(None),
         failed: AtomicBool::new(false),
     };
-    let crew = if is_small { &mut crew[..1] } else { crew };
+    let crew = if is_whole && held < SMALL_BYTES { &mut crew[..1] } else { crew };
     let mut landed = Landed::default();
     let done = shared.run(source, crew, &mut landed);
     let left_traces = shared.left_traces.load(Ordering::Relaxed);
-    let Shared { chunks, turn, .. } = shared;
-    drop(chunks);
-    if let Some(buffer) = whole {
-        source.buffers.give_back(buffer);
-    }
+    let turn = shared.turn;
     match done {
         Ok(()) => {
             landed.counts = turn.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).order.into_counts();
@@ -132,14 +126,14 @@ pub(crate) fn land(
 impl Shared<'_> {
     fn run(&self, source: &Source<'_>, crew: &mut [Crewman], landed: &mut Landed) -> Result<(), Refusal> {
         let mut deferred: Vec<Option<Batch>> = crew.iter().map(|_| None).collect();
-        self.pass(crew, &mut deferred, Pass::Write { settled: false }, landed)?;
+        self.pass(source, crew, &mut deferred, Pass::Write { settled: false }, landed)?;
         if !self.drift.load(Ordering::Relaxed) {
             return Ok(());
         }
         let resume = lock(&self.chunks).position();
         self.observe(source, crew, &mut deferred, resume, landed)?;
         self.go_back(source, resume)?;
-        self.pass(crew, &mut deferred, Pass::Write { settled: true }, landed)
+        self.pass(source, crew, &mut deferred, Pass::Write { settled: true }, landed)
     }
 
     /// Reads the rest of the upload for the types of unknown columns, and lets the plans grow.
@@ -154,7 +148,7 @@ impl Shared<'_> {
         let mut only: Option<Vec<HashSet<String>>> = None;
         loop {
             let rooms = lock(self.work.registry).rooms();
-            self.pass(crew, deferred, Pass::Observe { rooms: &rooms, only: only.as_deref() }, landed)?;
+            self.pass(source, crew, deferred, Pass::Observe { rooms: &rooms, only: only.as_deref() }, landed)?;
             let mut tables: HashMap<u32, Vec<Observed>> = HashMap::new();
             for man in crew.iter_mut() {
                 for (table, observed) in man.worker.take_observed() {
@@ -196,44 +190,75 @@ impl Shared<'_> {
             again.skip_to(to).map_err(Refusal::of)?;
             *chunks = again;
         }
-        lock(&self.turn).next = chunks.index();
+        lock(&self.turn).next = to.index();
         Ok(())
     }
 
-    /// Runs every worker once over the chunks.
+    /// Runs every worker over the chunks; when there are too many ids to remember, the rest is sifted and the pass goes on.
     fn pass(
         &self,
+        source: &Source<'_>,
         crew: &mut [Crewman],
         deferred: &mut [Option<Batch>],
         pass: Pass<'_>,
         landed: &mut Landed,
     ) -> Result<(), Refusal> {
-        if let [man] = crew {
-            self.work_through(man, &mut deferred[0], pass, &mut landed.rescued);
-        } else {
-            let counts = std::thread::scope(|scope| {
-                let threads: Vec<_> = crew
-                    .iter_mut()
-                    .zip(deferred)
-                    .map(|(man, deferred)| {
-                        scope.spawn(move || {
-                            let mut rescued = Vec::new();
-                            self.work_through(man, deferred, pass, &mut rescued);
-                            rescued
-                        })
-                    })
-                    .collect();
-                threads.into_iter().map(|thread| thread.join().ok()).collect::<Vec<_>>()
+        lock(&self.chunks).keep(matches!(pass, Pass::Observe { .. }));
+        loop {
+            let mut crew: Vec<_> = crew.iter_mut().zip(&mut *deferred).collect();
+            let counts = self.together(&mut crew, |(man, deferred)| {
+                let mut rescued = Vec::new();
+                self.work_through(man, deferred, pass, &mut rescued);
+                rescued
             });
-            for rescued in counts {
-                let Some(rescued) = rescued else { return Err(Refusal::Fault(worker_panicked())) };
+            for rescued in counts? {
                 add_rescued(&mut landed.rescued, &rescued);
             }
+            let Some(at) = lock(&self.full_at).take() else { return Ok(()) };
+            self.sift(source, crew.len(), at)?;
+            if matches!(pass, Pass::Write { settled: false }) && self.drift.load(Ordering::SeqCst) {
+                return Ok(());
+            }
         }
-        match lock(&self.failure).take() {
-            Some(refusal) => Err(refusal),
-            None => Ok(()),
+    }
+
+    /// Does work on as many threads as there are workers, on this one when there is one; fails when one of them noted a
+    /// failure.
+    fn together<W: Send, T: Send>(&self, workers: &mut [W], work: impl Fn(&mut W) -> T + Sync) -> Result<Vec<T>, Refusal> {
+        let done: Option<Vec<T>> = match workers {
+            [only] => Some(vec![work(only)]),
+            _ => std::thread::scope(|scope| {
+                let work = &work;
+                let threads: Vec<_> = workers.iter_mut().map(|worker| scope.spawn(move || work(worker))).collect();
+                threads.into_iter().map(|thread| thread.join().ok()).collect()
+            }),
+        };
+        match (lock(&self.failure).take(), done) {
+            (Some(refusal), _) => Err(refusal),
+            (None, Some(done)) => Ok(done),
+            (None, None) => Err(Refusal::Fault(worker_panicked())),
         }
+    }
+
+    /// Reads the rest of a stream for its ids: which of them may come twice is remembered, all others are forgotten.
+    fn sift(&self, source: &Source<'_>, workers: usize, from: Position) -> Result<(), Refusal> {
+        self.go_back(source, from)?;
+        let sieve = Sieve::default();
+        let sift = |recurring: &mut Recurring| -> Result<(), Refusal> {
+            loop {
+                let chunk = lock(&self.chunks).next_chunk().map_err(Refusal::of)?;
+                let Some(chunk) = chunk else { return Ok(()) };
+                let batch = Batch::read(chunk, self.work.context);
+                lock(&self.turn).order.sift(&batch, &sieve, recurring);
+            }
+        };
+        let mut found: Vec<Recurring> = (0..workers).map(|_| Recurring::default()).collect();
+        let done = self.together(&mut found, |recurring| sift(recurring))?;
+        done.into_iter().collect::<Result<(), Refusal>>()?;
+        let mut recurring = Recurring::default();
+        found.into_iter().for_each(|more| recurring.extend(more));
+        lock(&self.turn).order.settle(recurring);
+        self.go_back(source, from)
     }
 
     /// One worker's share of a pass; a failure is noted for all.
@@ -279,15 +304,16 @@ impl Shared<'_> {
         }
         loop {
             let stop_for_drift = matches!(pass, Pass::Write { settled: false }) && self.drift.load(Ordering::SeqCst);
-            if stop_for_drift || self.failed.load(Ordering::SeqCst) {
+            let is_full = lock(&self.full_at).is_some();
+            if stop_for_drift || is_full || self.failed.load(Ordering::SeqCst) {
                 return Ok(());
             }
             let chunk = lock(&self.chunks).next_chunk().map_err(|error: io::Error| Refusal::of(error))?;
             let Some(chunk) = chunk else { return Ok(()) };
-            let index = chunk.index;
+            let position = Position::of(&chunk);
             let mut batch = Batch::read(chunk, self.work.context);
             let will_return = matches!(pass, Pass::Observe { .. });
-            if !self.decide(index, &mut batch, will_return)? {
+            if !self.decide(position, &mut batch, will_return)? {
                 return Ok(());
             }
             if lock(self.work.registry).len() != plans.len() {
@@ -306,18 +332,24 @@ impl Shared<'_> {
         }
     }
 
-    /// Waits for the chunk's turn and decides about its events; false when another worker failed. Decisions about
-    /// chunks that will be read again are remembered.
-    fn decide(&self, index: usize, batch: &mut Batch, will_return: bool) -> Result<bool, Refusal> {
+    /// Waits for the chunk's turn and decides about its events; false when another worker failed, or when there are too
+    /// many ids to remember. Decisions about chunks that will be read again are remembered.
+    fn decide(&self, at: Position, batch: &mut Batch, will_return: bool) -> Result<bool, Refusal> {
         let mut turn = lock(&self.turn);
-        while turn.next != index {
-            if self.failed.load(Ordering::SeqCst) {
+        while turn.next != at.index() {
+            if self.failed.load(Ordering::SeqCst) || lock(&self.full_at).is_some() {
                 return Ok(false);
             }
             turn = self.next_turn.wait(turn).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
+        if !self.is_whole && turn.order.is_full(at.index()) {
+            *lock(&self.full_at) = Some(at);
+            drop(turn);
+            self.next_turn.notify_all();
+            return Ok(false);
+        }
         let decided = turn.order.decide(batch, self.work.context, &mut *lock(self.work.registry), will_return);
-        turn.next = index + 1;
+        turn.next = at.index() + 1;
         drop(turn);
         self.next_turn.notify_all();
         decided.map(|()| true).map_err(Refusal::Fault)

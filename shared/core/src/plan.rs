@@ -1,6 +1,6 @@
 //! What uploads would become: the same reading and typing as a landing, with nothing written.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use hashbrown::HashMap;
 use inlet_events::table::RESCUED_DATA;
@@ -16,7 +16,7 @@ use crate::registry::{Past, Registry};
 use crate::report::{FaultReport, PlanReport, PlannedColumn, PlannedConflict, PlannedRejection, PlannedTable, Totals};
 use crate::route::Watch;
 use crate::settings::Settings;
-use crate::source::{Buffers, Refusal, Source};
+use crate::source::{Refusal, Source};
 use crate::upload::Upload;
 
 /// Rejections and conflicts that a plan shows.
@@ -69,7 +69,7 @@ impl<'a> Planner<'a> {
             (_, None) => return self.fail(&Fault::again("cannot start a runtime")),
         };
         let (registry, handle) = registry;
-        let buffers = Buffers::default();
+        let buffers = Arc::default();
         let mut crew = [Crewman::default()];
         let mut tables: Vec<PlannedTable> = Vec::new();
         for upload in uploads {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use hashbrown::{HashMap, HashSet};
+use inlet_events::Buffers;
 use object_store::path::Path;
 
 use crate::clock::{self, Deadline, Micros};
@@ -16,7 +17,6 @@ use crate::ledger::{LOADS, REJECTS};
 use crate::registry::{Past, Registry, bring_up_to_date};
 use crate::report::{Status, UploadReport};
 use crate::route::{Parts, Unfinished};
-use crate::source::Buffers;
 use crate::underway::{Underway, left_behind};
 use crate::upload::{Upload, app_id_of};
 

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -13,12 +13,11 @@ use futures::stream::BoxStream;
 use inlet_events::limits::TYPING_WINDOW_BYTES;
 use inlet_events::lines::{Chunks, Sniff, sniff};
 use inlet_events::unpack::{foreign_format, is_tar, unpack};
-use inlet_events::{Limits, Reason};
+use inlet_events::{Buffers, Limits, Reason};
 use object_store::{GetOptions, ObjectStore};
 use tokio::runtime::Handle;
 
 use crate::clock::micros;
-use crate::crew::lock;
 use crate::fault::Fault;
 use crate::upload::{Place, Upload};
 
@@ -66,41 +65,13 @@ impl std::fmt::Display for Carried {
 
 impl std::error::Error for Carried {}
 
-/// Buffers of the typing window's size, used again: fresh memory costs more than decompressing into it.
-#[derive(Debug, Default)]
-pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
-
-impl Buffers {
-    fn take(&self) -> Vec<u8> {
-        // Zeroed pages that are never written are never mapped.
-        lock(&self.0).pop().unwrap_or_else(|| vec![0; TYPING_WINDOW_BYTES + 1])
-    }
-
-    /// Takes a buffer back, once nobody reads from it any more.
-    pub(crate) fn give_back(&self, buffer: Bytes) {
-        let mut spare = lock(&self.0);
-        if spare.len() < 2
-            && let Ok(buffer) = buffer.try_into_mut()
-        {
-            spare.push(buffer.into());
-        }
-    }
-}
-
-/// An upload in memory: the beginning of a buffer that is used again.
-#[derive(Debug)]
-pub(crate) struct Window {
-    pub(crate) buffer: Bytes,
-    pub(crate) length: usize,
-}
-
 /// An upload that can be read.
 #[derive(Debug)]
-pub(crate) enum Opened {
-    /// All of it, checked to its end.
-    Whole(Window),
-    /// Its beginning is in memory, the rest follows.
-    Stream(Chunks<'static>),
+pub(crate) struct Opened {
+    /// All of it, or its beginning with the rest to follow.
+    pub(crate) chunks: Chunks<'static>,
+    /// It was read and checked to its end.
+    pub(crate) is_whole: bool,
 }
 
 /// How to read one upload.
@@ -109,38 +80,26 @@ pub(crate) struct Source<'a> {
     pub(crate) upload: &'a Upload,
     pub(crate) limits: &'a Limits,
     pub(crate) handle: &'a Handle,
-    pub(crate) buffers: &'a Buffers,
+    pub(crate) buffers: &'a Arc<Buffers>,
 }
 
 impl Source<'_> {
-    /// Opens the upload and looks at its beginning.
+    /// Opens the upload and looks at its beginning; waits for room while other uploads hold a window's worth.
     pub(crate) fn open(&self, progress: Progress<'_>) -> Result<Opened, Refusal> {
-        let mut reader = self.unpacked()?;
-        let mut buffer = self.buffers.take();
-        let mut length = 0;
-        while length < buffer.len() {
-            match reader.read(&mut buffer[length..]) {
-                Ok(0) => break,
-                Ok(count) => length += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Refusal::of(error)),
-            }
-        }
+        let mut chunks = self.reopen()?;
+        let wait = |own| self.buffers.wait_for_room(TYPING_WINDOW_BYTES, own);
+        let is_whole = chunks.read_ahead(TYPING_WINDOW_BYTES, wait).map_err(Refusal::of)?;
         progress(self.upload.size);
-        let data = &buffer[..length];
-        if sniff(data, self.limits.line_bytes) == Sniff::NotNdjson || is_tar(data) {
-            return Err(Refusal::Rejected(Reason::NotNdjson, foreign_format(data).map(str::to_owned)));
+        let first = chunks.held().next().map_or(&[][..], |chunk| &chunk.data);
+        if sniff(chunks.held(), self.limits.line_bytes) == Sniff::NotNdjson || is_tar(first) {
+            return Err(Refusal::Rejected(Reason::NotNdjson, foreign_format(first).map(str::to_owned)));
         }
-        if length <= TYPING_WINDOW_BYTES {
-            return Ok(Opened::Whole(Window { buffer: buffer.into(), length }));
-        }
-        let reader = Box::new(Cursor::new(buffer).chain(reader));
-        Ok(Opened::Stream(Chunks::of_stream(reader, self.limits.line_bytes)))
+        Ok(Opened { chunks, is_whole })
     }
 
-    /// The upload's chunks from the beginning, once more.
+    /// The upload's chunks from the beginning.
     pub(crate) fn reopen(&self) -> Result<Chunks<'static>, Refusal> {
-        Ok(Chunks::of_stream(self.unpacked()?, self.limits.line_bytes))
+        Ok(Chunks::of_stream(self.unpacked()?, self.limits.line_bytes, Arc::clone(self.buffers)))
     }
 
     fn unpacked(&self) -> Result<Box<dyn Read + Send + 'static>, Refusal> {
@@ -280,7 +239,7 @@ mod tests {
     fn open(bytes: Vec<u8>) -> Result<Opened, Refusal> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let upload = upload(bytes);
-        Source { upload: &upload, limits: &Limits::default(), handle: runtime.handle(), buffers: &Buffers::default() }
+        Source { upload: &upload, limits: &Limits::default(), handle: runtime.handle(), buffers: &Arc::default() }
             .open(&|_| {})
     }
 
@@ -293,9 +252,7 @@ mod tests {
 
     #[test]
     fn whole_uploads_are_checked_to_their_end() {
-        assert!(
-            matches!(open(b"{}\n".to_vec()), Ok(Opened::Whole(window)) if window.buffer.starts_with(b"{}\n\0") && window.length == 3)
-        );
+        assert!(matches!(open(b"{}\n".to_vec()), Ok(opened) if opened.is_whole && opened.chunks.held().count() == 1));
         let packed = zstd::encode_all(&b"{\"a\":1}\n".repeat(1000)[..], 1).unwrap();
         assert_eq!(reason(open(packed[..packed.len() - 3].to_vec())), "unreadable");
         assert_eq!(reason(open(b"PK\x03\x04 what".to_vec())), "not_ndjson");
@@ -315,17 +272,16 @@ mod tests {
             upload: &upload,
             limits: &Limits::default(),
             handle: runtime.handle(),
-            buffers: &Buffers::default(),
+            buffers: &Arc::default(),
         };
         let refused = match source.open(&|_| {}) {
-            Ok(Opened::Stream(mut chunks)) => loop {
-                match chunks.next_chunk() {
+            Ok(mut opened) => loop {
+                match opened.chunks.next_chunk() {
                     Err(error) => break Refusal::of(error),
                     Ok(chunk) => assert!(chunk.is_some(), "the bomb went off"),
                 }
             },
             Err(refused) => refused,
-            Ok(Opened::Whole(_)) => panic!("80 MiB are no window"),
         };
         assert!(matches!(refused, Refusal::Rejected(Reason::TooLarge, _)));
     }

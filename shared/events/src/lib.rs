@@ -4,10 +4,12 @@
 //! never an error.
 
 mod batch;
+mod buffers;
 mod column;
 mod common;
 mod event;
 mod flatten;
+mod ids;
 mod json;
 mod kind;
 pub mod limits;
@@ -27,6 +29,7 @@ pub mod unpack;
 mod worker;
 
 pub use batch::{Batch, Chunk, Reject, UploadContext};
+pub use buffers::Buffers;
 pub use column::{Bits, Column, Fit, RowGroup, Values};
 pub use event::{Call, Reason};
 pub use kind::{ColumnType, KnownType};

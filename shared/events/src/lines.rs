@@ -1,15 +1,15 @@
 //! An upload's bytes in chunks of whole lines.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::batch::{Chunk, is_space, trim};
+use crate::buffers::{BUFFER_BYTES, Buffers};
 use crate::json::{NodeKind, Tape};
 use crate::limits::{REJECTED_LINE_BYTES, SNIFF_BYTES};
-
-/// About how large a chunk is: small enough for the cache, large enough that taking it costs nothing.
-const CHUNK_BYTES: usize = 256 << 10;
 
 /// Skipped at the very start of an upload.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -25,39 +25,55 @@ pub enum Sniff {
     NotNdjson,
 }
 
-/// Looks for a JSON object among the lines that begin in the first MiB. `data` is the upload, or enough of it to hold
-/// those lines.
-pub fn sniff(data: &[u8], line_bytes: usize) -> Sniff {
+/// Looks for a JSON object among the lines that begin in the first MiB. `chunks` are the upload's first ones.
+pub fn sniff<'c>(chunks: impl IntoIterator<Item = &'c Chunk>, line_bytes: usize) -> Sniff {
     let mut tape = Tape::default();
     let mut seen = Sniff::Nothing;
-    let mut start = if data.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
-    while start < data.len().min(SNIFF_BYTES) {
-        let end = memchr::memchr(b'\n', &data[start..]).map_or(data.len(), |at| start + at);
-        let (from, to) = trim(data, start, end);
-        let line = &data[from..to];
-        if !line.is_empty() {
-            seen = Sniff::NotNdjson;
-            tape.clear();
-            let is_object = line.len() <= line_bytes
-                && std::str::from_utf8(line).is_ok()
-                && tape.read(line, 0, line.len()).is_ok_and(|root| tape.node(root).kind == NodeKind::Object);
-            if is_object {
-                return Sniff::Events;
+    for chunk in chunks {
+        let data = &chunk.data;
+        let is_first = chunk.offset == 0;
+        let mut start = if is_first && data.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        while start < data.len() {
+            if chunk.offset + start as u64 >= SNIFF_BYTES as u64 {
+                return seen;
             }
+            let end = memchr::memchr(b'\n', &data[start..]).map_or(data.len(), |at| start + at);
+            let (from, to) = trim(data, start, end);
+            let line = &data[from..to];
+            if !line.is_empty() {
+                seen = Sniff::NotNdjson;
+                tape.clear();
+                let is_object = line.len() <= line_bytes
+                    && std::str::from_utf8(line).is_ok()
+                    && tape.read(line, 0, line.len()).is_ok_and(|root| tape.node(root).kind == NodeKind::Object);
+                if is_object {
+                    return Sniff::Events;
+                }
+            }
+            start = end + 1;
         }
-        start = end + 1;
     }
     seen
 }
 
-/// Cuts an upload into chunks of whole lines, from memory or from a stream.
+/// Cuts an upload into chunks of whole lines. Chunks that were read ahead are held; once the upload was read to its
+/// end they can be read again, as long as they are kept.
 pub struct Chunks<'a> {
-    source: Source<'a>,
+    reader: Reader<'a>,
+    buffers: Arc<Buffers>,
     line_bytes: usize,
-    position: Position,
+    /// Where the reader stands.
+    read: Position,
+    /// There is nothing more to read.
+    is_read: bool,
+    /// Chunks read and not yet handed out for good.
+    held: VecDeque<Chunk>,
+    /// How many of those were handed out and are kept.
+    at: usize,
+    keeps: bool,
 }
 
-/// Where the next chunk starts.
+/// Where a chunk starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     index: usize,
@@ -65,47 +81,82 @@ pub struct Position {
     offset: u64,
 }
 
-enum Source<'a> {
-    Memory(Bytes),
-    Stream { reader: Box<dyn Read + Send + 'a>, carry: Vec<u8>, ended: bool },
+impl Position {
+    const START: Self = Self { index: 0, line: 1, offset: 0 };
+
+    /// Where a chunk starts.
+    pub fn of(chunk: &Chunk) -> Self {
+        Self { index: chunk.index, line: chunk.first_line, offset: chunk.offset }
+    }
+
+    /// The place of the chunk among the upload's chunks.
+    pub fn index(&self) -> usize {
+        self.index
+    }
 }
 
 impl std::fmt::Debug for Chunks<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Chunks").field("position", &self.position).finish_non_exhaustive()
+        f.debug_struct("Chunks").field("position", &self.position()).finish_non_exhaustive()
     }
 }
 
 impl<'a> Chunks<'a> {
-    const START: Position = Position { index: 0, line: 1, offset: 0 };
-
-    /// Chunks of an upload that is in memory.
-    pub fn of_bytes(data: Bytes, line_bytes: usize) -> Self {
-        Self { source: Source::Memory(data), line_bytes, position: Self::START }
+    /// Chunks of a stream of decompressed bytes, in memory of `buffers`.
+    pub fn of_stream(source: Box<dyn Read + Send + 'a>, line_bytes: usize, buffers: Arc<Buffers>) -> Self {
+        let reader = Reader { source, carry: Vec::new(), ended: false };
+        Self { reader, buffers, line_bytes, read: Position::START, is_read: false, held: VecDeque::new(), at: 0, keeps: false }
     }
 
-    /// Chunks of a stream of decompressed bytes.
-    pub fn of_stream(reader: Box<dyn Read + Send + 'a>, line_bytes: usize) -> Self {
-        Self { source: Source::Stream { reader, carry: Vec::new(), ended: false }, line_bytes, position: Self::START }
+    /// Chunks of bytes in memory.
+    pub fn of_bytes(data: Bytes, line_bytes: usize) -> Self {
+        Self::of_stream(Box::new(io::Cursor::new(data)), line_bytes, Arc::default())
+    }
+
+    /// Reads ahead until more than `bytes` are held; answers whether the upload ended before that. `wait` is called
+    /// before each chunk, with the bytes that are held.
+    ///
+    /// # Errors
+    /// What the stream says: the upload is unreadable, or its source is.
+    pub fn read_ahead(&mut self, bytes: usize, mut wait: impl FnMut(usize)) -> io::Result<bool> {
+        let mut held: usize = self.held.iter().map(|chunk| chunk.data.len()).sum();
+        while held <= bytes {
+            wait(held);
+            match self.read_chunk()? {
+                Some(chunk) => {
+                    held += chunk.data.len();
+                    self.held.push_back(chunk);
+                }
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// What was read ahead.
+    pub fn held(&self) -> impl Iterator<Item = &Chunk> {
+        self.held.iter()
+    }
+
+    /// Whether chunks that are handed out from now on stay here to be read again; a stream that goes on cannot keep them.
+    pub fn keep(&mut self, keeps: bool) {
+        self.keeps = keeps && self.is_read;
     }
 
     /// Where the next chunk starts.
     pub fn position(&self) -> Position {
-        self.position
+        self.held.get(self.at).map_or(self.read, Position::of)
     }
 
-    /// The place of the next chunk among the upload's chunks.
-    pub fn index(&self) -> usize {
-        self.position.index
-    }
-
-    /// Goes back to a position in memory; a stream cannot: it is opened anew and skipped to the position.
+    /// Goes back to a chunk that was kept, or to the next one; false when it is not here any more: then the upload is
+    /// opened anew and skipped to the position.
     pub fn rewind(&mut self, to: Position) -> bool {
-        let is_memory = matches!(self.source, Source::Memory(_));
-        if is_memory {
-            self.position = to;
+        if self.position() == to {
+            return true;
         }
-        is_memory
+        let kept = self.held.iter().take(self.at).position(|chunk| chunk.index == to.index);
+        self.at = kept.unwrap_or(self.at);
+        kept.is_some()
     }
 
     /// Reads on in a stream opened anew, up to a position.
@@ -113,99 +164,128 @@ impl<'a> Chunks<'a> {
     /// # Errors
     /// What the stream says; also when it ends before the position.
     pub fn skip_to(&mut self, to: Position) -> io::Result<()> {
-        if let Source::Stream { reader, carry, .. } = &mut self.source {
-            carry.clear();
-            let skipped = io::copy(&mut reader.take(to.offset), &mut io::sink())?;
-            if skipped != to.offset {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+        let skipped = io::copy(&mut (&mut self.reader.source).take(to.offset), &mut io::sink())?;
+        if skipped != to.offset {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.position = to;
+        self.read = to;
         Ok(())
     }
 
-    /// The next chunk of whole lines; nothing at the end. Of a line beyond the limit in a stream only the beginning is
-    /// kept, without the white space before it.
+    /// The next chunk of whole lines; nothing at the end. Of a line beyond the limit only the beginning is kept,
+    /// without the white space before it.
     ///
     /// # Errors
     /// What the stream says: the upload is unreadable, or its source is.
     pub fn next_chunk(&mut self) -> io::Result<Option<Chunk>> {
-        let (data, length) = match &mut self.source {
-            Source::Memory(data) => {
-                let start = usize::try_from(self.position.offset).unwrap_or(usize::MAX).min(data.len());
-                let rest = &data[start..];
-                let length = match rest.get(..CHUNK_BYTES).and_then(|head| memchr::memrchr(b'\n', head)) {
-                    Some(at) => at + 1,
-                    None => {
-                        let head = rest.len().min(CHUNK_BYTES);
-                        memchr::memchr(b'\n', &rest[head..]).map_or(rest.len(), |at| head + at + 1)
-                    }
-                };
-                (data.slice(start..start + length), length as u64)
-            }
-            Source::Stream { reader, carry, ended } => {
-                read_chunk(reader, carry, ended, self.line_bytes, self.position.offset == 0)?
-            }
-        };
+        if self.keeps {
+            let chunk = self.held.get(self.at).cloned();
+            self.at += usize::from(chunk.is_some());
+            return Ok(chunk);
+        }
+        // What was kept until now is not read again.
+        self.held.drain(..std::mem::take(&mut self.at));
+        match self.held.pop_front() {
+            Some(chunk) => Ok(Some(chunk)),
+            None => self.read_chunk(),
+        }
+    }
+
+    fn read_chunk(&mut self) -> io::Result<Option<Chunk>> {
+        let Position { index, line, offset } = self.read;
+        let (data, length) = self.reader.chunk(self.line_bytes, offset == 0, &self.buffers)?;
         if length == 0 {
+            self.is_read = true;
             return Ok(None);
         }
-        let Position { index, line, offset } = self.position;
         let lines = memchr::memchr_iter(b'\n', &data).count() as u64;
         // A cut line counts by the line feed that was skipped.
         let cut = u64::from(data.len() as u64 != length && data.last() != Some(&b'\n'));
-        self.position = Position { index: index + 1, line: line + lines + cut, offset: offset + length };
+        self.read = Position { index: index + 1, line: line + lines + cut, offset: offset + length };
         Ok(Some(Chunk { index, first_line: line, offset, data }))
     }
 }
 
-/// Fills a chunk from a stream: its bytes, and how many of the stream's bytes it stands for. A line is judged without
-/// the white space around it, so that is what may go unread, and the text beyond the limit.
-fn read_chunk(
-    reader: &mut (dyn Read + Send),
-    carry: &mut Vec<u8>,
-    ended: &mut bool,
-    line_bytes: usize,
-    is_first: bool,
-) -> io::Result<(Bytes, u64)> {
-    let mut data = std::mem::take(carry);
-    // What is judged or kept of a line, a byte order mark and one white space before it, and one byte beyond.
-    let kept = line_bytes.max(REJECTED_LINE_BYTES) + 5;
-    let mut dropped = 0;
-    let mut searched = 0;
-    loop {
-        let target = data.len().max(CHUNK_BYTES / 2) + CHUNK_BYTES / 2;
-        if !*ended {
-            let wanted = (target - data.len()) as u64;
-            *ended = (&mut *reader).take(wanted).read_to_end(&mut data)? < wanted as usize;
+/// A stream, and what was read of it beyond the last whole line.
+struct Reader<'a> {
+    source: Box<dyn Read + Send + 'a>,
+    carry: Vec<u8>,
+    ended: bool,
+}
+
+impl Reader<'_> {
+    /// Fills a chunk: its bytes, and how many of the stream's bytes it stands for.
+    fn chunk(&mut self, line_bytes: usize, is_first: bool, buffers: &Arc<Buffers>) -> io::Result<(Bytes, u64)> {
+        let mut buffer = buffers.take();
+        let mut length = self.carry.len();
+        if length >= BUFFER_BYTES {
+            return self.long_chunk(line_bytes, is_first);
         }
-        let rest = &data[searched..];
-        // Behind dropped bytes a second line would not stand where the chunk says.
-        let found = if dropped == 0 { memchr::memrchr(b'\n', rest) } else { memchr::memchr(b'\n', rest) };
-        if let Some(at) = found {
-            carry.extend_from_slice(&data[searched + at + 1..]);
-            data.truncate(searched + at + 1);
-            break;
-        }
-        if *ended {
-            break;
-        }
-        if data.len() > kept {
-            let start = if is_first && data.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
-            let blank = data[start..].iter().take_while(|&&byte| is_space(byte)).count();
-            if blank > 1 {
-                // One stays: a byte order mark behind white space is none.
-                dropped += blank - 1;
-                data.drain(start..start + blank - 1);
-            } else {
-                let length = dropped + skip_line(reader, &mut data, kept, carry, ended)?;
-                return Ok((data.into(), length as u64));
+        buffer[..length].copy_from_slice(&self.carry);
+        while length < BUFFER_BYTES && !self.ended {
+            match self.source.read(&mut buffer[length..]) {
+                Ok(count) => {
+                    self.ended = count == 0;
+                    length += count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
-        searched = data.len();
+        let end = match memchr::memrchr(b'\n', &buffer[..length]) {
+            Some(at) => at + 1,
+            None if self.ended => length,
+            None => {
+                self.carry.clear();
+                self.carry.extend_from_slice(&buffer);
+                return self.long_chunk(line_bytes, is_first);
+            }
+        };
+        self.carry.clear();
+        self.carry.extend_from_slice(&buffer[end..length]);
+        Ok((buffers.lend(buffer, end), end as u64))
     }
-    let length = (dropped + data.len()) as u64;
-    Ok((data.into(), length))
+
+    /// A chunk that begins with a line longer than a buffer. A line is judged without the white space around it, so
+    /// that is what may go unread, and the text beyond the limit.
+    fn long_chunk(&mut self, line_bytes: usize, is_first: bool) -> io::Result<(Bytes, u64)> {
+        let Self { source, carry, ended } = self;
+        let mut data = std::mem::take(carry);
+        // What is judged or kept of a line, a byte order mark and one white space before it, and one byte beyond.
+        let kept = line_bytes.max(REJECTED_LINE_BYTES) + 5;
+        let mut dropped = 0;
+        let mut searched = 0;
+        loop {
+            let rest = &data[searched..];
+            // Behind dropped bytes a second line would not stand where the chunk says.
+            let found = if dropped == 0 { memchr::memrchr(b'\n', rest) } else { memchr::memchr(b'\n', rest) };
+            if let Some(at) = found {
+                carry.extend_from_slice(&data[searched + at + 1..]);
+                data.truncate(searched + at + 1);
+                break;
+            }
+            if *ended {
+                break;
+            }
+            if data.len() > kept {
+                let start = if is_first && data.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+                let blank = data[start..].iter().take_while(|&&byte| is_space(byte)).count();
+                if blank > 1 {
+                    // One stays: a byte order mark behind white space is none.
+                    dropped += blank - 1;
+                    data.drain(start..start + blank - 1);
+                } else {
+                    let length = dropped + skip_line(source, &mut data, kept, carry, ended)?;
+                    return Ok((data.into(), length as u64));
+                }
+            }
+            searched = data.len();
+            let wanted = BUFFER_BYTES as u64;
+            *ended = source.take(wanted).read_to_end(&mut data)? < wanted as usize;
+        }
+        let length = (dropped + data.len()) as u64;
+        Ok((data.into(), length))
+    }
 }
 
 /// Reads a long line to its end and keeps its first bytes; answers its length. Text behind those stands in the last
@@ -221,7 +301,7 @@ fn skip_line(
     let mut text = text_of(&data[kept..]);
     let mut length = data.len();
     data.truncate(kept);
-    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut buffer = vec![0; BUFFER_BYTES];
     while !*ended {
         let count = reader.read(&mut buffer)?;
         *ended = count == 0;
@@ -250,6 +330,10 @@ mod tests {
 
     type Seen = Vec<(u64, u64, Vec<u8>)>;
 
+    fn stream<'a>(source: Box<dyn Read + Send + 'a>, line_bytes: usize) -> Chunks<'a> {
+        Chunks::of_stream(source, line_bytes, Arc::default())
+    }
+
     /// Line number, offset and bytes of every line, as the chunks tell them.
     fn lines(mut chunks: Chunks<'_>) -> Seen {
         let mut seen = Vec::new();
@@ -265,18 +349,23 @@ mod tests {
 
     #[test]
     fn sniffing() {
-        assert_eq!(sniff(b"", 100), Sniff::Nothing);
-        assert_eq!(sniff(b" \n\t\r\n", 100), Sniff::Nothing);
-        assert_eq!(sniff(b"bad\n[1]\n{}", 100), Sniff::Events);
-        assert_eq!(sniff(b"bad\n[1]\n{\"a\":", 100), Sniff::NotNdjson);
-        let late = [vec![b'x'; SNIFF_BYTES], b"\n{}".to_vec()].concat();
-        assert_eq!(sniff(&late, 100), Sniff::NotNdjson);
+        let sniffed = |data: &[u8]| {
+            let mut chunks = Chunks::of_bytes(Bytes::copy_from_slice(data), 100);
+            chunks.read_ahead(8 << 20, |_| ()).unwrap();
+            sniff(chunks.held(), 100)
+        };
+        assert_eq!(sniffed(b""), Sniff::Nothing);
+        assert_eq!(sniffed(b" \n\t\r\n"), Sniff::Nothing);
+        assert_eq!(sniffed(b"bad\n[1]\n{}"), Sniff::Events);
+        assert_eq!(sniffed(b"bad\n[1]\n{\"a\":"), Sniff::NotNdjson);
+        assert_eq!(sniffed(&[vec![b'x'; SNIFF_BYTES], b"\n{}".to_vec()].concat()), Sniff::NotNdjson);
+        assert_eq!(sniffed(&[b"bad\n".repeat(SNIFF_BYTES / 4 - 1), b"{}".to_vec()].concat()), Sniff::Events);
     }
 
     #[test]
     fn a_line_beyond_the_limit_keeps_its_place() {
         let data = [b"a\n".to_vec(), vec![b'x'; 3 << 20], b"\nb\nc".to_vec()].concat();
-        let seen = lines(Chunks::of_stream(Box::new(data.as_slice()), 1 << 20));
+        let seen = lines(stream(Box::new(data.as_slice()), 1 << 20));
         let places: Vec<_> = seen.iter().map(|(line, offset, text)| (*line, *offset, text.len())).collect();
         assert_eq!(places, [(1, 0, 2), (2, 2, (1 << 20) + 5), (3, (3 << 20) + 3, 2), (4, (3 << 20) + 5, 1)]);
     }
@@ -318,7 +407,7 @@ mod tests {
             }
             said
         };
-        let in_stream = said(Chunks::of_stream(Box::new(&data[..]), LIMIT));
+        let in_stream = said(stream(Box::new(&data[..]), LIMIT));
         let reasons: Vec<_> = in_stream.iter().map(|(line, _, reason, _)| (*line, *reason)).collect();
         assert_eq!(
             reasons,
@@ -338,16 +427,25 @@ mod tests {
     #[test]
     fn positions_lead_back() {
         let data = Bytes::from("{\"some\":\"event\"}\n".repeat(100_000));
-        let mut memory = Chunks::of_bytes(data.clone(), 1000);
-        memory.next_chunk().unwrap();
-        let position = memory.position();
-        let second = memory.next_chunk().unwrap().unwrap();
-        assert!(memory.rewind(position));
-        assert_eq!(memory.next_chunk().unwrap().unwrap().offset, second.offset);
-        let mut stream = Chunks::of_stream(Box::new(&data[..]), 1000);
-        assert!(!stream.rewind(position));
-        stream.skip_to(position).unwrap();
-        let again = stream.next_chunk().unwrap().unwrap();
+        let mut kept = Chunks::of_bytes(data.clone(), 1000);
+        assert!(kept.read_ahead(8 << 20, |_| ()).unwrap());
+        kept.next_chunk().unwrap();
+        let position = kept.position();
+        kept.keep(true);
+        let second = kept.next_chunk().unwrap().unwrap();
+        while kept.next_chunk().unwrap().is_some() {}
+        assert!(kept.rewind(position));
+        kept.keep(false);
+        assert_eq!(kept.next_chunk().unwrap().unwrap().offset, second.offset);
+        let mut opened = stream(Box::new(&data[..]), 1000);
+        assert!(!opened.read_ahead(1, |_| ()).unwrap(), "it goes on");
+        opened.keep(true);
+        opened.next_chunk().unwrap();
+        opened.next_chunk().unwrap();
+        assert!(!opened.rewind(position), "what a stream handed out is gone");
+        let mut opened = stream(Box::new(&data[..]), 1000);
+        opened.skip_to(position).unwrap();
+        let again = opened.next_chunk().unwrap().unwrap();
         assert_eq!((again.index, again.first_line, again.offset), (second.index, second.first_line, second.offset));
         assert_eq!(again.data[..20], second.data[..20]);
     }
@@ -358,7 +456,7 @@ mod tests {
             let mut data: Vec<u8> = lengths.iter().flat_map(|&length| [vec![b'x'; length], b"\n".to_vec()].concat()).collect();
             if last { data.extend_from_slice(b"last"); }
             let from_memory = lines(Chunks::of_bytes(Bytes::from(data.clone()), 1 << 20));
-            let from_stream = lines(Chunks::of_stream(Box::new(data.as_slice()), 1 << 20));
+            let from_stream = lines(stream(Box::new(data.as_slice()), 1 << 20));
             prop_assert_eq!(&from_memory, &from_stream);
             let joined: Vec<u8> = from_memory.iter().flat_map(|(.., text)| text.clone()).collect();
             prop_assert_eq!(joined, data);

@@ -3,12 +3,14 @@
 //!
 //! Workers read chunks at the same time, but each passes here in its turn.
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::batch::{Batch, Decision, Event, UploadContext};
 use crate::event::{Call, Field};
+use crate::ids::Ids;
+pub use crate::ids::{Recurring, Sieve};
 use crate::json::NodeKind;
 use crate::naming::table_name;
 use crate::table::TableKind;
@@ -63,22 +65,69 @@ const NAMES: usize = 10_000;
 /// The memory of one upload's order.
 #[derive(Debug, Default)]
 pub struct Order {
-    /// Ids seen, by call table; for a track, the event table that it came with.
-    ids: HashMap<u128, u32>,
-    /// Further (event table, id) pairs of tracks whose id came more than once.
-    more: HashSet<u128>,
-    occurrences: HashMap<u128, u32>,
+    /// Ids by call table, each with the event table that a track came with; (event table, id) pairs of tracks whose id
+    /// came more than once; and bytes of events without an id, each with how often they came.
+    ids: Ids,
     /// By chunk.
-    decisions: HashMap<usize, Box<[Decision]>>,
+    decisions: HashMap<usize, Decided>,
     counts: UploadCounts,
     /// Table numbers by the raw name of a track event.
     names: HashMap<Box<[u8]>, Option<u32>>,
+    /// Table numbers by call.
+    call_tables: [Option<u32>; Call::ALL.len()],
+}
+
+/// What was decided about the events of a chunk, for when it is read again.
+#[derive(Debug, Default)]
+struct Decided {
+    /// Per event: whether its rows land in its call table and in its event table.
+    lands: Vec<(bool, bool)>,
+    /// Occurrences above 0, by event.
+    occurrences: Vec<(u32, u32)>,
+}
+
+/// Told apart in one memory: ids by call, pairs with an event table, bytes.
+fn salted(hash: u128, salt: u128) -> u128 {
+    hash ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)
+}
+
+fn call_salt(call: Call) -> u128 {
+    call as u128 + 1
+}
+
+const BYTES_SALT: u128 = 8;
+
+fn pair_salt(event_table: u32) -> u128 {
+    u128::from(event_table) + 16
 }
 
 impl Order {
     /// What was counted; ids and decisions are forgotten.
     pub fn into_counts(self) -> UploadCounts {
         self.counts
+    }
+
+    /// Whether so many ids are remembered that the rest of the upload, from this chunk on, has to be sifted before it is
+    /// decided: [`Order::sift`], then [`Order::settle`].
+    pub fn is_full(&self, chunk: usize) -> bool {
+        self.ids.is_full() && !self.decisions.contains_key(&chunk)
+    }
+
+    /// Looks at the ids of a chunk behind those decided so far; in any order, by any worker.
+    pub fn sift(&self, batch: &Batch, sieve: &Sieve, recurring: &mut Recurring) {
+        for event in batch.events.iter().filter(|event| !event.filtered) {
+            let hash = match id_of(batch, event) {
+                Some(id) => salted(id, call_salt(event.call)),
+                // The ids that such events are given differ from all others.
+                None => salted(bytes_of(batch, event), BYTES_SALT),
+            };
+            self.ids.sift(hash, sieve, recurring);
+        }
+    }
+
+    /// Ends the sifting: only these ids can come again.
+    pub fn settle(&mut self, recurring: Recurring) {
+        self.ids.settle(recurring);
     }
 
     /// Decides about every event of a batch, which must be the next one of the upload. With `will_return` the decisions
@@ -93,27 +142,54 @@ impl Order {
         tables: &mut T,
         will_return: bool,
     ) -> Result<(), T::Error> {
+        let mut events = std::mem::take(&mut batch.events);
         let index = batch.chunk.index;
-        if let Some(known) = self.decisions.get(&index) {
-            for (event, decision) in batch.events.iter_mut().zip(known) {
-                event.decision = *decision;
+        if let Some(decided) = self.decisions.remove(&index) {
+            for (event, lands) in events.iter_mut().zip(&decided.lands) {
+                event.decision = self.decide_again(batch, event, tables, *lands)?;
+            }
+            for (at, occurrence) in &decided.occurrences {
+                events[*at as usize].decision.occurrence = *occurrence;
+            }
+            if will_return {
+                self.decisions.insert(index, decided);
             }
         } else {
-            self.counts.events += batch.event_count() as u64;
+            self.counts.events += (events.len() + batch.rejects.len()) as u64;
             self.counts.rejected += batch.rejects.len() as u64;
-            let mut events = std::mem::take(&mut batch.events);
             for event in &mut events {
                 event.decision = self.decide_one(batch, event, context, tables)?;
             }
-            batch.events = events;
             if will_return {
-                self.decisions.insert(index, batch.events.iter().map(|event| event.decision).collect());
+                self.decisions.insert(index, Decided::of(&events));
             }
         }
+        batch.events = events;
         for at in 0..batch.events.len() {
             set_own_id(batch, at, context);
         }
         Ok(())
+    }
+
+    /// The decision as it was; which tables there are cannot have changed since.
+    fn decide_again<T: Tables>(
+        &mut self,
+        batch: &Batch,
+        event: &Event,
+        tables: &mut T,
+        (call_lands, event_lands): (bool, bool),
+    ) -> Result<Decision, T::Error> {
+        if event.filtered {
+            return Ok(Decision::default());
+        }
+        let call_table = self.call_table(event.call, tables)?;
+        let event_table = if event.call == Call::Track { self.event_table(batch, event, tables)? } else { None };
+        Ok(Decision {
+            call_table: call_table.filter(|_| call_lands),
+            event_table: event_table.filter(|_| event_lands),
+            no_event_table: event.call == Call::Track && event_table.is_none(),
+            occurrence: 0,
+        })
     }
 
     fn decide_one<T: Tables>(
@@ -132,19 +208,18 @@ impl Order {
             }
             return Ok(decision);
         }
-        let data = &batch.chunk.data;
-        let message_id = event.fields.get(&batch.tape, Field::MessageId);
-        let id = match message_id {
-            Some(node) if node.kind == NodeKind::String => xxh3_128(node.text(data)),
-            Some(node) => xxh3_128(text::to_string(data, node).as_bytes()),
+        let id = match id_of(batch, event) {
+            Some(id) => id,
             None => {
-                let seen = self.occurrences.entry(xxh3_128(&data[event.start..event.end])).or_default();
-                decision.occurrence = *seen;
-                *seen += 1;
-                xxh3_128(generated_id(context, &data[event.start..event.end], decision.occurrence).as_bytes())
+                if let Some(seen) = self.ids.see(salted(bytes_of(batch, event), BYTES_SALT), 0) {
+                    *seen += 1;
+                    decision.occurrence = *seen;
+                }
+                let bytes = &batch.chunk.data[event.start..event.end];
+                xxh3_128(generated_id(context, bytes, decision.occurrence).as_bytes())
             }
         };
-        let call_table = tables.find(TableKind::Call(event.call), event.call.table())?;
+        let call_table = self.call_table(event.call, tables)?;
         let event_table = if event.call == Call::Track { self.event_table(batch, event, tables)? } else { None };
         decision.no_event_table = event.call == Call::Track && event_table.is_none();
         let (call_is_new, event_is_new) = self.remember(event.call, id, event_table);
@@ -164,18 +239,20 @@ impl Order {
 
     /// Notes an id; whether it is new to its call table, and to its event table.
     fn remember(&mut self, call: Call, id: u128, event_table: Option<u32>) -> (bool, bool) {
-        let salt = |number: u128| number.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
         let event_table = event_table.unwrap_or(u32::MAX);
-        match self.ids.entry(id ^ salt(call as u128 + 1)) {
-            hashbrown::hash_map::Entry::Vacant(entry) => {
-                entry.insert(event_table);
-                (true, true)
-            }
-            hashbrown::hash_map::Entry::Occupied(entry) => {
-                let is_new = *entry.get() != event_table && self.more.insert(id ^ salt(u128::from(event_table) + 16));
-                (false, is_new)
-            }
+        match self.ids.see(salted(id, call_salt(call)), event_table) {
+            None => (true, true),
+            Some(first) if *first == event_table => (false, false),
+            Some(_) => (false, self.ids.insert(salted(id, pair_salt(event_table)))),
         }
+    }
+
+    fn call_table<T: Tables>(&mut self, call: Call, tables: &mut T) -> Result<Option<u32>, T::Error> {
+        let known = &mut self.call_tables[call as usize];
+        if known.is_none() {
+            *known = tables.find(TableKind::Call(call), call.table())?;
+        }
+        Ok(*known)
     }
 
     fn event_table<T: Tables>(
@@ -217,6 +294,31 @@ impl Order {
             self.counts.filtered_tables.insert(name.to_owned(), 1);
         }
     }
+}
+
+impl Decided {
+    fn of(events: &[Event]) -> Self {
+        let lands = |event: &Event| (event.decision.call_table.is_some(), event.decision.event_table.is_some());
+        let repeated = events.iter().enumerate().filter(|(_, event)| event.decision.occurrence > 0);
+        Self {
+            lands: events.iter().map(lands).collect(),
+            occurrences: repeated.map(|(at, event)| (at as u32, event.decision.occurrence)).collect(),
+        }
+    }
+}
+
+/// The hash of an event's id, when it has one.
+fn id_of(batch: &Batch, event: &Event) -> Option<u128> {
+    let node = event.fields.get(&batch.tape, Field::MessageId)?;
+    let data = &batch.chunk.data;
+    Some(match node.kind {
+        NodeKind::String => xxh3_128(node.text(data)),
+        _ => xxh3_128(text::to_string(data, node).as_bytes()),
+    })
+}
+
+fn bytes_of(batch: &Batch, event: &Event) -> u128 {
+    xxh3_128(&batch.chunk.data[event.start..event.end])
 }
 
 fn event_table_name(batch: &Batch, event: &Event) -> String {
