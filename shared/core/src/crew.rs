@@ -14,9 +14,9 @@ use crate::ledger::{REJECTS, RejectRows, rejects_columns};
 use crate::registry::Registry;
 
 /// Bytes that the rows of all tables and workers may hold; over it the largest table is encoded early.
-const ROWS_BYTES: usize = 40 << 20;
+const ROWS_BYTES: usize = 32 << 20;
 /// Bytes that may wait in the files of all tables and workers; over it the largest file is sent on, or finished.
-const FILES_BYTES: usize = 24 << 20;
+const FILES_BYTES: usize = 16 << 20;
 /// Files of all workers that may be on their way in parts: on a disk each is an open file.
 const FILES_UNDER_WAY: usize = 256;
 /// Bytes of rejected text after which it is encoded.

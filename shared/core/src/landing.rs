@@ -243,7 +243,7 @@ impl Shared<'_> {
     /// Reads the rest of a stream for its ids: which of them may come twice is remembered, all others are forgotten.
     fn sift(&self, source: &Source<'_>, workers: usize, from: Position) -> Result<(), Refusal> {
         self.go_back(source, from)?;
-        let sieve = Sieve::default();
+        let sieve = Sieve::new(source.upload.size);
         let sift = |recurring: &mut Recurring| -> Result<(), Refusal> {
             loop {
                 let chunk = lock(&self.chunks).next_chunk().map_err(Refusal::of)?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 pub(crate) const BUFFER_BYTES: usize = 256 << 10;
 
 /// Bytes of buffers that wait to be used again.
-const SPARE_BYTES: usize = 16 << 20;
+const SPARE_BYTES: usize = 8 << 20;
 
 /// Buffers of one size, shared by all who read chunks.
 #[derive(Debug, Default)]

@@ -9,10 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 
-/// How many ids are remembered before the rest of the upload is sifted: 36 MB.
-const IDS: usize = 7 << 18;
-/// Words of a sieve, 32 MiB: of 4 million ids one in a hundred passes for nothing, of 60 million one in five.
-const SIEVE_WORDS: usize = 4 << 20;
+/// How many ids are remembered before the rest of the upload is sifted: 18 MB of them, and half as much again while
+/// their table grows. An upload has this many in about a gigabyte.
+const IDS: usize = 7 << 17;
+/// Bytes of a sieve: of four million ids in 16 MiB one in a thousand passes for nothing.
+const SIEVE_BYTES: std::ops::Range<u64> = 8 << 20..128 << 20;
+/// Stored bytes of an upload for each byte of its sieve.
+const STORED_BYTES: u64 = 32;
 
 /// What tells an id from others: 96 bits of its hash. Among a hundred million ids two meet by chance once in ten trillion
 /// uploads.
@@ -111,13 +114,13 @@ impl Ids {
 #[derive(Debug)]
 pub struct Sieve(Vec<AtomicU64>);
 
-impl Default for Sieve {
-    fn default() -> Self {
-        Self((0..SIEVE_WORDS).map(|_| AtomicU64::new(0)).collect())
-    }
-}
-
 impl Sieve {
+    /// A sieve for an upload of this size as it is stored.
+    pub fn new(stored: u64) -> Self {
+        let bytes = (stored / STORED_BYTES).clamp(SIEVE_BYTES.start, SIEVE_BYTES.end);
+        Self((0..bytes / size_of::<u64>() as u64).map(|_| AtomicU64::new(0)).collect())
+    }
+
     /// Whether an id may have been shown before; for certain when it was.
     fn passes(&self, [low, middle, high]: Key) -> bool {
         let bits = [low, low >> 6, low >> 12, low >> 18].iter().fold(0, |bits, place| bits | 1 << (place & 63));
@@ -144,7 +147,7 @@ mod tests {
         assert_eq!(ids.see(hash(7), 0).copied(), Some(7));
         // The rest: some of the first, and new ones of which every tenth comes twice.
         let rest: Vec<u128> = (900..100_000).chain((10_000..100_000).step_by(10)).collect();
-        let (sieve, mut recurring) = (Sieve::default(), Recurring::default());
+        let (sieve, mut recurring) = (Sieve::new(0), Recurring::default());
         for &number in &rest {
             ids.sift(hash(number), &sieve, &mut recurring);
         }
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn one_of_two_workers_sees_the_other() {
-        let sieve = Sieve::default();
+        let sieve = Sieve::new(0);
         let passed = std::sync::atomic::AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..2 {

@@ -6,11 +6,14 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
 /// Texts of a dictionary, each with its length. Small dictionaries were the most valuable setting found: of columns with
 /// many values the beginning alone says so.
 const DICTIONARY_BYTES: usize = 16 << 10;
+/// Texts of a dictionary: a byte says which. With more, looking them up waits for memory more often than it saves
+/// compressing: 4,095 took a twentieth more time for half a hundredth of size.
+const PLACES: usize = 256;
 /// A dictionary pays when its texts come this often each.
 const PAYS: usize = 2;
 /// Bytes of the length before each text.
@@ -19,15 +22,19 @@ const LENGTH_BYTES: usize = 4;
 /// The texts of one column in the order of their rows.
 #[derive(Debug, Default)]
 pub struct Texts {
+    /// The text that came last, which often comes again.
+    last: Option<Last>,
+    /// The first texts, as places in the dictionary.
+    indices: Vec<u8>,
+    /// Where texts of the dictionary are, by their hash: a power of two, at most half full, searched from the hash's
+    /// place on. Hundreds of columns are filled in turn: what a slot takes decides how often memory is waited for.
+    slots: Vec<Slot>,
     /// Distinct texts, each behind its length (little endian).
     dictionary: Vec<u8>,
-    entries: Vec<Entry>,
-    /// Texts of the dictionary by their hash.
-    places: HashTable<u16>,
+    /// Where each text of the dictionary ends.
+    ends: Vec<u32>,
     hasher: DefaultHashBuilder,
-    /// The first texts, as places in the dictionary.
-    indices: Vec<u16>,
-    /// The texts behind those, each behind its length.
+    /// The texts behind those of the dictionary, each behind its length.
     plain: Vec<u8>,
     plain_count: usize,
     /// The dictionary takes nothing any more.
@@ -36,46 +43,73 @@ pub struct Texts {
     is_plain: bool,
 }
 
-/// A text of the dictionary, and what tells it from others without a look at its bytes.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    key: Key,
-    /// Where it ends in the dictionary.
-    end: u32,
-}
-
-/// All of a text up to sixteen bytes; of a longer one its hash.
+/// A text of the dictionary in 32 bits: 14 where it stands, 8 its place, 10 of its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
-    length: u32,
-    words: [u64; 2],
+struct Slot(u32);
+
+impl Slot {
+    /// No text: none begins in the last byte of 16 KiB.
+    const EMPTY: Self = Self(u32::MAX);
+
+    fn new(offset: usize, place: u8, hash: u64) -> Self {
+        Self(offset as u32 | u32::from(place) << 14 | Self::tag(hash) << 22)
+    }
+
+    fn tag(hash: u64) -> u32 {
+        (hash >> 54) as u32
+    }
+
+    fn may_be(self, hash: u64) -> bool {
+        self.0 >> 22 == Self::tag(hash)
+    }
+
+    fn offset(self) -> usize {
+        (self.0 & 0x3FFF) as usize
+    }
+
+    fn place(self) -> u8 {
+        (self.0 >> 14) as u8
+    }
 }
 
-/// The longest text whose key is all of it.
-const SHORT_BYTES: usize = 16;
+/// Slots of the first table.
+const SLOTS: usize = 16;
 
-impl Key {
-    fn of(text: &[u8], hasher: &DefaultHashBuilder) -> Self {
+/// The text that came last.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    short: Short,
+    slot: Slot,
+}
+
+/// All of a text up to sixteen bytes; of a longer one its ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Short {
+    words: [u64; 2],
+    length: u32,
+}
+
+impl Short {
+    fn of(text: &[u8]) -> Self {
         let words = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-            (Some(head), Some(tail)) if text.len() <= SHORT_BYTES => {
-                [u64::from_le_bytes(*head), u64::from_le_bytes(*tail)]
-            }
-            (Some(_), _) => [hasher.hash_one(text), 0],
-            _ => {
-                let mut bytes = [0; 8];
-                bytes[..text.len()].copy_from_slice(text);
-                [u64::from_le_bytes(bytes), 0]
-            }
+            (Some(head), Some(tail)) => [u64::from_le_bytes(*head), u64::from_le_bytes(*tail)],
+            _ => [all_of(text), 0],
         };
-        Self { length: text.len() as u32, words }
+        Self { words, length: text.len() as u32 }
     }
 
     fn is_whole(self) -> bool {
-        self.length as usize <= SHORT_BYTES
+        self.length <= 16
     }
+}
 
-    fn hash(self, hasher: &DefaultHashBuilder) -> u64 {
-        if self.is_whole() { hasher.hash_one((self.words, self.length)) } else { self.words[0] }
+/// Fewer than eight bytes as a number, which with their count says all of them.
+fn all_of(text: &[u8]) -> u64 {
+    match (text.first_chunk::<4>(), text.last_chunk::<4>(), text) {
+        (Some(head), Some(tail), _) => u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << 32,
+        (.., [first, .., last]) => u64::from(*first) | u64::from(text[text.len() / 2]) << 8 | u64::from(*last) << 16,
+        (.., [only]) => u64::from(*only),
+        (.., []) => 0,
     }
 }
 
@@ -94,33 +128,82 @@ impl Texts {
     }
 
     /// The text's place in the dictionary, where it is put if it is new; none when there is no room for it.
-    fn place(&mut self, text: &[u8]) -> Option<u16> {
-        if let Some(&last) = self.indices.last()
-            && self.entry(last) == text
+    fn place(&mut self, text: &[u8]) -> Option<u8> {
+        let short = Short::of(text);
+        if let Some(last) = self.last
+            && last.short == short
+            && (short.is_whole() || self.is_at(last.slot, text))
         {
-            return Some(last);
+            return Some(last.slot.place());
         }
-        let key = Key::of(text, &self.hasher);
-        let hash = key.hash(&self.hasher);
-        let (dictionary, entries, hasher) = (&self.dictionary, &self.entries, &self.hasher);
-        let is_it = |&place: &u16| {
-            entries[usize::from(place)].key == key && (key.is_whole() || text_at(dictionary, entries, place) == text)
+        let hash = self.hash(short, text);
+        let slot = match self.find(hash, text) {
+            Some(slot) => slot,
+            None => self.insert(hash, text)?,
         };
-        if let Some(&place) = self.places.find(hash, is_it) {
-            return Some(place);
-        }
-        let place = u16::try_from(self.entries.len()).ok()?;
-        if self.dictionary.len() + LENGTH_BYTES + text.len() > DICTIONARY_BYTES {
-            return None;
-        }
-        self.places.insert_unique(hash, place, |&place| entries[usize::from(place)].key.hash(hasher));
-        push_with_length(&mut self.dictionary, text);
-        self.entries.push(Entry { key, end: self.dictionary.len() as u32 });
-        Some(place)
+        self.last = Some(Last { short, slot });
+        Some(slot.place())
     }
 
-    fn entry(&self, place: u16) -> &[u8] {
-        text_at(&self.dictionary, &self.entries, place)
+    fn hash(&self, short: Short, text: &[u8]) -> u64 {
+        if short.is_whole() {
+            self.hasher.hash_one(u128::from(short.words[0]) << 64 | u128::from(short.words[1]))
+        } else {
+            self.hasher.hash_one(text)
+        }
+    }
+
+    fn is_at(&self, slot: Slot, text: &[u8]) -> bool {
+        let known = &self.dictionary[slot.offset()..];
+        known.first_chunk::<LENGTH_BYTES>() == Some(&(text.len() as u32).to_le_bytes())
+            && known[LENGTH_BYTES..].starts_with(text)
+    }
+
+    fn find(&self, hash: u64, text: &[u8]) -> Option<Slot> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut at = hash as usize & mask;
+        // At least half of the slots are empty.
+        while self.slots[at] != Slot::EMPTY {
+            let slot = self.slots[at];
+            if slot.may_be(hash) && self.is_at(slot, text) {
+                return Some(slot);
+            }
+            at = (at + 1) & mask;
+        }
+        None
+    }
+
+    fn insert(&mut self, hash: u64, text: &[u8]) -> Option<Slot> {
+        let offset = self.dictionary.len();
+        if offset + LENGTH_BYTES + text.len() > DICTIONARY_BYTES || self.ends.len() >= PLACES {
+            return None;
+        }
+        let slot = Slot::new(offset, self.ends.len() as u8, hash);
+        push_with_length(&mut self.dictionary, text);
+        self.ends.push(self.dictionary.len() as u32);
+        if self.ends.len() * 2 > self.slots.len() {
+            let larger = vec![Slot::EMPTY; (self.slots.len() * 2).max(SLOTS)];
+            let slots = std::mem::replace(&mut self.slots, larger);
+            for slot in slots.into_iter().filter(|slot| *slot != Slot::EMPTY) {
+                let text = self.entry(slot.place());
+                self.occupy(slot, self.hash(Short::of(text), text));
+            }
+        }
+        self.occupy(slot, hash);
+        Some(slot)
+    }
+
+    fn occupy(&mut self, slot: Slot, hash: u64) {
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        while self.slots[at] != Slot::EMPTY {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = slot;
+    }
+
+    fn entry(&self, place: u8) -> &[u8] {
+        text_at(&self.dictionary, &self.ends, place)
     }
 
     /// The dictionary is full: keeps it when it pays, else does without from here on.
@@ -133,18 +216,18 @@ impl Texts {
     }
 
     fn pays(&self) -> bool {
-        self.indices.len() >= PAYS * self.entries.len()
+        self.indices.len() >= PAYS * self.ends.len()
     }
 
     /// Writes the texts of the dictionary out; only before plain ones have come.
     fn flatten(&mut self) {
         self.plain_count = self.indices.len();
-        if self.indices.len() == self.entries.len() {
+        if self.indices.len() == self.ends.len() {
             // Each text came once: the dictionary is what is to be written.
             std::mem::swap(&mut self.plain, &mut self.dictionary);
         } else {
             for &place in &self.indices {
-                push_with_length(&mut self.plain, text_at(&self.dictionary, &self.entries, place));
+                push_with_length(&mut self.plain, text_at(&self.dictionary, &self.ends, place));
             }
         }
         self.forget_dictionary();
@@ -152,9 +235,10 @@ impl Texts {
 
     fn forget_dictionary(&mut self) {
         self.dictionary.clear();
-        self.entries.clear();
-        self.places.clear();
+        self.ends.clear();
+        self.slots.fill(Slot::EMPTY);
         self.indices.clear();
+        self.last = None;
     }
 
     /// Does away with a dictionary that does not pay; before the texts are encoded.
@@ -180,9 +264,9 @@ impl Texts {
     /// Bytes of memory held.
     pub(crate) fn memory(&self) -> usize {
         self.dictionary.capacity()
-            + self.entries.capacity() * size_of::<Entry>()
-            + self.places.capacity() * (size_of::<u16>() + 1)
-            + self.indices.capacity() * size_of::<u16>()
+            + self.ends.capacity() * size_of::<u32>()
+            + self.slots.capacity() * size_of::<Slot>()
+            + self.indices.capacity()
             + self.plain.capacity()
     }
 
@@ -193,11 +277,11 @@ impl Texts {
 
     /// How many texts the dictionary holds.
     pub fn dictionary_len(&self) -> usize {
-        self.entries.len()
+        self.ends.len()
     }
 
     /// The column's first texts, as places in the dictionary.
-    pub fn indices(&self) -> &[u16] {
+    pub fn indices(&self) -> &[u8] {
         &self.indices
     }
 
@@ -223,9 +307,10 @@ fn push_with_length(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-fn text_at<'a>(dictionary: &'a [u8], entries: &[Entry], place: u16) -> &'a [u8] {
-    let Entry { key, end } = entries[usize::from(place)];
-    &dictionary[(end - key.length) as usize..end as usize]
+fn text_at<'a>(dictionary: &'a [u8], ends: &[u32], place: u8) -> &'a [u8] {
+    let place = usize::from(place);
+    let start = if place == 0 { 0 } else { ends[place - 1] as usize };
+    &dictionary[start + LENGTH_BYTES..ends[place] as usize]
 }
 
 fn with_lengths(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -316,7 +316,7 @@ fn push_words<T: Copy>(values: &[T], bytes: impl Fn(T) -> [u8; 8], out: &mut Vec
 }
 
 /// Indices into a dictionary, each in as many bits as the last one needs; the width comes first.
-fn push_indices(indices: &[u16], texts: usize, out: &mut Vec<u8>) {
+fn push_indices(indices: &[u8], texts: usize, out: &mut Vec<u8>) {
     let width = usize::BITS - (texts - 1).leading_zeros();
     out.push(width as u8);
     if width == 0 {
@@ -325,11 +325,7 @@ fn push_indices(indices: &[u16], texts: usize, out: &mut Vec<u8>) {
     }
     push_varint(indices.len().div_ceil(8) << 1 | 1, out);
     for eight in indices.chunks(8) {
-        let (mut word, mut used) = (0u128, 0);
-        for &index in eight {
-            word |= u128::from(index) << used;
-            used += width;
-        }
+        let word = eight.iter().rev().fold(0u64, |word, &index| word << width | u64::from(index));
         // A group is always eight indices: as many bytes as an index has bits.
         out.extend_from_slice(&word.to_le_bytes()[..width as usize]);
     }
