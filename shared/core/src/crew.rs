@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use hashbrown::HashSet;
 use inlet_events::table::TablePlan;
-use inlet_events::{ColumnType, Worker};
+use inlet_events::{Buffers, ColumnType, Worker};
 use parquet::errors::ParquetError;
 
 use crate::delta::{DataFile, Encoder, FileLayout, FileWriter, Lake, ROW_GROUP_BYTES, Table};
@@ -13,12 +13,14 @@ use crate::fault::Fault;
 use crate::ledger::{REJECTS, RejectRows, rejects_columns};
 use crate::registry::Registry;
 
-/// Bytes that the rows of all tables and workers may hold; over it the largest table is encoded early.
-const ROWS_BYTES: usize = 32 << 20;
+/// Bytes that uploads in memory and the rows of all tables and workers may hold together.
+const READ_BYTES: usize = 80 << 20;
+/// Bytes that the rows may hold, at least and at most; over it the largest table is encoded early.
+const ROWS_BYTES: std::ops::RangeInclusive<usize> = 24 << 20..=48 << 20;
 /// Bytes that may wait in the files of all tables and workers; over it the largest file is sent on, or finished.
 const FILES_BYTES: usize = 16 << 20;
 /// Files of all workers that may be on their way in parts: on a disk each is an open file.
-const FILES_UNDER_WAY: usize = 256;
+const FILES_UNDER_WAY: usize = 160;
 /// Bytes of rejected text after which it is encoded.
 const REJECT_BYTES: usize = 2 << 20;
 
@@ -64,6 +66,8 @@ pub(crate) struct Yard<'a> {
     pub(crate) schema: &'a str,
     /// `_rejects`, if it is there.
     pub(crate) rejects: Option<&'a Table>,
+    /// What uploads in memory are read into.
+    pub(crate) buffers: &'a Buffers,
     pub(crate) workers: usize,
 }
 
@@ -76,11 +80,13 @@ impl Crewman {
     pub(crate) fn relieve(&mut self, yard: Yard<'_>, plans: &[Arc<TablePlan>]) -> Result<(), Fault> {
         let mut held: Vec<(u32, usize)> = self.worker.held().collect();
         let mut total: usize = held.iter().map(|(_, bytes)| bytes).sum();
-        if total > ROWS_BYTES / yard.workers.max(1) {
+        let room = READ_BYTES.saturating_sub(yard.buffers.lent());
+        let share = room.clamp(*ROWS_BYTES.start(), *ROWS_BYTES.end()) / yard.workers.max(1);
+        if total > share {
             held.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
         }
         for (table, bytes) in held {
-            let is_over = total > ROWS_BYTES / yard.workers.max(1);
+            let is_over = total > share;
             if bytes < ROW_GROUP_BYTES && !is_over {
                 continue;
             }
@@ -112,11 +118,11 @@ impl Crewman {
             let was_under_way = file.writer.is_under_way();
             if under_way <= FILES_UNDER_WAY / workers && file.writer.send()? {
                 under_way += usize::from(!was_under_way);
-                total -= bytes - file.writer.buffered_bytes();
+                total = total.saturating_sub(bytes.saturating_sub(file.writer.buffered_bytes()));
             } else if let Some(file) = self.open[at].take() {
                 self.finished.push((at as u32, file.writer.finish()?));
                 under_way -= usize::from(was_under_way);
-                total -= bytes;
+                total = total.saturating_sub(bytes);
             }
         }
         Ok(())

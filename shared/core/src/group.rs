@@ -115,6 +115,7 @@ impl<'r, 'a> Group<'r, 'a> {
             schema: &run.schema,
             registry: &run.registry,
             rejects: run.rejects.as_ref(),
+            buffers: &run.buffers,
             workers: settings.workers,
         };
         let context = upload_context(upload, run.started_at, settings);
@@ -200,6 +201,7 @@ impl<'r, 'a> Group<'r, 'a> {
             schema: &run.schema,
             registry: &run.registry,
             rejects: run.rejects.as_ref(),
+            buffers: &run.buffers,
             workers: run.parts.settings.workers,
         };
         let finish = |man: &mut Crewman| {

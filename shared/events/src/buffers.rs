@@ -65,6 +65,11 @@ impl Buffers {
         self.returned.notify_all();
     }
 
+    /// Bytes that chunks hold.
+    pub fn lent(&self) -> usize {
+        self.state().lent
+    }
+
     /// Waits while all chunks hold `limit` bytes or more, of which others than the caller, who holds `own`, hold some.
     pub fn wait_for_room(&self, limit: usize, own: usize) {
         let mut state = self.state();

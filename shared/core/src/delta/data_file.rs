@@ -41,6 +41,9 @@ use crate::fault::Fault;
 /// upload's size. Smaller row groups cost size and speed, larger ones only memory.
 pub const ROW_GROUP_BYTES: usize = 4 * 1024 * 1024;
 
+/// What the footer keeps of a column chunk until the file is finished: measured with small row groups.
+const CHUNK_METADATA_BYTES: usize = 700;
+
 /// A finished, uploaded file that no commit names yet.
 #[derive(Clone, Debug)]
 pub struct DataFile {
@@ -171,9 +174,10 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Bytes held in memory: finished bytes that the store has not got yet.
+    /// Bytes held in memory: finished bytes that the store has not got yet, and what the footer will say.
     pub fn buffered_bytes(&self) -> usize {
-        self.writer.inner().capacity() + self.sink.buffered_bytes()
+        let chunks = self.writer.flushed_row_groups().len() * self.layout.columns.len();
+        self.writer.inner().capacity() + self.sink.buffered_bytes() + chunks * CHUNK_METADATA_BYTES
     }
 
     /// Whether a part of it has gone to the store.
@@ -181,11 +185,15 @@ impl FileWriter {
         self.sink.is_under_way()
     }
 
-    /// Sends what is held in memory; false when the store takes no part as small as that.
+    /// Sends what is held in memory; false when that would not help, since most of it is what the footer will say, or
+    /// the store takes no part as small as that.
     ///
     /// # Errors
     /// What the store answers.
     pub fn send(&mut self) -> Result<bool, Fault> {
+        if self.writer.inner().capacity() < self.buffered_bytes() / 2 {
+            return Ok(false);
+        }
         let sent = self.sink.send_if_allowed(self.writer.inner_mut());
         sent.map_err(|error| store_fault("cannot write a data file", &self.url, error))
     }
