@@ -20,8 +20,8 @@ use inlet_events::table::UPLOAD_ID;
 use serde::Serialize;
 
 use self::counted::Counted;
-pub use self::differences::{Check, Difference};
 use self::differences::Differences;
+pub use self::differences::{Check, Difference};
 use self::judge::Schema;
 use self::ledger::{Ledger, is_call};
 use self::replay::replay;
@@ -184,7 +184,8 @@ fn verify_schema(
     };
     let landed_meanwhile = landed_meanwhile(lake, &ledger, schema)?;
     proved.landed_meanwhile = landed_meanwhile.len() as u64;
-    let schema = Schema { name: schema, ledger: &ledger, loads: &loads, tables: &tables, landed_meanwhile: &landed_meanwhile };
+    let schema =
+        Schema { name: schema, ledger: &ledger, loads: &loads, tables: &tables, landed_meanwhile: &landed_meanwhile };
     schema.judge(differences);
     let replayed = replay(lake, settings, &schema, uploads, differences)?;
     Ok((proved, replayed))

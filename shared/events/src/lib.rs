@@ -33,4 +33,5 @@ pub use limits::Limits;
 pub use mask::mask;
 pub use naming::{column_name, schema_name, table_name};
 pub use observed::{Observed, ObservedColumn};
+pub use timestamp::format as timestamp_text;
 pub use worker::{Rooms, Worker};

@@ -58,8 +58,7 @@ impl Anew<'_> {
     ) -> Result<Reread, Fault> {
         let context = self.context(upload, known, is_keyed);
         let buffers = Buffers::default();
-        let source =
-            Source { upload, limits: &self.settings.limits, handle: self.lake.handle(), buffers: &buffers };
+        let source = Source { upload, limits: &self.settings.limits, handle: self.lake.handle(), buffers: &buffers };
         let read = source.open(&|_| {}).and_then(|opened| read_opened(opened, &context, each));
         match read {
             Ok(counts) => Ok(counts.into()),

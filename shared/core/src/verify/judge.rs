@@ -78,7 +78,8 @@ impl Schema<'_> {
         for (table, rows) in missing {
             let message = format!("table `{}.{table}` is not there; `{LOADS}` says that it has {rows} rows", self.name);
             let hint = "restore the folder (versions of the bucket, a backup), or UNDROP the table";
-            differences.push(Difference::new(Check::TableMissing, self.name, message, hint).table(table).numbers(rows, 0));
+            differences
+                .push(Difference::new(Check::TableMissing, self.name, message, hint).table(table).numbers(rows, 0));
         }
     }
 
@@ -106,10 +107,8 @@ impl Schema<'_> {
             let label = upload.label();
             if rows != expected {
                 let hint = if rows < expected { LOST } else { DOUBLED };
-                let message = format!(
-                    "`{label}` has {rows} rows in `{}.{table}`, `{LOADS}` says {expected}",
-                    self.name
-                );
+                let message =
+                    format!("`{label}` has {rows} rows in `{}.{table}`, `{LOADS}` says {expected}", self.name);
                 differences.push(upload.differs(check, self.name, message, hint).table(table).numbers(expected, rows));
             }
             if rescued != expected_rescued {
@@ -167,7 +166,8 @@ impl Schema<'_> {
         for id in stored.txns.uploads() {
             let at = self.ledger.find(id);
             if at.map_or(0, |at| counted.rows_of(at)) == 0 {
-                let message = format!("the log of `{}` says that upload {id} landed, and no row of it is there", stored.label());
+                let message =
+                    format!("the log of `{}` says that upload {id} landed, and no row of it is there", stored.label());
                 let known = at.map(|at| &self.ledger.uploads[at as usize]);
                 let difference = Difference::new(Check::TxnWithoutRows, self.name, message, LOST).upload_id(id);
                 let difference = match known.filter(|upload| !upload.name.is_empty()) {
@@ -194,7 +194,8 @@ impl Schema<'_> {
                     stored.version,
                     upload.label()
                 );
-                let hint = "the last commits are gone: the table was restored, made anew, or files of its log were lost";
+                let hint =
+                    "the last commits are gone: the table was restored, made anew, or files of its log were lost";
                 let difference = upload.differs(Check::LogBehind, self.name, message, hint).table(&stored.name);
                 differences.push(difference.numbers(version, stored.version as i64));
             }
@@ -229,14 +230,16 @@ impl Schema<'_> {
                 self.name
             );
             let hint = if (landed as i64) < whole.rows { LOST } else { DOUBLED };
-            differences.push(upload.differs(Check::Landed, self.name, message, hint).numbers(whole.rows, landed as i64));
+            differences
+                .push(upload.differs(Check::Landed, self.name, message, hint).numbers(whole.rows, landed as i64));
         }
     }
 
     /// Each row of `tracks` has its row in the table of its event: the same ids, where there are as many.
     fn tracks_and_their_events(&self, differences: &mut Differences) {
         let Some(tracks) = self.counted("tracks") else { return };
-        let halves: BTreeSet<u32> = self.ledger.uploads.iter().filter(|one| one.is_stranger()).map(|one| one.lineage).collect();
+        let halves: BTreeSet<u32> =
+            self.ledger.uploads.iter().filter(|one| one.is_stranger()).map(|one| one.lineage).collect();
         for (at, tally) in &tracks.tallies {
             let upload = &self.ledger.uploads[*at as usize];
             // Rows of a form that was not finished may stand in one of the two tables only.
@@ -247,7 +250,10 @@ impl Schema<'_> {
             events.sort_unstable_by_key(|(event, _)| *event);
             for (event, in_tracks) in events {
                 // Beyond the limit of tables a track has a row in `tracks` only.
-                let is_due = upload.parts.get(event).is_some_and(|loads| loads.iter().any(|load| load.rows + load.duplicates > 0));
+                let is_due = upload
+                    .parts
+                    .get(event)
+                    .is_some_and(|loads| loads.iter().any(|load| load.rows + load.duplicates > 0));
                 let (true, Some(counted)) = (is_due, self.counted(event)) else { continue };
                 let in_event = counted.tallies.get(at).map(|tally| tally.sum).unwrap_or_default();
                 let message = if in_event.rows < in_tracks.rows {
@@ -271,13 +277,15 @@ impl Schema<'_> {
     /// `_loads` itself: its ids say which uploads are done, its rows say what became of them.
     fn done_ids(&self, differences: &mut Differences) {
         for id in self.loads.txns.uploads().into_iter().filter(|id| !self.ledger.knows(id)) {
-            let message = format!("the log of `{}` says that upload {id} is done, and no row of it is there", self.loads.label());
+            let message =
+                format!("the log of `{}` says that upload {id} is done, and no row of it is there", self.loads.label());
             let hint = "rows of `_loads` were deleted or lost with a file: ingest will not land this upload again";
             let difference = Difference::new(Check::TxnWithoutRows, self.name, message, hint).upload_id(id);
             differences.push(difference.table(LOADS));
         }
         let young = clock::now() - IDS_STAND.as_micros() as Micros;
-        for upload in self.ledger.uploads.iter().filter(|upload| upload.finished_at().is_some_and(|time| time > young)) {
+        for upload in self.ledger.uploads.iter().filter(|upload| upload.finished_at().is_some_and(|time| time > young))
+        {
             if !self.loads.txns.has(&upload.id) {
                 differences.push(self.without_txn(upload, LOADS));
             }

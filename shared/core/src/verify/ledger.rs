@@ -283,8 +283,7 @@ fn judge_upload(upload: &KnownUpload, schema: &str, is_below_limit: bool, differ
                  {found}",
                 load.events, load.rows, load.held, load.duplicates, load.rejected, load.filtered
             );
-            let difference =
-                upload.differs(Check::Equation, schema, message, LEDGER_HINT).numbers(load.events, found);
+            let difference = upload.differs(Check::Equation, schema, message, LEDGER_HINT).numbers(load.events, found);
             differences.push(match table {
                 Some(table) => difference.table(table),
                 None => difference,
@@ -335,10 +334,7 @@ mod tests {
         let pages = || ("pages", load(1, 1));
         assert_eq!(checks(&upload(&[], &[pages()])), [(Check::Ledger, None)]);
         assert_eq!(checks(&upload(&[load(1, 1), load(1, 1)], &[pages()])), [(Check::Ledger, None)]);
-        assert_eq!(
-            checks(&upload(&[load(1, 1)], &[pages(), pages()])),
-            [(Check::Ledger, Some("pages".to_owned()))]
-        );
+        assert_eq!(checks(&upload(&[load(1, 1)], &[pages(), pages()])), [(Check::Ledger, Some("pages".to_owned()))]);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use futures::{StreamExt, TryStreamExt};
 use hashbrown::HashSet;

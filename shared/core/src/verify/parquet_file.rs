@@ -1,14 +1,19 @@
 //! One Parquet file, read in batches with only the columns that are asked for, by the Parquet reader alone.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryFutureExt};
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
-use parquet::arrow::async_reader::ParquetObjectReader;
+use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use crate::delta::{Lake, store_fault};
 use crate::fault::Fault;
@@ -67,7 +72,7 @@ impl ParquetFile {
         each: &mut dyn FnMut(&RecordBatch) -> Result<(), Fault>,
     ) -> Result<u64, Broken> {
         let broken = |error| Broken::of_parquet(lake, &self.path, error);
-        let reader = ParquetObjectReader::new(Arc::clone(lake.store()), self.path.clone()).with_file_size(self.size);
+        let reader = Reader { store: Arc::clone(lake.store()), path: self.path.clone(), size: self.size };
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options);
         let builder = lake.wait(builder).map_err(broken)?;
@@ -81,5 +86,34 @@ impl ParquetFile {
             each(&batch.map_err(broken)?).map_err(Broken::Fault)?;
         }
         Ok(rows)
+    }
+}
+
+/// What the Parquet reader asks of a store.
+struct Reader {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    size: u64,
+}
+
+impl AsyncFileReader for Reader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        self.store.get_range(&self.path, range).map_err(|error| ParquetError::External(error.into())).boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        async move {
+            let bytes = self.store.get_ranges(&self.path, &ranges).await;
+            bytes.map_err(|error| ParquetError::External(error.into()))
+        }
+        .boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
+        let size = self.size;
+        ParquetMetaDataReader::new().load_and_finish(self, size).map_ok(Arc::new).boxed()
     }
 }

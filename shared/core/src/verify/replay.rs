@@ -77,10 +77,14 @@ pub(super) fn replay(
 
 fn not_landed(schema: &Schema<'_>, upload: &Upload) -> super::Difference {
     let id = upload.id.to_string();
-    let mut forms = schema.ledger.uploads.iter().filter(|known| !known.is_stranger() && Some(&known.name) == upload.key.as_ref());
+    let mut forms =
+        schema.ledger.uploads.iter().filter(|known| !known.is_stranger() && Some(&known.name) == upload.key.as_ref());
     let (message, hint) = match forms.next() {
         Some(form) => (
-            format!("`{}` has not landed in schema `{}`; its key landed with other bytes, as {}", upload.name, schema.name, form.id),
+            format!(
+                "`{}` has not landed in schema `{}`; its key landed with other bytes, as {}",
+                upload.name, schema.name, form.id
+            ),
             "it was overwritten since: run ingest again to land what is new",
         ),
         None => (
@@ -289,7 +293,13 @@ impl Replay<'_> {
     }
 
     /// Some of the ids behind hashes: the upload is read once more for them.
-    fn names(&self, upload: &Upload, known: &KnownUpload, table: &str, hashes: &HashSet<u128>) -> Result<Vec<String>, Fault> {
+    fn names(
+        &self,
+        upload: &Upload,
+        known: &KnownUpload,
+        table: &str,
+        hashes: &HashSet<u128>,
+    ) -> Result<Vec<String>, Fault> {
         let mut names = BTreeSet::new();
         let is_keyed = self.schema.ledger.is_keyed(known);
         self.anew.read(upload, known, is_keyed, &mut |of, batch| {
