@@ -43,6 +43,8 @@ struct Landed {
     room: Room,
     first: Upload,
     second: Upload,
+    /// A later form of a key: most of its events landed with the earlier one.
+    later: Upload,
 }
 
 fn template() -> &'static Landed {
@@ -52,13 +54,13 @@ fn template() -> &'static Landed {
         let mut chance = Chance::of(81);
         let mut events = calls(&mut chance, "a", 60);
         events.push(events[3].clone());
-        events.push(track("a-rescued", "Searched", r#"{"query":"q","id":"mine","hits":"many"}"#));
+        events.push(track("a-rescued", "Searched", r#"{"query":"q","id":"mine","userId":"theirs"}"#));
         events.push(track("a-filtered", "Searched", "{}").replacen(
             '{',
             r#"{"integrations":{"Warehouses":{"all":false}},"#,
             1,
         ));
-        events.push(nameless("Searched", r#"{"query":"no id"}"#));
+        events.push(nameless("Searched", r#"{"query":"no id","uploadId":"mine"}"#));
         events.push("no event".to_owned());
         events.push(r#"{"type":"track","userId":"u"}"#.to_owned());
         let first = room.upload("first.ndjson", &lines(&events));
@@ -68,8 +70,9 @@ fn template() -> &'static Landed {
         let mut third = calls(&mut chance, "c", 20);
         assert_landed(&room.land(vec![room.upload("third.ndjson", &lines(&third))]));
         third.extend(calls(&mut chance, "d", 10));
-        assert_landed(&room.land(vec![room.upload("third.ndjson", &lines(&third))]));
-        Landed { room, first, second }
+        let later = room.upload("third.ndjson", &lines(&third));
+        assert_landed(&room.land(vec![later.clone()]));
+        Landed { room, first, second, later }
     })
 }
 
@@ -78,13 +81,14 @@ struct Harmed {
     room: Room,
     first: &'static Upload,
     second: &'static Upload,
+    later: &'static Upload,
 }
 
 fn harmed() -> Harmed {
     let landed = template();
     let room = Room::new();
     copy_folder(&landed.room.lake(), &room.lake());
-    Harmed { room, first: &landed.first, second: &landed.second }
+    Harmed { room, first: &landed.first, second: &landed.second, later: &landed.later }
 }
 
 impl Harmed {
@@ -168,13 +172,13 @@ fn add_to(batch: &RecordBatch, column: &str, upload: &Upload, table: Option<&str
 #[test]
 fn a_lake_as_it_was_landed_is_proved() {
     let harmed = harmed();
-    let proof = proof(&harmed.lake(), &[harmed.first.clone(), harmed.second.clone()]);
+    let proof = proof(&harmed.lake(), &[harmed.first, harmed.second, harmed.later].map(Clone::clone));
     assert_proved("landed", &proof);
     let schema = &proof.schemas[0];
     assert_eq!((schema.uploads, schema.events, schema.rejected), (4, 66 + 40 + 20 + 30, 2));
     let rows: usize = lake::read_events(&harmed.lake(), SCHEMA).values().map(|table| table.rows.len()).sum();
     assert_eq!(schema.rows, rows as u64);
-    assert_eq!(proof.uploads.iter().map(|upload| upload.events).collect::<Vec<_>>(), [66, 40]);
+    assert_eq!(proof.uploads.iter().map(|upload| upload.events).collect::<Vec<_>>(), [66, 40, 30]);
 }
 
 #[test]
@@ -190,6 +194,34 @@ fn the_captured_uploads_are_proved_from_any_place() {
         assert_eq!((&said["proved"], said["uploads"].as_array().map(Vec::len)), (&true.into(), Some(6)), "{said}");
     }
     assert_proved("without uploads", &proof_of(&room.lake(), &lake::schemas(&room.lake()), &[]));
+}
+
+#[test]
+fn a_lake_that_met_its_limits_is_proved_under_other_limits() {
+    let room = Room::new();
+    let mut tight = settings();
+    tight.limits.tables_per_schema = 2;
+    tight.limits.new_columns_per_upload = 2;
+    let uploads: Vec<Upload> = (0..3)
+        .map(|number| {
+            room.upload(&format!("{number}.ndjson"), &lines(&calls(&mut Chance::of(84), &format!("l{number}"), 60)))
+        })
+        .collect();
+    for upload in &uploads {
+        assert_landed(&land(&room.lake(), &tight, vec![upload.clone()]));
+    }
+    // What had no column at first has one now: it stands in `_rescued_data` still.
+    assert_eq!(lake::tables(&room.lake(), SCHEMA).len(), 6 + 2 + 1);
+    assert_proved("limited", &proof(&room.lake(), &uploads));
+}
+
+#[test]
+fn an_upload_without_a_key_is_proved_from_a_file() {
+    let room = Room::new();
+    let bytes = lines(&[nameless("Searched", r#"{"n":1}"#), nameless("Searched", r#"{"n":1}"#)]);
+    crate::process::run_with(&mut ingest(&["-"], &room.lake()), &bytes).success();
+    let upload = room.upload("copy.ndjson", &bytes);
+    assert_proved("standard input", &proof(&room.lake(), &[upload]));
 }
 
 #[test]
@@ -299,6 +331,14 @@ fn rows_of_the_ledger_that_are_gone_are_named() {
     let found = harmed.found();
     found.names(Check::Rows, Some("pages"), Some(first), Some((0, rows_of(&harmed.lake(), "pages", first))));
     found.names(Check::Ledger, None, Some(second), Some((1, 0)));
+    // The row of a table where all was opted out has no rows to miss.
+    let room = Room::new();
+    let out = r#"{"integrations":{"Warehouses":{"all":false}},"#;
+    let upload = room.upload("out.ndjson", &lines(&[track("o", "Opted Out", "{}").replacen('{', out, 1)]));
+    assert_landed(&room.land(vec![upload.clone()]));
+    let loads = Victim::of(&room.lake(), SCHEMA, "_loads");
+    loads.rewrite(|batch| rows(&batch, |row| !is_load(&batch, row, &upload, Some("opted_out"))));
+    Found(proof(&room.lake(), &[])).names(Check::Ledger, None, Some(&upload), Some((1, 0)));
 }
 
 #[test]
@@ -360,7 +400,7 @@ fn a_rescued_value_that_was_dropped_is_named() {
     let harmed = harmed();
     harmed
         .table("searched")
-        .rewrite(|batch| texts(&batch, "_rescued_data", |_, text| Some(text?.replace(r#""hits":"many","#, ""))));
+        .rewrite(|batch| texts(&batch, "_rescued_data", |_, text| Some(text?.replace(r#","userId":"theirs""#, ""))));
     let found = harmed.found();
     found.names(Check::Rescued, Some("searched"), Some(harmed.first), Some((2, 1))).only(&[Check::Rescued]);
 }
@@ -497,6 +537,28 @@ fn an_id_that_was_changed_is_named() {
     };
     assert!(message(Check::RowMissing).contains(&format!("`{lost}`")), "{}", message(Check::RowMissing));
     assert!(message(Check::RowExtra).contains("`changed`"), "{}", message(Check::RowExtra));
+}
+
+#[test]
+fn a_value_that_was_changed_is_named() {
+    let harmed = harmed();
+    harmed.table("pages").rewrite(|batch| texts(&batch, "name", |row, name| Some(format!("{}{row}", name?))));
+    harmed.table("_rejects").rewrite(|batch| texts(&batch, "reason", |_, _| Some("unknown_type".to_owned())));
+    // The rows are there, each once: only the uploads know what they said.
+    assert_proved("without uploads", &proof(&harmed.lake(), &[]));
+    let found = harmed.found_with_uploads();
+    found.names(Check::Value, Some("pages"), Some(harmed.second), None);
+    found.names(Check::Value, Some("_rejects"), Some(harmed.first), Some((0, 2))).only(&[Check::Value]);
+    assert!(found.0.differences.iter().any(|difference| difference.message.contains("columns `name`")));
+}
+
+#[test]
+fn a_rescued_value_that_was_swapped_is_named() {
+    let harmed = harmed();
+    harmed
+        .table("searched")
+        .rewrite(|batch| texts(&batch, "_rescued_data", |_, text| Some(text?.replace(r#""mine""#, r#""yours""#))));
+    harmed.found_with_uploads().names(Check::Value, Some("searched"), Some(harmed.first), Some((0, 1)));
 }
 
 #[test]

@@ -1,6 +1,9 @@
-//! An upload's bytes, read anew by the first ring as if nothing had landed: what it gives for each table, a chunk at a
-//! time.
+//! An upload's bytes, read anew by the first ring as if nothing had landed: the rows that they give for each table and
+//! for `_rejects`, a chunk at a time.
+//!
+//! Rows are built with the columns that the tables have today: what has none is rescued, as it was when it landed.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -11,11 +14,14 @@ use inlet_events::order::{Order, Tables, UploadCounts};
 use inlet_events::table::{TableKind, TablePlan};
 use inlet_events::{Batch, UploadContext, Worker};
 
+use super::counted::Counted;
 use super::ledger::KnownUpload;
+use super::stored::Stored;
 use crate::crew::bug;
 use crate::delta::Lake;
 use crate::fault::Fault;
 use crate::group::upload_context;
+use crate::ledger::{REJECTS, RejectRows};
 use crate::settings::Settings;
 use crate::source::{Buffers, Opened, Refusal, Source, Window};
 use crate::upload::Upload;
@@ -25,6 +31,17 @@ use crate::upload::Upload;
 pub(super) struct Anew<'a> {
     pub(super) lake: &'a Lake,
     pub(super) settings: &'a Settings,
+    pub(super) tables: &'a BTreeMap<String, Option<(Stored, Counted)>>,
+}
+
+/// An upload, and how it landed.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) upload: &'a Upload,
+    /// Its number in the ledger.
+    pub(super) at: u32,
+    pub(super) known: &'a KnownUpload,
+    pub(super) is_keyed: bool,
 }
 
 /// What an upload's bytes came to.
@@ -49,79 +66,102 @@ impl Anew<'_> {
     ///
     /// # Errors
     /// When its bytes cannot be had.
-    pub(super) fn read(
-        &self,
-        upload: &Upload,
-        known: &KnownUpload,
-        is_keyed: bool,
-        each: &mut dyn FnMut(&str, &RecordBatch),
-    ) -> Result<Reread, Fault> {
-        let context = self.context(upload, known, is_keyed);
+    pub(super) fn read(&self, given: Given<'_>, each: &mut dyn FnMut(&str, &RecordBatch)) -> Result<Reread, Fault> {
+        let context = context(given, self.settings);
         let buffers = Buffers::default();
-        let source = Source { upload, limits: &self.settings.limits, handle: self.lake.handle(), buffers: &buffers };
-        let read = source.open(&|_| {}).and_then(|opened| read_opened(opened, &context, each));
+        let (upload, limits) = (given.upload, &self.settings.limits);
+        let source = Source { upload, limits, handle: self.lake.handle(), buffers: &buffers };
+        let read = source.open(&|_| {}).and_then(|opened| self.read_opened(opened, given, &context, each));
         match read {
             Ok(counts) => Ok(counts.into()),
             // One event, one rejection.
-            Err(Refusal::Rejected(..)) => Ok(Reread { events: 1, rejected: 1, ..Reread::default() }),
+            Err(Refusal::Rejected(reason, _)) => {
+                let mut rejects = RejectRows::default();
+                rejects.add_whole(&context.name, &context.upload_id, reason, 0);
+                each(REJECTS, &rejects.finish().map_err(bug)?);
+                Ok(Reread { events: 1, rejected: 1, ..Reread::default() })
+            }
             Err(Refusal::Fault(fault)) => Err(fault),
         }
     }
 
-    /// Generated ids hang on the key that the upload had, and times that events lack on its last modification; a copy
-    /// has another key and time.
-    fn context(&self, upload: &Upload, known: &KnownUpload, is_keyed: bool) -> UploadContext {
-        let mut context = upload_context(upload, 0, self.settings);
-        context.key = if is_keyed { known.name.clone() } else { String::new() };
-        if let [whole] = known.whole.as_slice() {
-            context.arrived = whole.finished_at - (whole.lag * 1e6).round() as i64;
-        }
-        context
-    }
-}
-
-fn read_opened(
-    opened: Opened,
-    context: &UploadContext,
-    each: &mut dyn FnMut(&str, &RecordBatch),
-) -> Result<UploadCounts, Refusal> {
-    let mut chunks = match opened {
-        Opened::Whole(Window { buffer, length }) => Chunks::of_bytes(buffer.slice(..length), context.line_bytes),
-        Opened::Stream(chunks) => chunks,
-    };
-    let (mut order, mut tables, mut worker) = (Order::default(), AllTables::default(), Worker::default());
-    let mut rescued = Vec::new();
-    while let Some(chunk) = chunks.next_chunk().map_err(Refusal::of)? {
-        let mut batch = Batch::read(chunk, context);
-        let Ok(()) = order.decide(&mut batch, context, &mut tables, false);
-        worker.flatten(&mut batch, &tables.plans);
-        let written = worker.append(&batch, &tables.plans, context, &HashSet::new(), &mut rescued);
-        written.map_err(|error| Refusal::Fault(bug(error)))?;
-        for (number, plan) in tables.plans.iter().enumerate() {
-            if let Some(rows) = worker.take(number as u32, plan).map_err(|error| Refusal::Fault(bug(error)))? {
-                each(&plan.name, &rows);
+    fn read_opened(
+        &self,
+        opened: Opened,
+        given: Given<'_>,
+        context: &UploadContext,
+        each: &mut dyn FnMut(&str, &RecordBatch),
+    ) -> Result<UploadCounts, Refusal> {
+        let mut chunks = match opened {
+            Opened::Whole(Window { buffer, length }) => Chunks::of_bytes(buffer.slice(..length), context.line_bytes),
+            Opened::Stream(chunks) => chunks,
+        };
+        let mut tables = TablesToday { anew: *self, given, plans: Vec::new(), numbers: HashMap::new() };
+        let (mut order, mut worker, mut rejects) = (Order::default(), Worker::default(), RejectRows::default());
+        let mut rescued = Vec::new();
+        let broken = |error| Refusal::Fault(bug(error));
+        while let Some(chunk) = chunks.next_chunk().map_err(Refusal::of)? {
+            let mut batch = Batch::read(chunk, context);
+            let Ok(()) = order.decide(&mut batch, context, &mut tables, false);
+            worker.flatten(&mut batch, &tables.plans);
+            worker.append(&batch, &tables.plans, context, &HashSet::new(), &mut rescued).map_err(broken)?;
+            for (number, plan) in tables.plans.iter().enumerate() {
+                if let Some(rows) = worker.take(number as u32, plan).map_err(broken)? {
+                    each(&plan.name, &rows);
+                }
             }
+            rejects.add(&context.name, &context.upload_id, &batch, 0);
+            each(REJECTS, &rejects.finish().map_err(broken)?);
         }
+        Ok(order.into_counts())
     }
-    Ok(order.into_counts())
 }
 
-/// Every table that an upload names: nothing is too many, and nothing landed before.
-#[derive(Debug, Default)]
-struct AllTables {
+/// Generated ids hang on the key that the upload had, and times that events lack on its last modification; a copy has
+/// another key and time.
+fn context(given: Given<'_>, settings: &Settings) -> UploadContext {
+    let Given { upload, known, is_keyed, .. } = given;
+    let mut context = upload_context(upload, 0, settings);
+    context.key = if is_keyed { known.name.clone() } else { String::new() };
+    if let [whole] = known.whole.as_slice() {
+        context.arrived = whole.finished_at - (whole.lag * 1e6).round() as i64;
+    }
+    context
+}
+
+/// The tables that an upload names, with the columns that they have today. Nothing landed before.
+struct TablesToday<'a> {
+    anew: Anew<'a>,
+    given: Given<'a>,
     plans: Vec<Arc<TablePlan>>,
     numbers: HashMap<String, u32>,
 }
 
-impl Tables for AllTables {
+impl TablesToday<'_> {
+    /// Whether the upload landed when the schema had as many tables as it may: then its tracks of this event stand in
+    /// `tracks` only, as they themselves say.
+    fn is_beyond_limit(&self, name: &str) -> bool {
+        let counted = |table: &str| self.anew.tables.get(table)?.as_ref().map(|(_, counted)| counted);
+        let in_tracks = counted("tracks").and_then(|tracks| tracks.tallies.get(&self.given.at));
+        let is_in_tracks = in_tracks.is_some_and(|tally| tally.events.contains_key(name));
+        let has_rows = counted(name).is_some_and(|counted| counted.rows_of(self.given.at) > 0);
+        is_in_tracks && !has_rows && !self.given.known.parts.contains_key(name)
+    }
+}
+
+impl Tables for TablesToday<'_> {
     type Error = Infallible;
 
     fn find(&mut self, kind: TableKind, name: &str) -> Result<Option<u32>, Infallible> {
         if let Some(&number) = self.numbers.get(name) {
             return Ok(Some(number));
         }
+        if kind == TableKind::Event && self.is_beyond_limit(name) {
+            return Ok(None);
+        }
         let number = self.plans.len() as u32;
-        self.plans.push(Arc::new(TablePlan::new(name, kind, &[])));
+        let columns = self.anew.tables.get(name).and_then(Option::as_ref).map(|(stored, _)| stored.columns.as_slice());
+        self.plans.push(Arc::new(TablePlan::new(name, kind, columns.unwrap_or_default())));
         self.numbers.insert(name.to_owned(), number);
         Ok(Some(number))
     }

@@ -86,7 +86,7 @@ impl Counted {
             for file in &table.files {
                 let mut range = None;
                 let read = table.read(lake, file, Some(columns), &mut |batch| {
-                    counted.add(&Rows::of(batch), ledger, &mut seen, &mut range);
+                    counted.add(&Rows::of(&table.name, batch), ledger, &mut seen, &mut range);
                     Ok(())
                 });
                 match read {
@@ -147,9 +147,9 @@ impl Counted {
 }
 
 /// The columns of a batch that are looked at.
-struct Rows<'a> {
+pub(super) struct Rows<'a> {
     count: usize,
-    uploads: Option<&'a StringArray>,
+    pub(super) uploads: Option<&'a StringArray>,
     ids: Option<&'a StringArray>,
     rescued: Option<&'a StringArray>,
     events: Option<&'a StringArray>,
@@ -158,21 +158,21 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn of(batch: &'a RecordBatch) -> Self {
+    pub(super) fn of(table: &str, batch: &'a RecordBatch) -> Self {
         let texts = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
-        let own = texts("upload_id");
+        let is_rejects = table == REJECTS;
         Self {
             count: batch.num_rows(),
-            uploads: own.or_else(|| texts(UPLOAD_ID)),
+            uploads: texts(if is_rejects { "upload_id" } else { UPLOAD_ID }),
             ids: texts("id"),
             rescued: texts(RESCUED_DATA),
-            events: texts("event"),
-            rejects: own.map(|_| batch),
+            events: texts("event").filter(|_| table == "tracks"),
+            rejects: is_rejects.then_some(batch),
         }
     }
 
     /// What names a row within its upload, and its hash: the id, or the place of a rejection.
-    fn id(&self, row: usize) -> Option<(u128, String)> {
+    pub(super) fn id(&self, row: usize) -> Option<(u128, String)> {
         let place = |batch: &RecordBatch| {
             let number = |name: &str| {
                 let numbers = batch.column_by_name(name)?.as_primitive_opt::<Int64Type>()?;
@@ -192,7 +192,8 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn text(column: Option<&StringArray>, row: usize) -> Option<&str> {
+/// A text that is not NULL.
+pub(super) fn text(column: Option<&StringArray>, row: usize) -> Option<&str> {
     column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
 }
 
@@ -268,7 +269,7 @@ mod tests {
         let mut range = None;
         for pass in 0..passes {
             let mut seen = Seen { hashes: HashSet::new(), pass, passes };
-            counted.add(&Rows::of(batch), ledger, &mut seen, &mut range);
+            counted.add(&Rows::of("pages", batch), ledger, &mut seen, &mut range);
         }
         assert_eq!(range, Some(("a".to_owned(), "b".to_owned())));
         counted

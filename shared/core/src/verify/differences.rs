@@ -63,6 +63,8 @@ pub enum Check {
     ReadRejected,
     /// The upload's bytes, read anew, give another number of opted-out events.
     ReadFiltered,
+    /// The upload has another size than `_loads` says.
+    ReadBytes,
     /// The upload's bytes, read anew, have rows that do not stand in the table.
     RowMissing,
     /// The table has rows that the upload's bytes, read anew, do not have.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::counted::{Counted, Sum, Tally};
 use super::differences::{Check, Difference, Differences};
-use super::ledger::{KnownUpload, Ledger, is_call};
+use super::ledger::{FILTERED_TABLES, KnownUpload, LEDGER_HINT, Ledger, Load, is_call};
 use super::stored::Stored;
 use crate::clock::{self, Micros};
 use crate::ledger::{LOADS, REJECTS};
@@ -52,6 +52,7 @@ impl Schema<'_> {
             self.whole_upload(at as u32, upload, differences);
         }
         self.tracks_and_their_events(differences);
+        self.tracks_and_their_ledger(differences);
         self.done_ids(differences);
     }
 
@@ -101,7 +102,7 @@ impl Schema<'_> {
                 (Check::Rejected, upload.whole.iter().map(|load| load.rejected).sum(), 0)
             } else {
                 let loads = upload.parts.get(table).map(Vec::as_slice).unwrap_or_default();
-                let sum = |of: fn(&super::ledger::Load) -> i64| loads.first().map_or(0, of);
+                let sum = |of: fn(&Load) -> i64| loads.first().map_or(0, of);
                 (Check::Rows, sum(|load| load.rows), sum(|load| load.rescued))
             };
             let label = upload.label();
@@ -270,6 +271,36 @@ impl Schema<'_> {
                 );
                 let difference = upload.differs(Check::TrackWithoutEvent, self.name, message, LOST).table(event);
                 differences.push(difference.numbers(in_tracks.rows as i64, in_event.rows as i64));
+            }
+        }
+    }
+
+    /// Each event of `tracks` was counted for the table of its event too, unless a limit kept it out of that: then some
+    /// rows of `tracks` have no table.
+    fn tracks_and_their_ledger(&self, differences: &mut Differences) {
+        let uploads = &self.ledger.uploads;
+        let has_no_table = |(at, tally): (&u32, &Tally)| {
+            let upload = &uploads[*at as usize];
+            !upload.is_stranger() && tally.events.keys().any(|event| !upload.parts.contains_key(event))
+        };
+        let is_limited = match self.tables.get("tracks") {
+            Some(Some((_, tracks))) => tracks.tallies.iter().any(has_no_table),
+            Some(None) => true,
+            None => false,
+        };
+        for upload in uploads.iter().filter(|upload| !is_limited && upload.parts.len() < FILTERED_TABLES) {
+            let in_all = |loads: &Vec<Load>| loads.first().map_or(0, |load| load.events);
+            let tracks = upload.parts.get("tracks").map_or(0, in_all);
+            let by_event: i64 =
+                upload.parts.iter().filter(|(table, _)| !is_call(table)).map(|(_, loads)| in_all(loads)).sum();
+            if tracks != by_event {
+                let message = format!(
+                    "`{}`: {tracks} events of tracks in all, {by_event} by the tables of their events in `{}.{LOADS}`",
+                    upload.label(),
+                    self.name
+                );
+                let difference = upload.differs(Check::Ledger, self.name, message, LEDGER_HINT);
+                differences.push(difference.numbers(tracks, by_event));
             }
         }
     }

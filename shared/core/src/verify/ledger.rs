@@ -18,10 +18,11 @@ use crate::underway::Underway;
 use crate::upload::key_app_id_of;
 
 /// The columns of `_loads` that count.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 15] = [
     "upload",
     "upload_id",
     "table_name",
+    "status",
     "events",
     "rows",
     "held",
@@ -29,13 +30,15 @@ const COLUMNS: [&str; 12] = [
     "filtered",
     "rejected",
     "rescued",
+    "bytes",
     "version",
     "finished_at",
+    "lag",
 ];
 /// From here on an upload's opted-out events are not counted by table.
-const FILTERED_TABLES: usize = 10_000;
+pub(super) const FILTERED_TABLES: usize = 10_000;
 
-const LEDGER_HINT: &str = "`_loads` was changed after the load, or a file of it is lost: compare its history \
+pub(super) const LEDGER_HINT: &str = "`_loads` was changed after the load, or a file of it is lost: compare its history \
                            (DESCRIBE HISTORY); the rows themselves are counted below";
 
 /// One row of `_loads`.
@@ -49,6 +52,9 @@ pub(super) struct Load {
     pub(super) filtered: i64,
     pub(super) rejected: i64,
     pub(super) rescued: i64,
+    pub(super) bytes: i64,
+    /// `landed` or `rejected`.
+    pub(super) status: String,
     pub(super) version: Option<i64>,
     pub(super) finished_at: Micros,
     /// Seconds from the upload's last modification to `finished_at`.
@@ -115,10 +121,9 @@ impl Ledger {
         differences: &mut Differences,
     ) -> Result<Self, Fault> {
         let mut ledger = Self::default();
-        let columns: Vec<&str> = COLUMNS.iter().copied().chain(["lag"]).collect();
         let mut nameless = 0;
         for file in &loads.files {
-            let read = loads.read(lake, file, Some(&columns), &mut |batch| {
+            let read = loads.read(lake, file, Some(&COLUMNS), &mut |batch| {
                 nameless += ledger.add(batch);
                 Ok(())
             });
@@ -181,6 +186,8 @@ impl Ledger {
                 filtered: count("filtered", row),
                 rejected: count("rejected", row),
                 rescued: count("rescued", row),
+                bytes: count("bytes", row),
+                status: text("status", row).unwrap_or_default(),
                 version: number("version", row),
                 finished_at: finished_at.unwrap_or_default(),
                 lag: lag.unwrap_or_default(),
@@ -224,16 +231,15 @@ impl Ledger {
         self.keys.contains_key(&upload.name)
     }
 
-    /// Compares the rows of `_loads` among themselves. `event_tables` is how many tables of track events the schema
-    /// may have: at the limit not every track has one.
-    pub(super) fn judge(&self, schema: &str, is_below_limit: bool, differences: &mut Differences) {
+    /// Compares the rows of `_loads` among themselves.
+    pub(super) fn judge(&self, schema: &str, differences: &mut Differences) {
         for upload in self.uploads.iter().filter(|upload| !upload.is_stranger()) {
-            judge_upload(upload, schema, is_below_limit, differences);
+            judge_upload(upload, schema, differences);
         }
     }
 }
 
-fn judge_upload(upload: &KnownUpload, schema: &str, is_below_limit: bool, differences: &mut Differences) {
+fn judge_upload(upload: &KnownUpload, schema: &str, differences: &mut Differences) {
     let label = upload.label();
     let mut ledger = |message: String, expected: i64, found: i64, table: Option<&str>| {
         let difference = upload.differs(Check::Ledger, schema, message, LEDGER_HINT).numbers(expected, found);
@@ -262,14 +268,18 @@ fn judge_upload(upload: &KnownUpload, schema: &str, is_below_limit: bool, differ
         ];
         if upload.parts.len() < FILTERED_TABLES {
             sums.push(("opted-out events", whole.filtered, parts(|load| load.filtered, Some(true))));
-            let tracks = upload.parts.get("tracks").and_then(|loads| loads.first()).map_or(0, |load| load.events);
-            if is_below_limit {
-                sums.push(("events of tracks", tracks, parts(|load| load.events, Some(false))));
-            }
         }
         for (what, expected, found) in sums.into_iter().filter(|(_, expected, found)| expected != found) {
             let message = format!("`{label}`: {expected} {what} in all, {found} by table in `{schema}.{LOADS}`");
             ledger(message, expected, found, None);
+        }
+    }
+    for whole in &upload.whole {
+        let is_whole_rejection = (whole.events, whole.rejected) == (1, 1) && upload.parts.is_empty();
+        if !(whole.status == "landed" || whole.status == "rejected" && is_whole_rejection) {
+            let message =
+                format!("`{label}` is called `{}` in `{schema}.{LOADS}`, which its rows are not", whole.status);
+            differences.push(upload.differs(Check::Ledger, schema, message, LEDGER_HINT));
         }
     }
     let wholes = upload.whole.iter().map(|load| (None, load));
@@ -302,7 +312,7 @@ mod tests {
     use super::*;
 
     fn load(events: i64, rows: i64) -> Load {
-        Load { events, rows, ..Load::default() }
+        Load { events, rows, status: "landed".into(), ..Load::default() }
     }
 
     fn upload(whole: &[Load], parts: &[(&str, Load)]) -> KnownUpload {
@@ -315,7 +325,7 @@ mod tests {
 
     fn checks(upload: &KnownUpload) -> Vec<(Check, Option<String>)> {
         let mut differences = Differences::default();
-        judge_upload(upload, "web", true, &mut differences);
+        judge_upload(upload, "web", &mut differences);
         differences.finish().0.into_iter().map(|difference| (difference.check, difference.table)).collect()
     }
 
@@ -340,8 +350,8 @@ mod tests {
     #[test]
     fn what_the_tables_say_is_what_the_upload_says() {
         assert_eq!(checks(&upload(&[load(2, 2)], &[("pages", load(1, 1))])), [(Check::Ledger, None)]);
-        // A table's row of a track event is gone.
-        let parts = [("tracks", load(3, 3)), ("order", load(2, 2))];
-        assert_eq!(checks(&upload(&[load(3, 3)], &parts)), [(Check::Ledger, None)]);
+        let rejected = Load { rejected: 1, events: 1, status: "rejected".into(), ..Load::default() };
+        assert_eq!(checks(&upload(&[rejected.clone()], &[])), []);
+        assert_eq!(checks(&upload(&[rejected], &[("pages", load(1, 1))])).len(), 2);
     }
 }

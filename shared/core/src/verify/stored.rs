@@ -10,6 +10,7 @@ use deltalake::table::state::DeltaTableState;
 use futures::TryStreamExt;
 use hashbrown::HashMap;
 use inlet_events::table::UPLOAD_ID;
+use inlet_events::{ColumnType, KnownType};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -31,8 +32,8 @@ pub(super) struct Stored {
     pub(super) schema: String,
     pub(super) name: String,
     pub(super) version: u64,
-    /// Names of its columns.
-    pub(super) columns: Vec<String>,
+    /// Its columns and their types, in order.
+    pub(super) columns: Vec<(String, KnownType)>,
     pub(super) files: Vec<StoredFile>,
     pub(super) txns: Txns,
 }
@@ -103,7 +104,9 @@ impl Stored {
                 return Ok(None);
             }
         };
-        let columns = state.schema().fields().map(|field| field.name().to_owned()).collect();
+        let column_of = |name: &str, named: &str| (name.to_owned(), known_type(named));
+        let fields = state.schema();
+        let columns = fields.fields().map(|field| column_of(field.name(), &field.data_type().to_string())).collect();
         Ok(Some(Self { schema: schema.to_owned(), name: name.to_owned(), version, columns, files, txns }))
     }
 
@@ -113,7 +116,7 @@ impl Stored {
     }
 
     pub(super) fn has_column(&self, name: &str) -> bool {
-        self.columns.iter().any(|column| column == name)
+        self.columns.iter().any(|(column, _)| column == name)
     }
 
     /// Rows as the log says.
@@ -206,6 +209,18 @@ impl StoredFile {
             name,
         })
     }
+}
+
+/// A type by Delta's name for it.
+fn known_type(name: &str) -> KnownType {
+    KnownType::Ours(match name {
+        "boolean" => ColumnType::Boolean,
+        "long" => ColumnType::BigInt,
+        "double" => ColumnType::Double,
+        "string" => ColumnType::String,
+        "timestamp" => ColumnType::Timestamp,
+        _ => return KnownType::Foreign,
+    })
 }
 
 /// The state of a table's log by the second implementation, or why it has none.
