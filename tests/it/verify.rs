@@ -1,23 +1,27 @@
 //! `inlet verify` proves a lake that is as the landing left it, and names what was lost, doubled or changed since.
 
+mod files;
+mod rows;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, Int64Array, RecordBatch};
+use futures::TryStreamExt;
 use inlet_core::delta::Lake;
 use inlet_core::report::Status;
+use inlet_core::route::{self, Parts, Unwatched};
 use inlet_core::settings::Settings;
+use inlet_core::status::status;
 use inlet_core::upload::Upload;
 use inlet_core::verify::{Check, Proof, verify};
-use serde_json::{Value, json};
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 
-use crate::corrupt::{Victim, change_stats, file_of, rows, texts, with};
+use crate::corrupt::Victim;
 use crate::events::{calls, lines, nameless, track};
 use crate::lake;
 use crate::process::{ingest, inlet, run};
@@ -147,28 +151,6 @@ fn rows_of(lake: &Path, table: &str, upload: &Upload) -> i64 {
     rows.iter().filter(|row| row.get("_upload_id").is_some_and(|value| value.text() == id)).count() as i64
 }
 
-/// Whether a row of `_loads` is this upload's row for this table (none: its own).
-fn is_load(batch: &RecordBatch, row: usize, upload: &Upload, table: Option<&str>) -> bool {
-    let text = |name: &str| {
-        let texts = batch.column_by_name(name).expect("a column of `_loads`").as_string::<i32>();
-        texts.is_valid(row).then(|| texts.value(row).to_owned())
-    };
-    text("upload_id") == Some(upload.id.to_string()) && text("table_name").as_deref() == table
-}
-
-/// Adds to a count in a row of `_loads`.
-fn add_to(batch: &RecordBatch, column: &str, upload: &Upload, table: Option<&str>, more: i64) -> RecordBatch {
-    let at = batch.schema().index_of(column).expect("a column of `_loads`");
-    let old = batch.column(at).as_primitive::<Int64Type>();
-    let new: Int64Array = (0..old.len())
-        .map(|row| {
-            let is_it = is_load(batch, row, upload, table);
-            old.is_valid(row).then(|| old.value(row) + if is_it { more } else { 0 })
-        })
-        .collect();
-    with(batch, at, Arc::new(new))
-}
-
 #[test]
 fn a_lake_as_it_was_landed_is_proved() {
     let harmed = harmed();
@@ -179,6 +161,35 @@ fn a_lake_as_it_was_landed_is_proved() {
     let rows: usize = lake::read_events(&harmed.lake(), SCHEMA).values().map(|table| table.rows.len()).sum();
     assert_eq!(schema.rows, rows as u64);
     assert_eq!(proof.uploads.iter().map(|upload| upload.events).collect::<Vec<_>>(), [66, 40, 30]);
+}
+
+#[test]
+fn a_lake_in_a_bucket_is_proved() {
+    let room = Room::new();
+    let upload = room.upload("one.ndjson", &lines(&calls(&mut Chance::of(85), "s", 30)));
+    for url in ["s3://bucket/some/lake", "abfss://container@account.dfs.core.windows.net/lake"] {
+        let store = Arc::new(InMemory::new());
+        let url = Url::parse(url).expect("a URL");
+        let lake = Lake::with_store(&url, Arc::clone(&store) as Arc<dyn ObjectStore>, runtime().handle().clone());
+        let parts = Parts { lake: lake.expect("the lake opens"), settings: settings(), host: "terminal" };
+        assert_landed(&route::ingest(&parts, vec![upload.clone()], &Unwatched));
+        let schemas = [SCHEMA.to_owned()];
+        let proof = verify(&parts.lake, &parts.settings, &schemas, std::slice::from_ref(&upload));
+        let proof = proof.expect("the lake can be read");
+        assert_proved(url.as_str(), &proof);
+        assert_eq!(proof.schemas[0].events, 30);
+        let status = status(&parts.lake, &schemas).expect("the lake can be read");
+        assert_eq!(status.schemas[0].all.events, 30);
+        // What is gone is named there too.
+        runtime().block_on(async {
+            let files: Vec<_> = store.list(None).try_collect().await.expect("the store lists");
+            let of_tracks = |path: &str| path.contains("/tracks/") && path.ends_with(".parquet");
+            let gone = files.into_iter().find(|file| of_tracks(file.location.as_ref())).expect("a file of tracks");
+            store.delete(&gone.location).await.expect("it can be deleted");
+        });
+        let proof = verify(&parts.lake, &parts.settings, &schemas, &[]).expect("the lake can be read");
+        Found(proof).names(Check::FileMissing, Some("tracks"), None, None);
+    }
 }
 
 #[test]
@@ -228,7 +239,7 @@ fn an_upload_without_a_key_is_proved_from_a_file() {
 fn a_lake_that_another_engine_compacted_is_proved() {
     let harmed = harmed();
     crate::compacted::compact_all(&harmed.lake());
-    assert_proved("compacted", &proof(&harmed.lake(), &[harmed.first.clone()]));
+    assert_proved("compacted", &proof(&harmed.lake(), std::slice::from_ref(harmed.first)));
     for name in lake::tables(&harmed.lake(), SCHEMA) {
         let table = lake::open(&harmed.lake(), SCHEMA, &name);
         runtime().block_on(deltalake::checkpoints::create_checkpoint(&table, None)).expect("a checkpoint");
@@ -236,7 +247,7 @@ fn a_lake_that_another_engine_compacted_is_proved() {
             fs::remove_file(harmed.table(&name).commit(gone)).expect("an old commit can be removed");
         }
     }
-    assert_proved("with a checkpoint alone", &proof(&harmed.lake(), &[harmed.first.clone()]));
+    assert_proved("with a checkpoint alone", &proof(&harmed.lake(), std::slice::from_ref(harmed.first)));
 }
 
 #[test]
@@ -252,340 +263,11 @@ fn a_run_that_was_killed_is_named_until_it_is_completed() {
     let stopped = land(&room.lake(), &impatient, vec![half.clone()]);
     assert_eq!(stopped.uploads[0].status, Status::Failed);
     fs::remove_dir(&obstacle).expect("the folder is ours");
-    let found = Found(proof(&room.lake(), &[half.clone()]));
+    let found = Found(proof(&room.lake(), std::slice::from_ref(&half)));
     found.names(Check::HalfLanded, Some("tracks"), Some(&half), None);
     found.names(Check::NotLanded, None, Some(&half), None).only(&[Check::HalfLanded, Check::NotLanded]);
     assert_landed(&room.land(vec![half.clone()]));
     assert_proved("completed", &proof(&room.lake(), &[half]));
-}
-
-#[test]
-fn a_file_that_was_added_twice_is_named() {
-    let harmed = harmed();
-    let table = harmed.table("pages");
-    let add = table.adds()[0].clone();
-    fs::copy(table.path(file_of(&add)), table.path("copy.parquet")).expect("a file can be copied");
-    let mut copy = add;
-    copy["add"]["path"] = "copy.parquet".into();
-    let rows = rows_of(&harmed.lake(), "pages", harmed.second);
-    table.push(&[copy]);
-    let found = harmed.found();
-    found.names(Check::Rows, Some("pages"), Some(harmed.second), Some((rows, 2 * rows)));
-    found.names(Check::DoubledId, Some("pages"), Some(harmed.second), Some((0, rows)));
-    found.names(Check::Landed, None, Some(harmed.second), None).only(&[Check::Rows, Check::DoubledId, Check::Landed]);
-}
-
-#[test]
-fn a_file_that_is_gone_is_named() {
-    let harmed = harmed();
-    fs::remove_file(harmed.table("order_completed").first_file()).expect("the file is there");
-    let found = harmed.found();
-    found.names(Check::FileMissing, Some("order_completed"), None, None);
-    found.names(Check::Rows, Some("order_completed"), Some(harmed.first), None);
-}
-
-#[test]
-fn a_file_that_was_removed_by_the_log_is_named() {
-    let harmed = harmed();
-    let table = harmed.table("identifies");
-    let file = file_of(&table.adds()[0]).to_owned();
-    let rows = rows_of(&harmed.lake(), "identifies", harmed.first);
-    table.push(&[json!({ "remove": { "path": file, "dataChange": true, "deletionTimestamp": 1 } })]);
-    let found = harmed.found();
-    found.names(Check::Rows, Some("identifies"), Some(harmed.first), Some((rows, 0)));
-    found.names(Check::TxnWithoutRows, Some("identifies"), Some(harmed.first), None);
-    found.names(Check::Landed, None, Some(harmed.first), None);
-}
-
-#[test]
-fn a_file_that_was_cut_short_is_named() {
-    let harmed = harmed();
-    let file = harmed.table("tracks").first_file();
-    let bytes = fs::read(&file).expect("the file is there");
-    fs::write(&file, &bytes[..bytes.len() - 100]).expect("the file can be written");
-    let found = harmed.found();
-    found.names(Check::FileSize, Some("tracks"), None, Some((bytes.len() as i64, bytes.len() as i64 - 100)));
-    found.names(Check::FileUnreadable, Some("tracks"), None, None);
-    found.names(Check::Landed, None, Some(harmed.first), None);
-}
-
-#[test]
-fn a_file_with_damaged_pages_is_named() {
-    let harmed = harmed();
-    let file = harmed.table("tracks").first_file();
-    let mut bytes = fs::read(&file).expect("the file is there");
-    let middle = bytes.len() / 2;
-    bytes[4..middle].fill(0xAA);
-    fs::write(&file, &bytes).expect("the file can be written");
-    harmed.found().names(Check::FileUnreadable, Some("tracks"), None, None);
-}
-
-#[test]
-fn rows_of_the_ledger_that_are_gone_are_named() {
-    let harmed = harmed();
-    let (first, second) = (harmed.first, harmed.second);
-    harmed.table("_loads").rewrite(|batch| {
-        let is_gone = |row| is_load(&batch, row, first, Some("pages")) || is_load(&batch, row, second, None);
-        rows(&batch, |row| !is_gone(row))
-    });
-    let found = harmed.found();
-    found.names(Check::Rows, Some("pages"), Some(first), Some((0, rows_of(&harmed.lake(), "pages", first))));
-    found.names(Check::Ledger, None, Some(second), Some((1, 0)));
-    // The row of a table where all was opted out has no rows to miss.
-    let room = Room::new();
-    let out = r#"{"integrations":{"Warehouses":{"all":false}},"#;
-    let upload = room.upload("out.ndjson", &lines(&[track("o", "Opted Out", "{}").replacen('{', out, 1)]));
-    assert_landed(&room.land(vec![upload.clone()]));
-    let loads = Victim::of(&room.lake(), SCHEMA, "_loads");
-    loads.rewrite(|batch| rows(&batch, |row| !is_load(&batch, row, &upload, Some("opted_out"))));
-    Found(proof(&room.lake(), &[])).names(Check::Ledger, None, Some(&upload), Some((1, 0)));
-}
-
-#[test]
-fn an_upload_that_the_ledger_forgot_is_named() {
-    let harmed = harmed();
-    let id = harmed.second.id.to_string();
-    harmed.table("_loads").rewrite(|batch| {
-        let ids = batch.column_by_name("upload_id").expect("the column is there").as_string::<i32>();
-        rows(&batch, |row| ids.value(row) != id)
-    });
-    let found = harmed.found_with_uploads();
-    let there = rows_of(&harmed.lake(), "tracks", harmed.second);
-    found.names(Check::UnknownUpload, Some("tracks"), Some(harmed.second), Some((0, there)));
-    found.names(Check::TxnWithoutRows, Some("_loads"), Some(harmed.second), None);
-    found.names(Check::NotLanded, None, Some(harmed.second), None);
-}
-
-#[test]
-fn counts_of_the_ledger_that_were_changed_are_named() {
-    let harmed = harmed();
-    let (first, second) = (harmed.first, harmed.second);
-    harmed.table("_loads").rewrite(|batch| {
-        let batch = add_to(&batch, "duplicates", first, None, 1);
-        let batch = add_to(&batch, "rows", second, Some("tracks"), -1);
-        add_to(&batch, "events", second, Some("tracks"), -1)
-    });
-    let found = harmed.found_with_uploads();
-    found.names(Check::Equation, None, Some(first), Some((66, 67)));
-    let there = rows_of(&harmed.lake(), "tracks", second);
-    found.names(Check::Rows, Some("tracks"), Some(second), Some((there - 1, there)));
-    found.names(Check::Ledger, None, Some(second), Some((40, 39)));
-}
-
-#[test]
-fn an_id_in_the_log_without_rows_is_named() {
-    let harmed = harmed();
-    let txn = json!({ "txn": { "appId": format!("inlet/{:032x}", 7), "version": 1 } });
-    harmed.table("groups").push(std::slice::from_ref(&txn));
-    harmed.table("_loads").push(&[txn]);
-    let found = harmed.found();
-    found.names(Check::TxnWithoutRows, Some("groups"), None, None);
-    found.names(Check::TxnWithoutRows, Some("_loads"), None, None).only(&[Check::TxnWithoutRows]);
-}
-
-#[test]
-fn rows_without_their_id_in_the_log_are_named() {
-    let harmed = harmed();
-    let id = format!("inlet/{}", harmed.second.id);
-    for table in ["tracks", "_loads"] {
-        harmed.table(table).change(0, |actions| actions.retain(|action| action["txn"]["appId"] != id.as_str()));
-    }
-    let found = harmed.found();
-    found.names(Check::RowsWithoutTxn, Some("tracks"), Some(harmed.second), None);
-    found.names(Check::RowsWithoutTxn, Some("_loads"), Some(harmed.second), None).only(&[Check::RowsWithoutTxn]);
-}
-
-#[test]
-fn a_rescued_value_that_was_dropped_is_named() {
-    let harmed = harmed();
-    harmed
-        .table("searched")
-        .rewrite(|batch| texts(&batch, "_rescued_data", |_, text| Some(text?.replace(r#","userId":"theirs""#, ""))));
-    let found = harmed.found();
-    found.names(Check::Rescued, Some("searched"), Some(harmed.first), Some((2, 1))).only(&[Check::Rescued]);
-}
-
-#[test]
-fn a_rejection_that_is_gone_or_doubled_is_named() {
-    let harmed = harmed();
-    harmed.table("_rejects").rewrite(|batch| rows(&batch, |row| row > 0));
-    let found = harmed.found();
-    found.names(Check::Rejected, Some("_rejects"), Some(harmed.first), Some((2, 1))).only(&[Check::Rejected]);
-    // One is gone and the other stands there twice: as many, and still not the same.
-    let table = harmed.table("_rejects");
-    let file = file_of(table.adds().last().expect("it has a file")).to_owned();
-    fs::copy(table.path(&file), table.path("copy.parquet")).expect("a file can be copied");
-    table.push(&[table.add("copy.parquet", 1)]);
-    harmed.found().names(Check::DoubledId, Some("_rejects"), Some(harmed.first), Some((0, 1)));
-}
-
-#[test]
-fn rows_that_changed_hands_are_named() {
-    let harmed = harmed();
-    let (first, second) = (harmed.first.id.to_string(), harmed.second.id.to_string());
-    let mut moved = 0;
-    harmed.table("screens").rewrite(|batch| {
-        let ids = batch.column_by_name("_upload_id").expect("the column is there").as_string::<i32>();
-        moved += ids.iter().filter(|id| *id == Some(&first)).count() as i64;
-        texts(&batch, "_upload_id", |_, id| Some(if id == Some(&first) { second.clone() } else { id?.to_owned() }))
-    });
-    let found = harmed.found_with_uploads();
-    found.names(Check::Rows, Some("screens"), Some(harmed.first), Some((moved, 0)));
-    found.names(Check::TxnWithoutRows, Some("screens"), Some(harmed.first), None);
-    found.names(Check::RowMissing, Some("screens"), Some(harmed.first), Some((moved, 0)));
-    found.names(Check::RowExtra, Some("screens"), Some(harmed.second), Some((0, moved)));
-}
-
-#[test]
-fn a_commit_that_is_gone_is_named() {
-    let harmed = harmed();
-    let table = harmed.table("tracks");
-    let last = table.version();
-    assert!(last > 1, "the table has commits in the middle");
-    fs::remove_file(table.commit(1)).expect("the commit is there");
-    harmed.found().names(Check::LogGap, Some("tracks"), None, None);
-    // The newest leaves no gap: only `_loads` knows that it was there.
-    let harmed = self::harmed();
-    fs::remove_file(harmed.table("tracks").commit(last)).expect("the commit is there");
-    let found = harmed.found();
-    found.names(Check::LogBehind, Some("tracks"), None, Some((last as i64, last as i64 - 1)));
-    found.names(Check::Rows, Some("tracks"), None, None);
-}
-
-#[test]
-fn a_log_that_lies_about_its_files_is_named() {
-    let harmed = harmed();
-    let table = harmed.table("product_viewed");
-    let change = |change: fn(&mut Value)| {
-        table.change(0, |actions| {
-            let add = actions.iter_mut().find(|action| action.get("add").is_some()).expect("a file is added");
-            change_stats(add, change);
-        });
-    };
-    change(|stats| stats["numRecords"] = 1_000.into());
-    harmed.found().names(Check::FileRows, Some("product_viewed"), None, None).only(&[Check::FileRows]);
-    change(|stats| stats["maxValues"]["_upload_id"] = stats["minValues"]["_upload_id"].clone());
-    harmed.found().names(Check::FileStatistics, Some("product_viewed"), None, None);
-}
-
-#[test]
-fn a_table_that_is_gone_is_named() {
-    for table in ["aliases", "signed_up", "_rejects", "_loads"] {
-        let harmed = harmed();
-        fs::remove_dir_all(harmed.lake().join(SCHEMA).join(table)).expect("the table is there");
-        harmed.found().names(Check::TableMissing, Some(table), None, None);
-    }
-}
-
-#[test]
-fn a_table_that_cannot_be_read_is_not_passed_over() {
-    let harmed = harmed();
-    fs::write(harmed.table("groups").commit(0), "no JSON\n").expect("the commit can be written");
-    harmed.table("pages").change(0, |actions| {
-        let add = actions.iter_mut().find(|action| action.get("add").is_some()).expect("a file is added");
-        let vector = json!({ "storageType": "i", "pathOrInlineDv": "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L",
-            "sizeInBytes": 40, "cardinality": 6 });
-        add["add"]["deletionVector"] = vector;
-        for action in actions.iter_mut().filter(|action| action.get("protocol").is_some()) {
-            let features = json!(["deletionVectors"]);
-            action["protocol"] = json!({ "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features,
-                "writerFeatures": features });
-        }
-    });
-    let found = harmed.found();
-    found.names(Check::NotProved, Some("groups"), None, None);
-    found.names(Check::NotProved, Some("pages"), None, None).only(&[Check::NotProved]);
-}
-
-#[test]
-fn rows_of_nobody_are_named() {
-    let harmed = harmed();
-    harmed
-        .table("aliases")
-        .rewrite(|batch| texts(&batch, "_upload_id", |row, id| id.filter(|_| row > 0).map(str::to_owned)));
-    harmed.table("groups").rewrite(|batch| texts(&batch, "id", |row, id| id.filter(|_| row > 0).map(str::to_owned)));
-    harmed.table("screens").rewrite(|batch| texts(&batch, "_upload_id", |_, _| Some("somebody".to_owned())));
-    let found = harmed.found();
-    found.names(Check::NoUpload, Some("aliases"), None, None);
-    found.names(Check::NoId, Some("groups"), None, None);
-    found.names(Check::UnknownUpload, Some("screens"), None, None);
-}
-
-#[test]
-fn an_id_that_was_changed_is_named() {
-    let harmed = harmed();
-    let (mut lost, mut first) = (None, true);
-    harmed.table("signed_up").rewrite(|batch| {
-        let changed =
-            texts(
-                &batch,
-                "id",
-                |row, id| if row == 0 && first { Some("changed".to_owned()) } else { id.map(str::to_owned) },
-            );
-        if std::mem::take(&mut first) {
-            lost =
-                Some(batch.column_by_name("id").expect("the column is there").as_string::<i32>().value(0).to_owned());
-        }
-        changed
-    });
-    harmed.found().names(Check::TrackWithoutEvent, Some("signed_up"), None, None).only(&[Check::TrackWithoutEvent]);
-    let found = harmed.found_with_uploads();
-    let lost = lost.expect("a row was changed");
-    let message = |check| {
-        let one = found.0.differences.iter().find(|difference| difference.check == check);
-        one.unwrap_or_else(|| panic!("no {check:?} in {:#?}", found.0.differences)).message.clone()
-    };
-    assert!(message(Check::RowMissing).contains(&format!("`{lost}`")), "{}", message(Check::RowMissing));
-    assert!(message(Check::RowExtra).contains("`changed`"), "{}", message(Check::RowExtra));
-}
-
-#[test]
-fn a_value_that_was_changed_is_named() {
-    let harmed = harmed();
-    harmed.table("pages").rewrite(|batch| texts(&batch, "name", |row, name| Some(format!("{}{row}", name?))));
-    harmed.table("_rejects").rewrite(|batch| texts(&batch, "reason", |_, _| Some("unknown_type".to_owned())));
-    // The rows are there, each once: only the uploads know what they said.
-    assert_proved("without uploads", &proof(&harmed.lake(), &[]));
-    let found = harmed.found_with_uploads();
-    found.names(Check::Value, Some("pages"), Some(harmed.second), None);
-    found.names(Check::Value, Some("_rejects"), Some(harmed.first), Some((0, 2))).only(&[Check::Value]);
-    assert!(found.0.differences.iter().any(|difference| difference.message.contains("columns `name`")));
-}
-
-#[test]
-fn a_rescued_value_that_was_swapped_is_named() {
-    let harmed = harmed();
-    harmed
-        .table("searched")
-        .rewrite(|batch| texts(&batch, "_rescued_data", |_, text| Some(text?.replace(r#""mine""#, r#""yours""#))));
-    harmed.found_with_uploads().names(Check::Value, Some("searched"), Some(harmed.first), Some((0, 1)));
-}
-
-#[test]
-fn uploads_that_did_not_land_or_changed_are_named() {
-    let harmed = harmed();
-    let never = harmed.room.upload("never.ndjson", &lines(&calls(&mut Chance::of(83), "n", 3)));
-    let overwritten = Upload { key: harmed.first.key.clone(), ..never.clone() };
-    let found = Found(proof(&harmed.lake(), &[never.clone(), overwritten]));
-    found.names(Check::NotLanded, None, Some(&never), None).only(&[Check::NotLanded]);
-    let messages: Vec<&str> = found.0.differences.iter().map(|difference| difference.message.as_str()).collect();
-    assert!(!messages[0].contains("other bytes") && messages[1].contains(&harmed.first.id.to_string()), "{messages:?}");
-}
-
-#[test]
-fn a_landing_that_judged_otherwise_is_named() {
-    let room = Room::new();
-    let listed = track("listed", "Searched", "{}").replacen(
-        '{',
-        r#"{"integrations":{"Warehouses":{"warehouseIds":["us"]}},"#,
-        1,
-    );
-    let upload = room.upload("one.ndjson", &lines(&[listed, track("other", "Searched", "{}")]));
-    let ours = Settings { warehouse_id: Some("us".to_owned()), ..settings() };
-    assert_landed(&land(&room.lake(), &ours, vec![upload.clone()]));
-    let found = Found(proof(&room.lake(), &[upload.clone()]));
-    found.names(Check::ReadFiltered, None, Some(&upload), Some((0, 1)));
-    found.names(Check::RowExtra, Some("tracks"), Some(&upload), Some((0, 1)));
 }
 
 #[test]

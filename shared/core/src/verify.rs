@@ -158,7 +158,7 @@ fn verify_schema(
     let mut tables: BTreeMap<String, Option<(Stored, Counted)>> = BTreeMap::new();
     for name in names.into_iter().filter(|name| name != LOADS) {
         let opened = Stored::open(lake, schema, &name, differences)?;
-        let is_named = name == REJECTS || ledger.uploads.iter().any(|upload| upload.parts.contains_key(&name));
+        let is_named = name == REJECTS || !ledger.of_table(&name).is_empty();
         let table = match opened {
             Some(table) if !is_named && !table.has_column(UPLOAD_ID) => {
                 proved.others.push(name);

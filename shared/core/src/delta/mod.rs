@@ -34,6 +34,7 @@ mod tests;
 
 pub use append::{Append, Appended, add_columns_only, commit};
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
+#[cfg(feature = "verify")]
 pub(crate) use faults::store_fault;
 pub use lake::Lake;
 pub(crate) use lake::STATE;

@@ -250,18 +250,15 @@ fn entries(rescued_data: &str) -> u64 {
 mod tests {
     use std::sync::Arc;
 
+    use arrow_array::ArrayRef;
+
     use super::*;
 
-    fn batch(rows: &[(Option<&str>, Option<&str>, Option<&str>)]) -> RecordBatch {
-        let column = |pick: &dyn Fn(&(Option<&str>, Option<&str>, Option<&str>)) -> Option<String>| {
-            Arc::new(rows.iter().map(pick).collect::<StringArray>()) as arrow_array::ArrayRef
-        };
-        RecordBatch::try_from_iter_with_nullable([
-            (UPLOAD_ID, column(&|row| row.0.map(str::to_owned)), true),
-            ("id", column(&|row| row.1.map(str::to_owned)), true),
-            (RESCUED_DATA, column(&|row| row.2.map(str::to_owned)), true),
-        ])
-        .unwrap()
+    /// Rows of upload, id and `_rescued_data`.
+    fn batch(rows: &[[Option<&str>; 3]]) -> RecordBatch {
+        let column = |at: usize| Arc::new(rows.iter().map(|row| row[at]).collect::<StringArray>()) as ArrayRef;
+        let columns = [(UPLOAD_ID, column(0), true), ("id", column(1), true), (RESCUED_DATA, column(2), true)];
+        RecordBatch::try_from_iter_with_nullable(columns).unwrap()
     }
 
     fn count(passes: u64, batch: &RecordBatch, ledger: &mut Ledger) -> Counted {
@@ -278,12 +275,12 @@ mod tests {
     #[test]
     fn rows_are_counted_by_upload_in_any_number_of_passes() {
         let rows = [
-            (Some("b"), Some("1"), None),
-            (Some("a"), Some("1"), Some(r#"{"x":{"y":1},"x#2":2}"#)),
-            (Some("a"), Some("2"), Some("no object")),
-            (Some("a"), Some("1"), None),
-            (Some("a"), None, None),
-            (None, Some("1"), None),
+            [Some("b"), Some("1"), None],
+            [Some("a"), Some("1"), Some(r#"{"x":{"y":1},"x#2":2}"#)],
+            [Some("a"), Some("2"), Some("no object")],
+            [Some("a"), Some("1"), None],
+            [Some("a"), None, None],
+            [None, Some("1"), None],
         ];
         for passes in [1, 2, 5] {
             let mut ledger = Ledger::default();
@@ -302,7 +299,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let (a, b) = (ledger.place("a"), ledger.place("b"));
         ledger.uploads[b as usize].lineage = ledger.uploads[a as usize].lineage;
-        let counted = count(1, &batch(&[(Some("a"), Some("1"), None), (Some("b"), Some("1"), None)]), &mut ledger);
+        let counted = count(1, &batch(&[[Some("a"), Some("1"), None], [Some("b"), Some("1"), None]]), &mut ledger);
         assert_eq!(counted.tallies[&b].doubled, 1);
     }
 

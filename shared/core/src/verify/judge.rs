@@ -86,8 +86,9 @@ impl Schema<'_> {
 
     /// Rows of each upload in one table: as many as `_loads` says, each once.
     fn rows_by_upload(&self, table: &str, counted: &Counted, differences: &mut Differences) {
-        for (at, upload) in self.ledger.uploads.iter().enumerate() {
-            let tally = counted.tallies.get(&(at as u32));
+        let concerned: BTreeSet<u32> = counted.tallies.keys().chain(self.ledger.of_table(table)).copied().collect();
+        for at in concerned {
+            let (upload, tally) = (&self.ledger.uploads[at as usize], counted.tallies.get(&at));
             if let Some(tally) = tally {
                 self.strange_ids(table, upload, tally, differences);
             }
@@ -186,7 +187,8 @@ impl Schema<'_> {
                 differences.push(self.without_txn(upload, &stored.name));
             }
         }
-        for upload in &self.ledger.uploads {
+        for at in self.ledger.of_table(&stored.name) {
+            let upload = &self.ledger.uploads[*at as usize];
             let named = upload.parts.get(&stored.name).into_iter().flatten().filter_map(|load| load.version).max();
             if let Some(version) = named.filter(|version| *version > stored.version as i64) {
                 let message = format!(

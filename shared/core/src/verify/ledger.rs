@@ -13,7 +13,7 @@ use super::stored::Stored;
 use crate::clock::Micros;
 use crate::delta::Lake;
 use crate::fault::Fault;
-use crate::ledger::LOADS;
+use crate::ledger::{LOADS, REJECTS};
 use crate::underway::Underway;
 use crate::upload::key_app_id_of;
 
@@ -107,6 +107,8 @@ pub(super) struct Ledger {
     by_id: HashMap<String, u32>,
     /// Keys whose forms share a lineage.
     keys: HashMap<String, u32>,
+    /// Uploads with rows of `_loads` for a table; for `_rejects` those that rejected something.
+    by_table: BTreeMap<String, Vec<u32>>,
 }
 
 impl Ledger {
@@ -139,6 +141,15 @@ impl Ledger {
             upload.underway = true;
             if upload.name.is_empty() {
                 upload.name.clone_from(&note.key);
+            }
+        }
+        for (at, upload) in ledger.uploads.iter().enumerate() {
+            let rejects = upload.whole.iter().any(|load| load.rejected != 0).then_some(REJECTS);
+            for table in upload.parts.keys().map(String::as_str).chain(rejects) {
+                match ledger.by_table.get_mut(table) {
+                    Some(uploads) => uploads.push(at as u32),
+                    None => drop(ledger.by_table.insert(table.to_owned(), vec![at as u32])),
+                }
             }
         }
         // Uploads without a place, as those of standard input, have a name and no key: the log knows which.
@@ -214,6 +225,11 @@ impl Ledger {
         self.uploads.push(KnownUpload { id: id.to_owned(), lineage: at, ..KnownUpload::default() });
         self.by_id.insert(id.to_owned(), at);
         at
+    }
+
+    /// Uploads that `_loads` names for a table.
+    pub(super) fn of_table(&self, table: &str) -> &[u32] {
+        self.by_table.get(table).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The number of an upload that is known.
@@ -351,7 +367,7 @@ mod tests {
     fn what_the_tables_say_is_what_the_upload_says() {
         assert_eq!(checks(&upload(&[load(2, 2)], &[("pages", load(1, 1))])), [(Check::Ledger, None)]);
         let rejected = Load { rejected: 1, events: 1, status: "rejected".into(), ..Load::default() };
-        assert_eq!(checks(&upload(&[rejected.clone()], &[])), []);
+        assert_eq!(checks(&upload(std::slice::from_ref(&rejected), &[])), []);
         assert_eq!(checks(&upload(&[rejected], &[("pages", load(1, 1))])).len(), 2);
     }
 }

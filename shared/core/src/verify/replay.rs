@@ -58,10 +58,10 @@ pub(super) fn replay(
     let mut proved = Vec::new();
     for pass in 0..passes {
         let mut replay = Replay { lake, schema, anew, given: &given, slots: BTreeMap::new(), pass, passes };
-        for number in 0..given.len() {
+        for (number, given) in given.iter().enumerate() {
             let counts = replay.read(number)?;
             if pass == 0 {
-                proved.push(replay.judge_counts(given[number], &counts, differences));
+                proved.push(replay.judge_counts(*given, &counts, differences));
             }
         }
         replay.scan()?;
@@ -258,7 +258,7 @@ impl Replay<'_> {
         let missing: BTreeSet<u128> = slot.rows.iter().filter(|(_, row)| !row.found).map(|(id, _)| *id).collect();
         if !missing.is_empty() {
             let mut ids = BTreeSet::new();
-            self.each_row(given, table, &missing, &mut |_, id, _| {
+            self.each_row(given, table, &missing, &mut |_, id, _, _| {
                 if ids.len() < EXAMPLES {
                     ids.insert(id);
                 }
@@ -304,8 +304,8 @@ impl Replay<'_> {
             is_compared(table, column) && known.is_some_and(|(_, known)| *known != KnownType::Foreign)
         };
         let mut anew: HashMap<u128, Cells> = HashMap::new();
-        self.each_row(given, table, &slot.suspects, &mut |hash, _, cells| {
-            anew.insert(hash, cells());
+        self.each_row(given, table, &slot.suspects, &mut |hash, _, batch, row| {
+            anew.insert(hash, cells(batch, row, &|column| is_compared(table, column)));
         })?;
         let (mut differ, mut ids, mut columns) = (0_i64, Vec::new(), BTreeSet::new());
         each_batch(self.lake, stored, &mut |batch| {
@@ -341,25 +341,28 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Reads an upload once more for some of its rows: hash, id, and cells for whoever wants them.
+    /// Reads an upload once more for some of its rows.
     fn each_row(
         &self,
         given: Given<'_>,
         table: &str,
         hashes: &BTreeSet<u128>,
-        each: &mut dyn FnMut(u128, String, &dyn Fn() -> Cells),
+        each: &mut EachRow<'_>,
     ) -> Result<(), Fault> {
         let read = self.anew.read(given, &mut |of, batch| {
             let rows = Rows::of(table, batch);
             for row in (0..batch.num_rows()).filter(|_| of == table) {
                 if let Some((hash, id)) = rows.id(row).filter(|(hash, _)| hashes.contains(hash)) {
-                    each(hash, id, &|| cells(batch, row, &|column| is_compared(table, column)));
+                    each(hash, id, batch, row);
                 }
             }
         });
         read.map(drop)
     }
 }
+
+/// Told a row: its hash, its id, and where it is.
+type EachRow<'a> = dyn FnMut(u128, String, &RecordBatch, usize) + 'a;
 
 /// Reads a table whole; a file that cannot be read was named when the rows were counted.
 fn each_batch(lake: &Lake, stored: &Stored, each: &mut dyn FnMut(&RecordBatch)) -> Result<(), Fault> {

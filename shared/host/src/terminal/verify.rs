@@ -1,6 +1,7 @@
 //! `inlet verify`: has a lake compared with itself and with uploads, and says what does not agree.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use inlet_core::delta::Lake;
 use inlet_core::fault::{Fault, FaultKind};
@@ -50,14 +51,26 @@ fn prove(asked: &Verify, call: &Call<'_>, streams: &mut Streams) -> Result<Proof
     let ask =
         Ask { schema: asked.schema.as_deref(), lake: Some(&named), settings: &settings, runtime: runtime.handle() };
     if asked.places.is_empty() {
-        return verify(&lake, &settings, &lake::chosen(schemas, asked.schema.as_deref())?, &[]);
+        let schemas = lake::chosen(schemas, asked.schema.as_deref())?;
+        return caught(|| verify(&lake, &settings, &schemas, &[]));
     }
     let found = landing::gather(&asked.places, &ask, &mut streams.input)?;
     if let Some(fault) = found.unreadable.into_iter().find_map(|upload| upload.fault) {
         return Err(Fault::setup(fault.message).hint(fault.hint.unwrap_or_default()));
     }
+    for note in &found.notes {
+        streams.err.line(&format!("note: {note}"));
+    }
     let schemas: BTreeSet<String> = found.uploads.iter().map(|upload| upload.schema.clone()).collect();
-    verify(&lake, &settings, &schemas.into_iter().collect::<Vec<_>>(), &found.uploads)
+    let schemas: Vec<String> = schemas.into_iter().collect();
+    caught(|| verify(&lake, &settings, &schemas, &found.uploads))
+}
+
+/// A panic is a bug, ours or the second reader's, and no proof.
+fn caught(work: impl FnOnce() -> Result<Proof, Fault>) -> Result<Proof, Fault> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Fault::bug("verify stopped by a bug; nothing is proved").hint("report the lines above"))
+    })
 }
 
 /// The whole answer for standard output.
