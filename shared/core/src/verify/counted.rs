@@ -104,6 +104,13 @@ impl Counted {
         self.tallies.get(&upload).map_or(0, |tally| tally.sum.rows)
     }
 
+    /// By the upload's number, in order.
+    pub(super) fn in_order(&self) -> Vec<(u32, &Tally)> {
+        let mut tallies: Vec<_> = self.tallies.iter().map(|(at, tally)| (*at, tally)).collect();
+        tallies.sort_unstable_by_key(|(at, _)| *at);
+        tallies
+    }
+
     fn add(&mut self, rows: &Rows<'_>, ledger: &mut Ledger, seen: &mut Seen, range: &mut Option<(String, String)>) {
         let is_first = seen.pass == 0;
         let mut last: Option<(&str, u32)> = None;

@@ -1,17 +1,12 @@
 //! What Inlet said about a schema, against what was counted in its tables.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use super::counted::{Counted, Sum, Tally};
 use super::differences::{Check, Difference, Differences};
 use super::ledger::{FILTERED_TABLES, KnownUpload, LEDGER_HINT, Ledger, Load, is_call};
 use super::stored::Stored;
-use crate::clock::{self, Micros};
 use crate::ledger::{LOADS, REJECTS};
-
-/// Ids stand in logs for 30 days; what is younger than this must have its own.
-const IDS_STAND: Duration = Duration::from_secs(29 * 24 * 60 * 60);
 
 const LOST: &str = "rows were deleted, overwritten or lost with a file; compare the table's history (DESCRIBE \
                     HISTORY), and `inlet verify` with the uploads named says which ids";
@@ -179,11 +174,9 @@ impl Schema<'_> {
                 differences.push(difference.table(&stored.name));
             }
         }
-        let young = clock::now() - IDS_STAND.as_micros() as Micros;
-        for (at, tally) in &counted.tallies {
-            let upload = &self.ledger.uploads[*at as usize];
-            let is_young = upload.finished_at().is_some_and(|time| time > young);
-            if is_young && tally.sum.rows > 0 && !stored.txns.has(&upload.id) {
+        for (at, tally) in counted.in_order() {
+            let upload = &self.ledger.uploads[at as usize];
+            if upload.has_ids() && tally.sum.rows > 0 && !stored.txns.has(&upload.id) {
                 differences.push(self.without_txn(upload, &stored.name));
             }
         }
@@ -243,8 +236,8 @@ impl Schema<'_> {
         let Some(tracks) = self.counted("tracks") else { return };
         let halves: BTreeSet<u32> =
             self.ledger.uploads.iter().filter(|one| one.is_stranger()).map(|one| one.lineage).collect();
-        for (at, tally) in &tracks.tallies {
-            let upload = &self.ledger.uploads[*at as usize];
+        for (at, tally) in tracks.in_order() {
+            let upload = &self.ledger.uploads[at as usize];
             // Rows of a form that was not finished may stand in one of the two tables only.
             if upload.is_stranger() || halves.contains(&upload.lineage) {
                 continue;
@@ -258,7 +251,7 @@ impl Schema<'_> {
                     .get(event)
                     .is_some_and(|loads| loads.iter().any(|load| load.rows + load.duplicates > 0));
                 let (true, Some(counted)) = (is_due, self.counted(event)) else { continue };
-                let in_event = counted.tallies.get(at).map(|tally| tally.sum).unwrap_or_default();
+                let in_event = counted.tallies.get(&at).map(|tally| tally.sum).unwrap_or_default();
                 let message = if in_event.rows < in_tracks.rows {
                     "there are more of them in `tracks`"
                 } else if in_event.rows == in_tracks.rows && in_event != *in_tracks {
@@ -316,9 +309,7 @@ impl Schema<'_> {
             let difference = Difference::new(Check::TxnWithoutRows, self.name, message, hint).upload_id(id);
             differences.push(difference.table(LOADS));
         }
-        let young = clock::now() - IDS_STAND.as_micros() as Micros;
-        for upload in self.ledger.uploads.iter().filter(|upload| upload.finished_at().is_some_and(|time| time > young))
-        {
+        for upload in self.ledger.uploads.iter().filter(|upload| upload.has_ids()) {
             if !self.loads.txns.has(&upload.id) {
                 differences.push(self.without_txn(upload, LOADS));
             }

@@ -10,7 +10,7 @@ use inlet_events::Call;
 
 use super::differences::{Check, Difference, Differences};
 use super::stored::Stored;
-use crate::clock::Micros;
+use crate::clock::{self, Micros};
 use crate::delta::Lake;
 use crate::fault::Fault;
 use crate::ledger::{LOADS, REJECTS};
@@ -35,6 +35,9 @@ const COLUMNS: [&str; 15] = [
     "finished_at",
     "lag",
 ];
+/// Ids stand in logs for 30 days; what is younger than this must have its own.
+const IDS_STAND: Micros = 29 * 24 * 60 * 60 * 1_000_000;
+
 /// From here on an upload's opted-out events are not counted by table.
 pub(super) const FILTERED_TABLES: usize = 10_000;
 
@@ -86,6 +89,11 @@ impl KnownUpload {
     /// When it was done.
     pub(super) fn finished_at(&self) -> Option<Micros> {
         self.whole.first().or_else(|| self.parts.values().flatten().next()).map(|load| load.finished_at)
+    }
+
+    /// Whether it is so young that the logs must still have its ids.
+    pub(super) fn has_ids(&self) -> bool {
+        self.finished_at().is_some_and(|time| time > clock::now() - IDS_STAND)
     }
 
     /// A difference about it.
@@ -155,7 +163,8 @@ impl Ledger {
         // Uploads without a place, as those of standard input, have a name and no key: the log knows which.
         for at in 0..ledger.uploads.len() {
             let upload = &ledger.uploads[at];
-            if upload.underway || loads.txns.has_app_id(&key_app_id_of(&upload.name)) {
+            let is_marked = || loads.txns.has_app_id(&key_app_id_of(&upload.name));
+            if upload.underway || is_marked() || !upload.has_ids() && looks_like_a_key(&upload.name) {
                 let lineage = *ledger.keys.entry(upload.name.clone()).or_insert(at as u32);
                 ledger.uploads[at].lineage = lineage;
             }
@@ -318,6 +327,13 @@ fn judge_upload(upload: &KnownUpload, schema: &str, differences: &mut Difference
     }
 }
 
+/// Once the id of a key has expired, its text says whether it was one: an object's, or a file's absolute path that is no
+/// pipe's.
+fn looks_like_a_key(name: &str) -> bool {
+    let is_pipe = name.starts_with("/dev/") || name.starts_with("/proc/");
+    name.starts_with("s3/") || name.starts_with("azure/") || std::path::Path::new(name).is_absolute() && !is_pipe
+}
+
 /// Whether a table is one of the six calls'.
 pub(super) fn is_call(table: &str) -> bool {
     Call::ALL.iter().any(|call| call.table() == table)
@@ -343,6 +359,12 @@ mod tests {
         let mut differences = Differences::default();
         judge_upload(upload, "web", &mut differences);
         differences.finish().0.into_iter().map(|difference| (difference.check, difference.table)).collect()
+    }
+
+    #[test]
+    fn a_key_is_known_by_its_text_when_its_id_has_expired() {
+        let names = ["s3/bucket/a.gz", "azure/account/container/a", "/uploads/a.gz", "-", "/dev/fd/63", "fifo", ""];
+        assert_eq!(names.map(looks_like_a_key), [true, true, true, false, false, false, false]);
     }
 
     #[test]

@@ -90,10 +90,10 @@ fn sums(sums: &Sums) -> String {
         format!("{}, {}", counted(unsigned(sums.uploads), "upload"), counted(unsigned(sums.events), "event"));
     text.push_str(&format!(": {} landed ({})", number(unsigned(sums.landed)), counted(unsigned(sums.rows), "row")));
     let parts = [
-        (sums.duplicates, "duplicates"),
+        (sums.duplicates, if sums.duplicates == 1 { "duplicate" } else { "duplicates" }),
         (sums.rejected, "rejected"),
         (sums.filtered, "filtered"),
-        (sums.rescued, "values rescued"),
+        (sums.rescued, if sums.rescued == 1 { "value rescued" } else { "values rescued" }),
     ];
     for (count, what) in parts.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!(", {} {what}", number(unsigned(count))));
