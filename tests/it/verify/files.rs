@@ -43,7 +43,6 @@ fn a_file_that_was_removed_by_the_log_is_named() {
     table.push(&[json!({ "remove": { "path": file, "dataChange": true, "deletionTimestamp": 1 } })]);
     let found = harmed.found();
     found.names(Check::Rows, Some("identifies"), Some(harmed.first), Some((rows, 0)));
-    found.names(Check::TxnWithoutRows, Some("identifies"), Some(harmed.first), None);
     found.names(Check::Landed, None, Some(harmed.first), None);
 }
 

@@ -125,7 +125,6 @@ fn rows_that_changed_hands_are_named() {
     });
     let found = harmed.found_with_uploads();
     found.names(Check::Rows, Some("screens"), Some(harmed.first), Some((moved, 0)));
-    found.names(Check::TxnWithoutRows, Some("screens"), Some(harmed.first), None);
     found.names(Check::RowMissing, Some("screens"), Some(harmed.first), Some((moved, 0)));
     found.names(Check::RowExtra, Some("screens"), Some(harmed.second), Some((0, moved)));
 }

@@ -94,13 +94,8 @@ impl Schema<'_> {
                 continue;
             }
             let (rows, rescued) = tally.map_or((0, 0), |tally| (tally.sum.rows as i64, tally.rescued as i64));
-            let (check, expected, expected_rescued) = if table == REJECTS {
-                (Check::Rejected, upload.whole.iter().map(|load| load.rejected).sum(), 0)
-            } else {
-                let loads = upload.parts.get(table).map(Vec::as_slice).unwrap_or_default();
-                let sum = |of: fn(&Load) -> i64| loads.first().map_or(0, of);
-                (Check::Rows, sum(|load| load.rows), sum(|load| load.rescued))
-            };
+            let (expected, expected_rescued) = expected(upload, table);
+            let check = if table == REJECTS { Check::Rejected } else { Check::Rows };
             let label = upload.label();
             if rows != expected {
                 let hint = if rows < expected { LOST } else { DOUBLED };
@@ -161,18 +156,15 @@ impl Schema<'_> {
     /// The `txn` ids of a table's log: one for each upload with rows there, and no other.
     fn ids_in_the_log(&self, stored: &Stored, counted: &Counted, differences: &mut Differences) {
         for id in stored.txns.uploads() {
-            let at = self.ledger.find(id);
-            if at.map_or(0, |at| counted.rows_of(at)) == 0 {
-                let message =
-                    format!("the log of `{}` says that upload {id} landed, and no row of it is there", stored.label());
-                let known = at.map(|at| &self.ledger.uploads[at as usize]);
-                let difference = Difference::new(Check::TxnWithoutRows, self.name, message, LOST).upload_id(id);
-                let difference = match known.filter(|upload| !upload.name.is_empty()) {
-                    Some(upload) => difference.upload(&upload.name),
-                    None => difference,
-                };
-                differences.push(difference.table(&stored.name));
+            // Rows that `_loads` misses too were named with it.
+            let is_named = |at| expected(&self.ledger.uploads[at as usize], &stored.name).0 != 0;
+            if self.ledger.find(id).is_some_and(|at| counted.rows_of(at) > 0 || is_named(at)) {
+                continue;
             }
+            let message =
+                format!("the log of `{}` says that upload {id} landed, and no row of it is there", stored.label());
+            let difference = Difference::new(Check::TxnWithoutRows, self.name, message, LOST).upload_id(id);
+            differences.push(difference.table(&stored.name));
         }
         for (at, tally) in counted.in_order() {
             let upload = &self.ledger.uploads[at as usize];
@@ -314,5 +306,14 @@ impl Schema<'_> {
                 differences.push(self.without_txn(upload, LOADS));
             }
         }
+    }
+}
+
+/// The rows of an upload in a table, and the values that they rescued, as `_loads` says.
+fn expected(upload: &KnownUpload, table: &str) -> (i64, i64) {
+    match (table, upload.parts.get(table).and_then(|loads| loads.first())) {
+        (REJECTS, _) => (upload.whole.first().map_or(0, |load| load.rejected), 0),
+        (_, Some(load)) => (load.rows, load.rescued),
+        (_, None) => (0, 0),
     }
 }
