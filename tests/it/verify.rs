@@ -38,6 +38,11 @@ fn proof(lake: &Path, uploads: &[Upload]) -> Proof {
     proof_of(lake, &[SCHEMA.to_owned()], uploads)
 }
 
+/// A schema agrees with itself.
+pub(crate) fn assert_proves(lake: &Path, schema: &str) {
+    assert_proved(schema, &proof_of(lake, &[schema.to_owned()], &[]));
+}
+
 fn assert_proved(what: &str, proof: &Proof) {
     assert!(proof.proved && proof.differences.is_empty(), "{what}: {:#?}", proof.differences);
 }
