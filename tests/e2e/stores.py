@@ -10,6 +10,8 @@ read back by PyPI's deltalake: nothing of Inlet's code tells what stands there. 
   at_once      three processes with overlapping sets of uploads: every event once
   killed       processes killed at random moments, then one that is not: every event once
 
+After each step `inlet verify` must prove the lake, with the uploads as they stand in the landing store.
+
 Exit 1 with what differs. Needs requirements.txt."""
 from __future__ import annotations
 
@@ -140,6 +142,11 @@ class Steps:
             ours, wanted = schema_lake.ids(table), collections.Counter(f"e{n}" for n in numbers)
             self.same(f"{table}: ids too many and ids missing", [sorted((ours - wanted).items())[:9], sorted((wanted - ours).items())[:9]], [[], []])
 
+    def proved(self, key, lake):
+        ran = run(self.exe, "verify", self.store.url("landing", key), "--lake", self.store.url("lake", lake), "--json", env=self.store.env)
+        if ran.code != 0 or not (ran.report or {}).get("proved"):
+            self.bad.append(f"verify {lake}: {ran}")
+
     # ---- steps
 
     def fixtures_land_as_counted(self):
@@ -163,6 +170,7 @@ class Steps:
         words = subprocess.run([self.exe, *self.command("fixtures/", "fixtures")[:-1]], capture_output=True, text=True, env={**os.environ, **self.store.env})
         if "nothing to do" not in words.stdout + words.stderr:
             self.bad.append(f"a second run does not say that there is nothing to do: {words.stdout[-500:]}{words.stderr[-500:]}")
+        self.proved("fixtures/", "fixtures")
 
     def odd_keys(self):
         for n, key in enumerate(ODD_KEYS):
@@ -181,6 +189,7 @@ class Steps:
         self.each_once(lake, range(len(ODD_KEYS)))
         done = collections.Counter(r["upload"] for r in lake.rows("_loads") if r.get("table_name") is None)
         self.same("_loads names each key once", [k for k in ODD_KEYS if sum(n for u, n in done.items() if u.endswith(f"odd/{k}")) != 1], [])
+        self.proved("odd/", "odd")
 
     def overwritten(self):
         self.store.put("landing", "over/key.gz", upload(range(100)))
@@ -189,6 +198,7 @@ class Steps:
         self.totals("the second form", self.ingest("over/", "over"), events=100, landed=10, duplicates=90)
         self.totals("the second form again", self.ingest("over/", "over"), events=0, landed=0)
         self.each_once(StoreLake(self.store, "lake", "over", "events"), range(110))
+        self.proved("over/", "over")
 
     def many(self, prefix, uploads=12, size=400):
         for n in range(uploads):
@@ -213,6 +223,7 @@ class Steps:
         self.each_once(lake, numbers)
         done = collections.Counter(r["upload_id"] for r in lake.rows("_loads") if r.get("table_name") is None)
         self.same("rows of _loads for an upload", sorted(set(done.values())), [1])
+        self.proved("once/", "once")
 
     def killed(self):
         numbers, chance = self.many("killed", 24, 2000), random.Random()
@@ -228,6 +239,7 @@ class Steps:
         self.each_once(StoreLake(self.store, "lake", "killed", "events"), numbers)
         if len(self.bad) > before:
             self.bad.append(f"killed after {moments} s")
+        self.proved("killed/", "killed")
 
 
 def main() -> int:

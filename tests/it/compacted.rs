@@ -57,7 +57,7 @@ fn compact(lake: &Path, name: &str) {
     });
 }
 
-fn compact_all(lake: &Path) {
+pub(crate) fn compact_all(lake: &Path) {
     for name in lake::tables(lake, SCHEMA) {
         let before = lake::read(lake, SCHEMA, &name);
         compact(lake, &name);

@@ -274,6 +274,7 @@ pub(crate) fn assert_ledger(lake: &Path, schema: &str) {
         let rejects = tables.get("_rejects").map_or(0, |table| of_upload(&table.rows, "upload_id", &upload));
         assert_eq!(rejected, rejects, "{schema}: rejections of {upload}");
     }
+    crate::verify::assert_proves(lake, schema);
 }
 
 fn of_upload(rows: &[Row], column: &str, upload: &str) -> i64 {

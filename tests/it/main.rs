@@ -10,6 +10,7 @@
 
 mod cases;
 mod compacted;
+mod corrupt;
 mod damaged;
 mod events;
 mod faces;
@@ -22,5 +23,7 @@ mod metamorphic;
 mod once;
 mod overwrite;
 mod process;
+mod status;
 mod support;
+mod verify;
 mod workers;

@@ -15,5 +15,8 @@ mod schema;
 pub mod settings;
 mod source;
 pub mod sql;
+pub mod status;
 mod underway;
 pub mod upload;
+#[cfg(feature = "verify")]
+pub mod verify;

@@ -10,6 +10,7 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Micros;
 use crate::delta::{Lake, STATE};
 use crate::fault::Fault;
 use crate::upload::Upload;
@@ -66,22 +67,29 @@ pub(crate) fn remove(lake: &Lake, notes: &[Path]) {
     }
 }
 
-/// Uploads that other runs had, or have, under way. Notes of which `is_done` says that all uploads are done go.
+/// A note that lies in the state folder.
+#[derive(Debug)]
+pub(crate) struct Left {
+    place: Path,
+    pub(crate) left_at: Micros,
+    pub(crate) uploads: Vec<Underway>,
+}
+
+/// All notes of a schema.
 ///
 /// # Errors
 /// When the state folder cannot be read.
-pub(crate) fn left_behind(lake: &Lake, schema: &str, is_done: impl Fn(&str) -> bool) -> Result<Vec<Underway>, Fault> {
+pub(crate) fn notes(lake: &Lake, schema: &str) -> Result<Vec<Left>, Fault> {
     let fault = |error: object_store::Error| {
         Fault::again(format!("cannot read the state folder `{STATE}` of the lake")).because(error)
     };
     let prefix = folder(lake, schema);
-    let mut found = Vec::new();
-    let mut done = Vec::new();
     let listed: Vec<_> = lake.handle().block_on(lake.store().list(Some(&prefix)).try_collect()).map_err(fault)?;
     if listed.len() > NOTES {
         return Err(Fault::setup(format!("{} notes of stopped runs lie in `{prefix}` of the lake", listed.len()))
             .hint("land the uploads that they name once more; then delete the notes"));
     }
+    let mut notes = Vec::new();
     for meta in listed {
         let read = lake.handle().block_on(async { lake.store().get(&meta.location).await?.bytes().await });
         let bytes = match read {
@@ -90,18 +98,24 @@ pub(crate) fn left_behind(lake: &Lake, schema: &str, is_done: impl Fn(&str) -> b
             Err(object_store::Error::NotFound { .. }) => continue,
             Err(error) => return Err(fault(error)),
         };
-        let Ok(note) = serde_json::from_slice::<Note>(&bytes) else {
+        let Ok(Note { uploads }) = serde_json::from_slice(&bytes) else {
             return Err(Fault::setup(format!("`{}` is no note of Inlet's", meta.location))
                 .hint("move it out of the state folder; it names uploads that a killed run left half landed"));
         };
-        if note.uploads.iter().all(|upload| is_done(&upload.upload_id)) {
-            done.push(meta.location);
-        } else {
-            found.extend(note.uploads);
-        }
+        notes.push(Left { place: meta.location, left_at: meta.last_modified.timestamp_micros(), uploads });
     }
-    remove(lake, &done);
-    Ok(found)
+    Ok(notes)
+}
+
+/// Uploads that other runs had, or have, under way. Notes of which `is_done` says that all uploads are done go.
+///
+/// # Errors
+/// When the state folder cannot be read.
+pub(crate) fn left_behind(lake: &Lake, schema: &str, is_done: impl Fn(&str) -> bool) -> Result<Vec<Underway>, Fault> {
+    let (done, open): (Vec<Left>, Vec<Left>) =
+        notes(lake, schema)?.into_iter().partition(|note| note.uploads.iter().all(|upload| is_done(&upload.upload_id)));
+    remove(lake, &done.into_iter().map(|note| note.place).collect::<Vec<_>>());
+    Ok(open.into_iter().flat_map(|note| note.uploads).collect())
 }
 
 #[cfg(test)]

@@ -104,8 +104,13 @@ pub struct Upload {
 impl Upload {
     /// The Delta `txn` application id of the upload's key, if it has one.
     pub fn key_app_id(&self) -> Option<String> {
-        self.key.as_deref().map(|key| format!("inlet/key/{}", UploadId::hash(&[b"key", key.as_bytes()])))
+        self.key.as_deref().map(key_app_id_of)
     }
+}
+
+/// The Delta `txn` application id of a key.
+pub(crate) fn key_app_id_of(key: &str) -> String {
+    format!("inlet/key/{}", UploadId::hash(&[b"key", key.as_bytes()]))
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(crate) fn corrected(received: i64, sent: i64, original: i64) -> Option<i64> 
 }
 
 /// The moment as text: `2026-01-15T10:00:00.500000Z`.
-pub(crate) fn format(micros: i64) -> String {
+pub fn format(micros: i64) -> String {
     let (days, time) = (micros.div_euclid(DAY_MICROS), micros.rem_euclid(DAY_MICROS));
     let (year, month, day) = civil_from_days(days);
     let (second, fraction) = (time / 1_000_000, time % 1_000_000);

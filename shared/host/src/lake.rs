@@ -45,6 +45,20 @@ pub(crate) fn to_read(text: Option<&OsStr>, line: &str) -> Result<LakeAddress, F
     }
 }
 
+/// The schemas of a lake, or the one that was asked for.
+pub(crate) fn chosen(schemas: Vec<String>, name: Option<&str>) -> Result<Vec<String>, Fault> {
+    let Some(name) = name else { return Ok(schemas) };
+    if schemas.iter().any(|schema| schema == name) {
+        return Ok(vec![name.to_owned()]);
+    }
+    let fault = Fault::setup(format!("no schema `{name}` in this lake"));
+    Err(match nearest::among(name, schemas.iter().map(String::as_str)) {
+        Some(near) => fault.hint(format!("did you mean `{near}`?")),
+        None if schemas.is_empty() => fault,
+        None => fault.hint(format!("it has {}", schemas.join(", "))),
+    })
+}
+
 fn named(text: Option<&OsStr>, line: &str) -> Result<LakeAddress, Fault> {
     let Some(text) = text else {
         return Err(Fault::setup("no lake is named: `--lake` says where the tables live").hint(line));
@@ -207,5 +221,14 @@ mod tests {
         fs::create_dir(here.path().join("lake")).unwrap();
         let fault = to_read(Some(here.path().join("lakes").as_os_str()), "").unwrap_err();
         assert!(fault.hint_text().unwrap().ends_with("/lake`?"), "{fault:?}");
+    }
+
+    #[test]
+    fn an_unknown_schema_is_answered_with_the_nearest() {
+        let schemas = || vec!["shop".to_owned(), "web".to_owned()];
+        assert_eq!(chosen(schemas(), Some("web")).unwrap(), ["web"]);
+        assert_eq!(chosen(schemas(), None).unwrap().len(), 2);
+        assert_eq!(chosen(schemas(), Some("shp")).unwrap_err().hint_text(), Some("did you mean `shop`?"));
+        assert_eq!(chosen(schemas(), Some("other")).unwrap_err().hint_text(), Some("it has shop, web"));
     }
 }

@@ -8,7 +8,13 @@ mod output;
 mod plan;
 mod query;
 mod sql;
+mod status;
 mod table;
+#[cfg(feature = "verify")]
+mod verify;
+#[cfg(not(feature = "verify"))]
+#[path = "terminal/no_verify.rs"]
+mod verify;
 mod watch;
 mod words;
 
@@ -60,6 +66,8 @@ fn answer(arguments: &[OsString], functions: &Functions, mut streams: Streams) -
     let code = match Arguments::try_parse_from(arguments) {
         Ok(Arguments { command: Command::Ingest(asked) }) => ingest::run(&asked, &call, &mut streams),
         Ok(Arguments { command: Command::Sql(asked) }) => sql::run(&asked, &call, &streams),
+        Ok(Arguments { command: Command::Verify(asked) }) => verify::run(&asked, &call, &mut streams),
+        Ok(Arguments { command: Command::Status(asked) }) => status::run(&asked, &call, &streams),
         Err(error) => misread(&error, &call, &streams),
     };
     match streams.out.failure() {

@@ -9,7 +9,7 @@ use url::Url;
 use crate::fault::Fault;
 
 /// A failed request to a store. `what` says what was tried, as in "cannot list tables".
-pub(super) fn store_fault(what: &str, place: &Url, error: StoreError) -> Fault {
+pub(crate) fn store_fault(what: &str, place: &Url, error: StoreError) -> Fault {
     let hint = match reason(&error) {
         Reason::Missing => format!("check that {place} exists and is spelled right"),
         Reason::Denied => format!("grant this identity read, write and list on {place}"),

@@ -188,7 +188,7 @@ impl Lake {
     }
 
     /// The address of a table; ends in `/`.
-    pub(super) fn table_url(&self, schema: &str, name: &str) -> Result<Url, Fault> {
+    pub(crate) fn table_url(&self, schema: &str, name: &str) -> Result<Url, Fault> {
         let mut url = self.0.url.clone();
         url.path_segments_mut()
             .map_err(|()| Fault::setup(format!("{} cannot be a lake: it has no path", self.0.url)))?
@@ -218,7 +218,7 @@ impl Lake {
     }
 
     /// Waits for the store on this (plain) thread.
-    pub(super) fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
+    pub(crate) fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
         self.0.handle.block_on(answer)
     }
 }

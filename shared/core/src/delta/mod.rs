@@ -33,15 +33,19 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use column_chunk::Encoder;
 pub use append::{Append, Appended, add_columns_only, commit};
+pub use column_chunk::Encoder;
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
+#[cfg(feature = "verify")]
+pub(crate) use faults::store_fault;
 pub use lake::Lake;
 pub(crate) use lake::STATE;
 pub use layout::FileLayout;
 pub use sweep::{delete_files, sweep_uncommitted};
 pub use table::{Column, Table};
 pub use tidy::{COMMITS_PER_CHECKPOINT, Tidied, tidy};
+#[cfg(feature = "verify")]
+pub(crate) use types::arrow_field;
 
 /// What our commits and files call their writer.
 const ENGINE_INFO: &str = concat!("inlet/", env!("CARGO_PKG_VERSION"));

@@ -43,6 +43,6 @@ pub(super) fn kernel_field((name, column_type): &(String, ColumnType)) -> Struct
 }
 
 /// A nullable column of ours for an Arrow schema.
-pub(super) fn arrow_field(name: &str, column_type: ColumnType, nullable: bool) -> Field {
+pub(crate) fn arrow_field(name: &str, column_type: ColumnType, nullable: bool) -> Field {
     Field::new(name, arrow_type(column_type), nullable)
 }

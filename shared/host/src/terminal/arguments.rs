@@ -19,11 +19,13 @@ Examples:
   echo '{…}' | inlet ingest - --plan                    what would this event become?
   inlet ingest s3://bucket/segment-logs --lake s3://other/lake --schema shop
   inlet sql --lake ./lake | duckdb events.db            open every table and view
+  inlet verify --lake ./lake tests/fixtures/uploads     prove that nothing was lost or doubled
+  inlet status --lake ./lake                            what landed lately, and what waits
 
 Environment: INLET_WAREHOUSE_ID, the id by which `integrations.Warehouses.warehouseIds` names this lake; stores take
 their own variables (AWS_…, AZURE_STORAGE_…).
 
-Exit codes: 0 landed, 65 an upload was rejected, 70 a bug, 75 try again, 78 change the set-up,
+Exit codes: 0 landed, 65 an upload was rejected or a proof found a difference, 70 a bug, 75 try again, 78 change the set-up,
 64 a wrong line.";
 
 #[derive(Debug, Subcommand)]
@@ -32,6 +34,10 @@ pub(crate) enum Command {
     Ingest(Ingest),
     /// Print the SQL that opens every table and makes the users, accounts and de-duplicated views
     Sql(Sql),
+    /// Prove that nothing was lost or doubled: compare the tables with `_loads`, and with uploads
+    Verify(Verify),
+    /// Say what landed lately, how late it was, and what was rejected, rescued or left half done
+    Status(Status),
 }
 
 #[derive(Debug, Args)]
@@ -73,6 +79,35 @@ pub(crate) struct Sql {
     /// Only this schema
     #[arg(long, value_name = "NAME")]
     pub(crate) schema: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Uploads whose bytes are compared with the tables too: files, folders, or URLs, as `ingest` takes them
+    #[arg(value_name = "PATH|URL")]
+    pub(crate) places: Vec<OsString>,
+    /// The lake: a folder or a URL
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) lake: Option<OsString>,
+    /// Only this schema; with uploads, the schema that they landed in
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schema: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The lake: a folder or a URL
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) lake: Option<OsString>,
+    /// Only this schema
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schema: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// How a run answers.

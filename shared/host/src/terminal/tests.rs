@@ -145,6 +145,25 @@ fn a_wrong_line_is_answered_in_its_form() {
     assert!(inlet(&["--help"], "").out.contains("Examples:"));
 }
 
+#[cfg(not(feature = "verify"))]
+#[test]
+fn a_build_without_verify_says_which_has_it() {
+    let answer = inlet(&["verify", "--lake", "./lake", "--json"], "");
+    assert_eq!((answer.code, &one_object(&answer.out)["fault"]["kind"]), (78, &"setup".into()));
+    assert!(answer.err.contains("\nhint: builds for terminals have it"), "{}", answer.err);
+}
+
+#[cfg(feature = "verify")]
+#[test]
+fn verify_reads_no_standard_input() {
+    let (_folder, _, lake) = here(&[]);
+    let answer = inlet(&["verify", "-", "--lake", &lake, "--json"], "{}");
+    assert_eq!((answer.code, &one_object(&answer.out)["fault"]["kind"]), (78, &"setup".into()));
+    fs::create_dir(&lake).unwrap();
+    let answer = inlet(&["verify", "-", "--lake", &lake], "{}");
+    assert!(answer.err.starts_with("setup: `verify` reads no standard input\nhint: "), "{}", answer.err);
+}
+
 #[test]
 fn an_upload_rejected_whole_does_not_stop_the_others() {
     let (_folder, input, lake) = here(&["a", "bad", "c"]);

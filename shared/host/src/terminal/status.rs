@@ -1,0 +1,160 @@
+//! `inlet status`: what a lake did lately, in words or JSON.
+
+use inlet_core::delta::Lake;
+use inlet_core::fault::Fault;
+use inlet_core::status::{SchemaStatus, Status, Sums, status};
+
+use super::arguments::{Form, Status as Asked};
+use super::output::Streams;
+use super::table::{counted, number, plain};
+use super::{Call, runtime, words};
+use crate::lake;
+
+/// Notes under way that are named.
+const NOTES: usize = 5;
+
+/// Runs the command and returns its exit code.
+pub(super) fn run(asked: &Asked, call: &Call<'_>, streams: &Streams) -> u8 {
+    let status = look(asked, &call.program).unwrap_or_else(|fault| Status::failed(&fault));
+    match call.form {
+        Form::Words => streams.out.write(&said(&status)),
+        Form::Json | Form::JsonLines => streams.out.line(&serde_json::to_string(&status).unwrap_or_default()),
+    }
+    match &status.fault {
+        Some(fault) => {
+            streams.err.write(&words::fault(fault, &fault.message));
+            fault.kind.exit_code()
+        }
+        None => 0,
+    }
+}
+
+fn look(asked: &Asked, program: &str) -> Result<Status, Fault> {
+    let named = lake::to_read(asked.lake.as_deref(), &format!("{program} status --lake ./lake"))?;
+    let runtime = runtime()?;
+    let lake = Lake::open(&named.url, runtime.handle().clone())?;
+    let status = status(&lake, &lake::chosen(lake.schemas()?, asked.schema.as_deref())?)?;
+    if status.schemas.is_empty() {
+        return Err(Fault::setup(format!("nothing has landed in the lake `{}` yet", named.url))
+            .hint(format!("{program} ingest PATH --lake DIR lands the first uploads")));
+    }
+    Ok(status)
+}
+
+/// The whole answer for standard output.
+fn said(status: &Status) -> String {
+    let schemas: Vec<String> = status.schemas.iter().map(one).collect();
+    schemas.join("\n")
+}
+
+fn one(schema: &SchemaStatus) -> String {
+    let mut text = format!("{}\n", plain(&schema.schema));
+    let mut line = |what: &str, says: &str| text.push_str(&format!("  {what:<9} {says}\n"));
+    if let Some(last) = &schema.last {
+        let upload = plain(&last.upload);
+        line("last load", &format!("{} ago: `{upload}`, done {}", duration(last.seconds_ago), last.finished_at));
+    }
+    if let Some(lag) = schema.lag {
+        line("lag", &format!("median {:.1} s, greatest {:.1} s", lag.median, lag.greatest));
+    }
+    line("last 24 h", &sums(&schema.lately));
+    line("all", &sums(&schema.all));
+    if !schema.reasons.is_empty() {
+        let reasons: Vec<String> =
+            schema.reasons.iter().map(|one| format!("{} {}", number(one.count), plain(&one.reason))).collect();
+        line("rejected", &format!("lately: {}", reasons.join(", ")));
+    }
+    let held = schema.all.held;
+    line("held", &if held > 0 { counted(unsigned(held), "event") } else { "none".to_owned() });
+    for note in schema.underway.iter().take(NOTES) {
+        let first = note.uploads.first().map(String::as_str).unwrap_or_default();
+        let more = note.uploads.len().saturating_sub(1);
+        let more = if more > 0 { format!(" and {}", counted(more as u64, "more upload")) } else { String::new() };
+        line("under way", &format!("for {}: `{}`{more}", duration(note.seconds), plain(first)));
+    }
+    if schema.underway.len() > NOTES {
+        line("", &format!("… and {}", counted((schema.underway.len() - NOTES) as u64, "more run")));
+    }
+    if !schema.underway.is_empty() {
+        line("", "a run is at work or was killed: if none is, run ingest again with these uploads");
+    }
+    text
+}
+
+/// `3 uploads, 120 events: 100 landed (180 rows), …`: only what happened.
+fn sums(sums: &Sums) -> String {
+    if sums.uploads == 0 {
+        return "nothing landed".to_owned();
+    }
+    let mut text =
+        format!("{}, {}", counted(unsigned(sums.uploads), "upload"), counted(unsigned(sums.events), "event"));
+    text.push_str(&format!(": {} landed ({})", number(unsigned(sums.landed)), counted(unsigned(sums.rows), "row")));
+    let parts = [
+        (sums.duplicates, if sums.duplicates == 1 { "duplicate" } else { "duplicates" }),
+        (sums.rejected, "rejected"),
+        (sums.filtered, "filtered"),
+        (sums.rescued, if sums.rescued == 1 { "value rescued" } else { "values rescued" }),
+    ];
+    for (count, what) in parts.into_iter().filter(|(count, _)| *count > 0) {
+        text.push_str(&format!(", {} {what}", number(unsigned(count))));
+    }
+    text
+}
+
+/// The two greatest units: `3 days 4 h`, `5 min 10 s`.
+fn duration(seconds: i64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{} {} h", counted(unsigned(days), "day"), hours % 24),
+    }
+}
+
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use inlet_core::status::{Lag, LastLoad, ReasonCount, UnderwayNote};
+
+    use super::*;
+
+    #[test]
+    fn a_schema_is_said_in_a_few_lines() {
+        let lately = Sums { uploads: 2, events: 1_200, landed: 1_190, rows: 2_300, rejected: 10, ..Sums::default() };
+        let schema = SchemaStatus {
+            schema: "web".to_owned(),
+            last: Some(LastLoad {
+                upload: "a.gz".to_owned(),
+                upload_id: "00".to_owned(),
+                finished_at: "2026-03-14T10:00:00Z".to_owned(),
+                seconds_ago: 125,
+            }),
+            all: Sums { rescued: 7, ..lately.clone() },
+            lately,
+            lag: Some(Lag { median: 1.25, greatest: 30.0 }),
+            reasons: vec![ReasonCount { reason: "invalid_json".to_owned(), count: 10 }],
+            underway: vec![UnderwayNote { uploads: vec!["b".to_owned(), "c".to_owned()], seconds: 4_000 }],
+        };
+        assert_eq!(
+            one(&schema),
+            "web\n\
+             \x20 last load 2 min 5 s ago: `a.gz`, done 2026-03-14T10:00:00Z\n\
+             \x20 lag       median 1.2 s, greatest 30.0 s\n\
+             \x20 last 24 h 2 uploads, 1,200 events: 1,190 landed (2,300 rows), 10 rejected\n\
+             \x20 all       2 uploads, 1,200 events: 1,190 landed (2,300 rows), 10 rejected, 7 values rescued\n\
+             \x20 rejected  lately: 10 invalid_json\n\
+             \x20 held      none\n\
+             \x20 under way for 1 h 6 min: `b` and 1 more upload\n\
+             \x20           a run is at work or was killed: if none is, run ingest again with these uploads\n"
+        );
+    }
+
+    #[test]
+    fn durations_have_their_two_greatest_units() {
+        assert_eq!([9, 70, 7_300, 90_000].map(duration), ["9 s", "1 min 10 s", "2 h 1 min", "1 day 1 h"]);
+    }
+}
