@@ -8,11 +8,14 @@
     reason = "a test that cannot go on says why"
 )]
 
+mod bucket;
 mod cases;
 mod compacted;
 mod damaged;
 mod events;
 mod faces;
+mod faults;
+mod faulty;
 mod fixtures;
 mod found;
 mod giant;
@@ -22,5 +25,6 @@ mod metamorphic;
 mod once;
 mod overwrite;
 mod process;
+mod races;
 mod support;
 mod workers;
