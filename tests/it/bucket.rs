@@ -28,22 +28,33 @@ impl Bucket {
     }
 
     /// All keys, sorted.
-    pub(crate) fn keys(&self) -> Vec<Path> {
-        let listed = runtime().block_on(self.0.list(None).map_ok(|object| object.location).try_collect());
-        let mut keys: Vec<Path> = listed.expect("memory can be listed");
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let listed = runtime().block_on(self.0.list(None).map_ok(|object| object.location.into()).try_collect());
+        let mut keys: Vec<String> = listed.expect("memory can be listed");
         keys.sort();
         keys
     }
 
-    pub(crate) fn bytes(&self, key: &Path) -> Bytes {
-        let read = runtime().block_on(async { self.0.get(key).await?.bytes().await });
+    pub(crate) fn bytes(&self, key: &str) -> Bytes {
+        let read = runtime().block_on(async { self.0.get(&Path::from(key)).await?.bytes().await });
         read.unwrap_or_else(|error| panic!("{key}: {error}"))
+    }
+
+    pub(crate) fn put(&self, key: &str, bytes: Vec<u8>) {
+        runtime().block_on(self.0.put(&Path::from(key), bytes.into())).expect("memory can be written");
+    }
+
+    /// Removes an object; answers what it held.
+    pub(crate) fn take(&self, key: &str) -> Bytes {
+        let bytes = self.bytes(key);
+        runtime().block_on(self.0.delete(&Path::from(key))).expect("memory can be written");
+        bytes
     }
 
     /// Uploads that are done, by the text of the log of `_loads` alone.
     pub(crate) fn done(&self) -> BTreeSet<String> {
         let mut done = BTreeSet::new();
-        for key in self.keys().iter().filter(|key| key.as_ref().contains("/_loads/_delta_log/")) {
+        for key in self.keys().iter().filter(|key| key.contains("/_loads/_delta_log/")) {
             let text = String::from_utf8_lossy(&self.bytes(key)).into_owned();
             let ids = text.split(r#""appId":"inlet/"#).skip(1).filter_map(|rest| rest.split('"').next());
             done.extend(ids.filter(|id| !id.starts_with("key/")).map(str::to_owned));
@@ -51,23 +62,25 @@ impl Bucket {
         done
     }
 
-    /// All tables of the schema, by the text of their logs (which are short: no checkpoints) and the Parquet reader.
+    /// All tables of the schema, by the text of their commits, all of which must be there, and the Parquet reader.
     pub(crate) fn tables(&self) -> BTreeMap<String, Table> {
-        let mut logs: BTreeMap<String, Vec<Path>> = BTreeMap::new();
+        let mut logs: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for key in self.keys() {
-            let parts: Vec<&str> = key.as_ref().split('/').collect();
-            if let ["lake", SCHEMA, table, "_delta_log", _] = parts[..] {
+            let parts: Vec<&str> = key.split('/').collect();
+            if let ["lake", SCHEMA, table, "_delta_log", name] = parts[..]
+                && name.ends_with(".json")
+            {
                 logs.entry(table.to_owned()).or_default().push(key);
             }
         }
         logs.into_iter().map(|(name, commits)| (name.clone(), self.table(&name, &commits))).collect()
     }
 
-    fn table(&self, name: &str, commits: &[Path]) -> Table {
+    fn table(&self, name: &str, commits: &[String]) -> Table {
         let mut columns = Vec::new();
         let mut files = BTreeSet::new();
         for (version, commit) in commits.iter().enumerate() {
-            assert!(commit.as_ref().ends_with(&format!("/{version:020}.json")), "`{name}` has an odd log: {commits:?}");
+            assert!(commit.ends_with(&format!("/{version:020}.json")), "`{name}` has an odd log: {commits:?}");
             for line in String::from_utf8(self.bytes(commit).into()).expect("a log is text").lines() {
                 let action: Value = serde_json::from_str(line).expect("a log is lines of JSON");
                 if let Some(schema) = action["metaData"]["schemaString"].as_str() {
@@ -84,8 +97,7 @@ impl Bucket {
         }
         let mut rows = Vec::new();
         for file in &files {
-            let key = Path::from(format!("lake/{SCHEMA}/{name}/{file}"));
-            lake::read_parquet(self.bytes(&key), &columns, &mut rows);
+            lake::read_parquet(self.bytes(&format!("lake/{SCHEMA}/{name}/{file}")), &columns, &mut rows);
         }
         Table { version: commits.len() as u64 - 1, columns, rows, files: files.len() }
     }

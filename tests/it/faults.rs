@@ -118,7 +118,7 @@ impl Scene {
         }
         let again = land_over(bucket.store(), &settings(), self.uploads.clone());
         assert!(again.uploads.iter().all(|upload| upload.status == Status::AlreadyLanded), "{what}: {again:#?}");
-        let notes: Vec<_> = bucket.keys().into_iter().filter(|key| key.as_ref().contains("/underway/")).collect();
+        let notes: Vec<_> = bucket.keys().into_iter().filter(|key| key.contains("/underway/")).collect();
         assert!(notes.is_empty(), "{what}: notes of uploads that are done: {notes:?}");
         assert_like_clean(what, &bucket.tables(), &self.clean);
     }

@@ -63,6 +63,8 @@ pub(crate) const ANY: Which = Which { kind: None, table: None, conditional: fals
 pub(crate) const CONDITIONAL: Which = Which { conditional: true, ..ANY };
 /// A commit, of any table.
 pub(crate) const COMMIT: Which = Which { kind: Some((Method::Put, Object::Commit)), ..ANY };
+/// A checkpoint, or the hint that leads to it, written.
+pub(crate) const CHECKPOINT: Which = Which { kind: Some((Method::Put, Object::Log)), ..ANY };
 /// A note of uploads under way, written.
 pub(crate) const NOTE: Which = Which { kind: Some((Method::Put, Object::Note)), ..ANY };
 /// The same, removed.

@@ -26,5 +26,6 @@ mod once;
 mod overwrite;
 mod process;
 mod races;
+mod scale;
 mod support;
 mod workers;

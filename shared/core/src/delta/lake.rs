@@ -152,23 +152,34 @@ impl Lake {
     /// What the store answers; a schema that does not exist is an empty list.
     pub fn tables(&self, schema: &str) -> Result<Vec<String>, Fault> {
         let folder = self.0.root.clone().join(schema);
-        let fault = |error| store_fault(&format!("cannot list the tables of schema `{schema}`"), self.url(), error);
-        self.wait(async {
-            let folders = self.0.store.list_with_delimiter(Some(&folder)).await?.common_prefixes;
-            let mut names: Vec<String> = futures::stream::iter(folders)
-                .map(|table| async move {
-                    let mut log = self.0.store.list(Some(&table.clone().join(LOG_FOLDER)));
-                    let is_table = log.try_next().await?.is_some();
-                    Ok::<_, object_store::Error>(table.filename().filter(|_| is_table).map(str::to_owned))
-                })
-                .buffer_unordered(LOOK_INTO_AT_ONCE)
-                .try_filter_map(|name| std::future::ready(Ok(name)))
-                .try_collect()
-                .await?;
-            names.sort_unstable();
-            Ok(names)
-        })
-        .map_err(fault)
+        let folders = self.table_folders(schema)?;
+        let look = futures::stream::iter(folders).map(|name| {
+            let log = folder.clone().join(name.as_str()).join(LOG_FOLDER);
+            async move {
+                let is_table = self.0.store.list(Some(&log)).try_next().await?.is_some();
+                Ok::<_, object_store::Error>(is_table.then_some(name))
+            }
+        });
+        let found = look.buffered(LOOK_INTO_AT_ONCE).try_filter_map(|name| std::future::ready(Ok(name)));
+        self.wait(found.try_collect()).map_err(|error| self.unlisted(schema, error))
+    }
+
+    /// The folders of a schema, sorted: its tables, those that are just being made, and what a run left that stopped
+    /// before it made one. One listing, however many there are.
+    ///
+    /// # Errors
+    /// What the store answers; a schema that does not exist is an empty list.
+    pub(crate) fn table_folders(&self, schema: &str) -> Result<Vec<String>, Fault> {
+        let folder = self.0.root.clone().join(schema);
+        let listed = self.wait(self.0.store.list_with_delimiter(Some(&folder)));
+        let folders = listed.map_err(|error| self.unlisted(schema, error))?.common_prefixes;
+        let mut names: Vec<String> = folders.iter().filter_map(Path::filename).map(str::to_owned).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn unlisted(&self, schema: &str, error: object_store::Error) -> Fault {
+        store_fault(&format!("cannot list the tables of schema `{schema}`"), self.url(), error)
     }
 
     /// The schemas of the lake, sorted: names of its folders, without Inlet's own state and those that begin with `.`.
