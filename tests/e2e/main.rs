@@ -8,6 +8,8 @@
 //! `E2E_SEED`, the seed that else is drawn from the time.
 
 mod failure;
+mod faults;
+mod proxy;
 mod script;
 mod server;
 mod tools;
@@ -16,6 +18,7 @@ use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use failure::Failure;
+use faults::Line;
 use script::Script;
 use server::Server;
 use tools::Tools;
@@ -67,6 +70,12 @@ fn a_lake_that_another_engine_compacts_stays_right() -> Result<(), Failure> {
 fn s3_is_a_landing_store_and_a_lake() -> Result<(), Failure> {
     let Some(tools) = Tools::python("S3")? else { return Ok(()) };
     stores("s3", &tools, &Server::s3(&tools)?)
+}
+
+#[test]
+fn a_bad_line_to_s3_changes_nothing() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("a bad line to S3")? else { return Ok(()) };
+    Line::new(&tools, &Server::s3(&tools)?)?.try_all()
 }
 
 #[test]
