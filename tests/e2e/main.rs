@@ -3,9 +3,10 @@
 //!
 //! `cargo test -p e2e` is all there is to do. The first run installs the pinned tools (`requirements.txt`,
 //! `package.json`) under `<target>/e2e-tools/` and builds the executable; from then on nothing leaves this machine. Each
-//! test runs one script of this folder, which says what differs. Where Python 3.11 or Node is missing the tests name
-//! themselves as skipped and pass, unless `CI` is `true`. Variables: `INLET_EXE`, an executable to test instead;
-//! `E2E_SEED`, the seed that else is drawn from the time.
+//! test runs one script of this folder, which says what differs; faults on the way to S3 are played by the test itself.
+//! Where Python 3.11 or Node is missing the tests name themselves as skipped and pass, unless `CI` is `true`. Variables:
+//! `INLET_EXE`, an executable to test instead; `E2E_SEED`, the seed that else is drawn from the time.
+//! `cargo test -p e2e -- --ignored --nocapture` says what a run costs as a lake grows.
 
 mod failure;
 mod faults;
@@ -88,6 +89,13 @@ fn azure_blob_storage_is_a_landing_store_and_a_lake() -> Result<(), Failure> {
 fn a_large_upload_stays_within_the_memory() -> Result<(), Failure> {
     let Some(tools) = Tools::python("memory of a large upload")? else { return Ok(()) };
     Script::new("memory.py").inlet(&tools)?.run(&tools)
+}
+
+#[test]
+#[ignore = "figures, not a verdict: minutes on a quiet machine"]
+fn what_a_run_costs_as_a_lake_grows() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("figures of scale")? else { return Ok(()) };
+    Script::new("scale.py").inlet(&tools)?.aloud().run(&tools)
 }
 
 #[test]

@@ -12,8 +12,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use tokio::sync::Barrier;
 
@@ -103,6 +103,8 @@ pub(crate) enum Fault {
     BeatItself,
     /// The store does not do it, and says so with this status.
     Answer(u16),
+    /// Somebody else is faster: the object is there, with this text, when the request reaches the store.
+    Overtaken(&'static str),
     /// The process dies: this request and all later ones never reach the store.
     Kill,
 }
@@ -154,6 +156,12 @@ struct State {
     counts: BTreeMap<Kind, usize>,
     struck: Vec<String>,
     dead: bool,
+    /// Bodies break before this byte.
+    bodies_end: Option<usize>,
+}
+
+fn broken() -> Error {
+    Error::Generic { store: "Faulty", source: "error sending request: connection reset".into() }
 }
 
 /// What is to become of a request.
@@ -161,6 +169,7 @@ enum Verdict {
     Do,
     Fail(Error),
     DoAndFail(Error),
+    Overtake(&'static str),
 }
 
 /// A store that behaves as its rules say; cheap to clone.
@@ -182,6 +191,11 @@ impl Faulty {
     /// Adds a rule.
     pub(crate) fn play(&self, fault: Fault, when: When, which: Which) {
         self.state().rules.push(Rule { fault, when, which, seen: 0 });
+    }
+
+    /// From now on connections break within bodies, before this byte.
+    pub(crate) fn break_bodies(&self, at: usize) {
+        self.state().bodies_end = Some(at);
     }
 
     /// Holds the first `count` of these requests until all of them are there.
@@ -237,12 +251,12 @@ impl Faulty {
             state.struck.push(format!("{fault:?} at {:?} {}", asked.kind, asked.path));
         }
         state.dead |= matches!(fault, Fault::Kill);
-        let broken = || Error::Generic { store: "Faulty", source: "error sending request: connection reset".into() };
         let exists = || Error::AlreadyExists { path: asked.path.to_owned(), source: "412 Precondition Failed".into() };
         let verdict = match fault {
             Fault::Reset | Fault::Kill => Verdict::Fail(broken()),
             Fault::DropAnswer => Verdict::DoAndFail(broken()),
             Fault::BeatItself => Verdict::DoAndFail(exists()),
+            Fault::Overtaken(text) => Verdict::Overtake(text),
             Fault::Answer(409 | 412) => Verdict::Fail(exists()),
             Fault::Answer(status) => {
                 let text = format!("Server returned non-2xx status code: {status}: Please reduce your request rate.");
@@ -262,6 +276,10 @@ impl Faulty {
             Verdict::Do => work.await,
             Verdict::Fail(error) => Err(error),
             Verdict::DoAndFail(error) => work.await.and(Err(error)),
+            Verdict::Overtake(text) => {
+                self.inner.put(&Path::from(asked.path), text.into()).await?;
+                work.await
+            }
         }
     }
 
@@ -272,7 +290,7 @@ impl Faulty {
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         let folder = prefix.cloned().unwrap_or_default();
         match self.judge(&Asked::new(Method::List, &folder)).0 {
-            Verdict::Do => list(),
+            Verdict::Do | Verdict::Overtake(_) => list(),
             Verdict::Fail(error) | Verdict::DoAndFail(error) => futures::stream::once(async { Err(error) }).boxed(),
         }
     }
@@ -324,7 +342,15 @@ impl ObjectStore for Faulty {
         'p: 'a,
         Self: 'a,
     {
-        Box::pin(self.answer(Asked::new(Method::Get, path), self.inner.get_opts(path, options)))
+        Box::pin(async move {
+            let got = self.answer(Asked::new(Method::Get, path), self.inner.get_opts(path, options)).await?;
+            let Some(end) = self.state().bodies_end else { return Ok(got) };
+            let (meta, range, attributes) = (got.meta.clone(), got.range.clone(), got.attributes.clone());
+            let body = got.bytes().await?;
+            let pieces = [Ok(body.slice(..end.min(body.len()))), Err(broken())];
+            let payload = GetResultPayload::Stream(futures::stream::iter(pieces).boxed());
+            Ok(GetResult { payload, meta, range, attributes })
+        })
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

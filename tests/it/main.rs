@@ -21,6 +21,7 @@ mod found;
 mod giant;
 mod json;
 mod lake;
+mod landing;
 mod metamorphic;
 mod once;
 mod overwrite;

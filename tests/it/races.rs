@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use inlet_core::fault::FaultKind;
 use inlet_core::report::Report;
 use inlet_core::upload::Upload;
+use serde_json::{Value, json};
 
 use crate::bucket::{Bucket, assert_like_clean};
 use crate::events::{lines, track};
 use crate::faulty::{COMMIT, Fault, Faulty, When, Which};
 use crate::lake::Table;
-use crate::support::{land_over, settings, upload_of};
+use crate::support::{SCHEMA, assert_landed, land_over, settings, upload_of};
 
 /// An upload with a column of its own in a table that all share, and a rejection.
 fn upload(name: &str) -> Upload {
@@ -114,4 +116,69 @@ fn writers_that_meet_and_get_unclear_answers_land_each_event_once() {
             }
         }
     }
+}
+
+const FILLER: &str = r#"{"commitInfo":{"timestamp":1773576000000,"operation":"WRITE"}}"#;
+
+/// One upload lands in a lake that knows its tables, while somebody else commits these texts to `kept` first, one after
+/// another.
+fn overtaken(by: &[&'static str]) -> (Bucket, Report) {
+    let bucket = Bucket::default();
+    assert_landed(&land_over(bucket.store(), &settings(), uploads("z")));
+    let store = Faulty::over(bucket.store());
+    by.iter().enumerate().for_each(|(number, text)| store.play(Fault::Overtaken(text), When::Nth(number), KEPT));
+    let report = land_over(store.store(), &settings(), uploads("a"));
+    assert_eq!(store.struck().len(), by.len(), "{report:#?}");
+    (bucket, report)
+}
+
+#[test]
+fn a_writer_that_is_overtaken_thirty_times_lands() {
+    let (bucket, report) = overtaken(&[FILLER; 30]);
+    assert_landed(&report);
+    let tables = bucket.tables();
+    assert_eq!((tables["kept"].version, tables["kept"].rows.len(), tables["tracks"].rows.len()), (31, 6, 6));
+}
+
+#[test]
+fn a_column_that_somebody_else_adds_first_with_another_type_takes_no_value() {
+    let mut action: Value = serde_json::from_str(&made_kept()).expect("an action is JSON");
+    let schema = action["metaData"]["schemaString"].as_str().expect("the schema is text");
+    let mut schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
+    let column = json!({"name": "own_a", "type": "long", "nullable": true, "metadata": {}});
+    schema["fields"].as_array_mut().expect("fields").push(column);
+    action["metaData"]["schemaString"] = schema.to_string().into();
+    let (bucket, report) = overtaken(&[action.to_string().leak()]);
+    assert_landed(&report);
+    let tables = bucket.tables();
+    assert_eq!(tables["kept"].types()["own_a"], "bigint");
+    for number in 0..3 {
+        let row = tables["kept"].row(&format!("a{number}"));
+        assert_eq!((row.get("own_a"), row["_rescued_data"].text()), (None, r#"{"own_a":true}"#));
+    }
+    assert_eq!(tables["tracks"].rows.len(), 6);
+}
+
+#[test]
+fn a_table_that_somebody_else_upgrades_beyond_us_is_left_alone() {
+    let upgrade = r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":[],"writerFeatures":["checkConstraints"]}}"#;
+    let (bucket, report) = overtaken(&[upgrade]);
+    assert_eq!(report.gravest(), Some(FaultKind::Setup), "{report:#?}");
+    let said = &report.fault.as_ref().expect("the run was stopped").message;
+    assert!(said.contains("events.kept") && said.contains("checkConstraints"), "{said}");
+    assert_eq!(bucket.tables()["kept"].rows.len(), 3, "nothing was added");
+    assert_eq!(bucket.done().len(), 1, "and nothing is said to be done");
+}
+
+/// The action that makes `kept` what its first upload needs.
+fn made_kept() -> String {
+    let bucket = Bucket::default();
+    assert_landed(&land_over(bucket.store(), &settings(), uploads("z")));
+    let log = bucket.bytes(&format!("lake/{SCHEMA}/kept/_delta_log/{:020}.json", 0));
+    String::from_utf8(log.into())
+        .expect("a log is text")
+        .lines()
+        .find(|line| line.contains("metaData"))
+        .expect("the first commit has it")
+        .to_owned()
 }

@@ -6,6 +6,7 @@
 //! a power cut the last commits of a local lake may be gone or empty. Buckets have no such gap.
 
 use std::fmt;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,11 @@ const RETRIES: usize = 6;
 const REQUEST_TIMEOUT: &str = "15 seconds";
 /// Opening a connection.
 const CONNECT_TIMEOUT: &str = "4 seconds";
+/// Files of a log that the kernel reads at once. Each holds a decoder with room for a whole batch: at the kernel's own
+/// 1,000 files of 1,000 rows, memory grew with every commit behind the last checkpoint.
+const FILES_READ_AHEAD: NonZero<usize> = NonZero::new(32).unwrap();
+/// Rows of a log in one batch.
+const LOG_BATCH_ROWS: NonZero<usize> = NonZero::new(256).unwrap();
 /// How many folders are looked into at once when tables are listed.
 const LOOK_INTO_AT_ONCE: usize = 16;
 /// The folder that makes a folder a table.
@@ -237,7 +243,8 @@ impl Lake {
 fn engine_over(store: Arc<dyn ObjectStore>, handle: &Handle) -> Arc<dyn Engine> {
     // Without this executor the builder takes its own single-threaded one, and a checkpoint then waits for ever.
     let executor = Arc::new(TokioMultiThreadExecutor::new(handle.clone()));
-    Arc::new(DefaultEngine::builder(store).with_task_executor(executor).build())
+    let builder = DefaultEngine::builder(store).with_task_executor(executor);
+    Arc::new(builder.with_buffer_size(FILES_READ_AHEAD).with_batch_size(LOG_BATCH_ROWS).build())
 }
 
 /// The real address of a local lake, whose folder is made when missing: the kernel resolves links in a table's address,
