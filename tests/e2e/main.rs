@@ -3,12 +3,15 @@
 //!
 //! `cargo test -p e2e` is all there is to do. The first run installs the pinned tools (`requirements.txt`,
 //! `package.json`) under `<target>/e2e-tools/` and builds the executable; from then on nothing leaves this machine. Each
-//! test runs one script of this folder, which says what differs. Where Python 3.11, Node or Valgrind is missing the tests
-//! name themselves as skipped and pass, unless `CI` is `true`. Variables: `INLET_EXE`, an executable to test instead;
-//! `E2E_SEED`, the seed that else is drawn from the time; `E2E_RENEW`, set to anything, writes down the instructions that a
-//! megabyte costs now (`instructions.json`).
+//! test runs one script of this folder, which says what differs; faults on the way to S3 are played by the test itself.
+//! Where Python 3.11, Node or Valgrind is missing the tests name themselves as skipped and pass, unless `CI` is `true`.
+//! Variables: `INLET_EXE`, an executable to test instead; `E2E_SEED`, the seed that else is drawn from the time;
+//! `E2E_RENEW`, set to anything, writes down the instructions that a megabyte costs now (`instructions.json`).
+//! `cargo test -p e2e -- --ignored --nocapture` says what a run costs as a lake grows.
 
 mod failure;
+mod faults;
+mod proxy;
 mod script;
 mod server;
 mod tools;
@@ -17,6 +20,7 @@ use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use failure::Failure;
+use faults::Line;
 use script::Script;
 use server::Server;
 use tools::Tools;
@@ -71,6 +75,12 @@ fn s3_is_a_landing_store_and_a_lake() -> Result<(), Failure> {
 }
 
 #[test]
+fn a_bad_line_to_s3_changes_nothing() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("a bad line to S3")? else { return Ok(()) };
+    Line::new(&tools, &Server::s3(&tools)?)?.try_all()
+}
+
+#[test]
 fn azure_blob_storage_is_a_landing_store_and_a_lake() -> Result<(), Failure> {
     let Some(tools) = Tools::python_and_node("Azure Blob Storage")? else { return Ok(()) };
     stores("azure", &tools, &Server::azure(&tools)?)
@@ -90,6 +100,13 @@ fn a_megabyte_costs_the_instructions_that_are_written_down() -> Result<(), Failu
     let script = Script::new("instructions.py").inlet(&tools)?.program("--valgrind", valgrind);
     let script = if std::env::var_os("E2E_RENEW").is_some() { script.argument("--write") } else { script };
     script.run(&tools)
+}
+
+#[test]
+#[ignore = "figures, not a verdict: minutes on a quiet machine"]
+fn what_a_run_costs_as_a_lake_grows() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("figures of scale")? else { return Ok(()) };
+    Script::new("scale.py").inlet(&tools)?.aloud().run(&tools)
 }
 
 #[test]

@@ -20,6 +20,7 @@ const SHOWN: usize = 20_000;
 pub(crate) struct Script {
     file: PathBuf,
     arguments: Vec<OsString>,
+    aloud: bool,
 }
 
 impl Script {
@@ -30,7 +31,12 @@ impl Script {
 
     /// A script anywhere in the workspace.
     pub(crate) fn at(path: &str) -> Self {
-        Self { file: workspace().join(path), arguments: Vec::new() }
+        Self { file: workspace().join(path), arguments: Vec::new(), aloud: false }
+    }
+
+    /// All of what it says is passed on, not only its last line.
+    pub(crate) fn aloud(self) -> Self {
+        Self { aloud: true, ..self }
     }
 
     /// One word.
@@ -62,7 +68,7 @@ impl Script {
         Ok(self)
     }
 
-    /// Runs it; its last line is said when it succeeds, all of it when it does not.
+    /// Runs it; its last line (or all of it) is said when it succeeds, all of it when it does not.
     pub(crate) fn run(self, tools: &Tools) -> Result<(), Failure> {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let name = self.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -92,8 +98,8 @@ impl Script {
         let said = String::from_utf8_lossy(&said);
         let how = match status {
             Some(status) if status.success() => {
-                let last = said.lines().last().unwrap_or("ok");
-                say(&format!("{name} {words}\n    {last} ({:.1} s)", began.elapsed().as_secs_f32()));
+                let shown = if self.aloud { said.trim_end() } else { said.lines().last().unwrap_or("ok") };
+                say(&format!("{name} {words}\n    {shown} ({:.1} s)", began.elapsed().as_secs_f32()));
                 return std::fs::remove_file(&log).map_err(Failure::at(&log));
             }
             Some(status) => status.to_string(),

@@ -47,7 +47,12 @@ impl Server {
 
     /// `http://127.0.0.1:<port>`
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address())
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
     fn start(port: u16, program: &OsStr, arguments: &[&str]) -> Result<Self, Failure> {

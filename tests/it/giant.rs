@@ -14,8 +14,12 @@ const PAD: usize = 64 << 10;
 /// 70 MiB of them.
 const COUNT: usize = 1_120;
 
-/// Writes a gzip of many members: each event is cut by one that holds nothing but white space.
 fn write(path: &Path, event: impl Fn(usize) -> String) {
+    std::fs::write(path, packed(event)).expect("the upload can be written");
+}
+
+/// A gzip of many members: each event is cut by one that holds nothing but white space.
+pub(crate) fn packed(event: impl Fn(usize) -> String) -> Vec<u8> {
     let mut chance = Chance::of(51);
     let pad: Vec<u8> = (0..PAD).map(|_| if chance.is(50) { b' ' } else { b'\t' }).collect();
     let pad = gz(&pad);
@@ -27,7 +31,7 @@ fn write(path: &Path, event: impl Fn(usize) -> String) {
         bytes.extend(&pad);
         bytes.extend(gz(format!("{tail}\n").as_bytes()));
     }
-    std::fs::write(path, bytes).expect("the upload can be written");
+    bytes
 }
 
 fn event(number: usize) -> String {

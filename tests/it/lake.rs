@@ -11,6 +11,7 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
 use deltalake::DeltaTable;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::reader::ChunkReader;
 use url::Url;
 
 use crate::support::runtime;
@@ -135,14 +136,15 @@ pub(crate) fn open(lake: &Path, schema: &str, table: &str) -> DeltaTable {
     runtime().block_on(deltalake::open_table(url)).unwrap_or_else(|error| panic!("{schema}.{table}: {error}"))
 }
 
+/// A Delta type in SQL's words.
+pub(crate) fn type_of(name: &str) -> String {
+    if name == "long" { "bigint".to_owned() } else { name.to_owned() }
+}
+
 /// Reads a table whole.
 pub(crate) fn read(lake: &Path, schema: &str, table: &str) -> Table {
     let opened = open(lake, schema, table);
     let snapshot = opened.snapshot().expect("an opened table has a snapshot");
-    let type_of = |name: &str| match name {
-        "long" => "bigint".to_owned(),
-        other => other.to_owned(),
-    };
     let fields = snapshot.schema();
     let columns: Vec<_> =
         fields.fields().map(|field| (field.name().to_owned(), type_of(&field.data_type().to_string()))).collect();
@@ -174,6 +176,11 @@ pub(crate) fn read_events(lake: &Path, schema: &str) -> BTreeMap<String, Table> 
 
 fn read_file(path: &Path, columns: &[(String, String)], rows: &mut Vec<Row>) {
     let file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    read_parquet(file, columns, rows);
+}
+
+/// Reads a data file of a table with these columns.
+pub(crate) fn read_parquet(file: impl ChunkReader + 'static, columns: &[(String, String)], rows: &mut Vec<Row>) {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file").build().expect("a reader");
     for batch in reader {
         let batch = batch.expect("the file can be read to its end");
@@ -233,19 +240,34 @@ pub(crate) fn assert_same_rows(what: &str, left: &[Row], right: &[Row]) {
 
 /// Asserts that two schemas hold the same event tables: columns, types and rows, without some columns.
 pub(crate) fn assert_same_events(what: &str, left: (&Path, &str), right: (&Path, &str), without: &[&str]) {
-    let (left, right) = (read_events(left.0, left.1), read_events(right.0, right.1));
+    assert_same_tables(what, &read_events(left.0, left.1), &read_events(right.0, right.1), without);
+}
+
+/// The same of tables that were read already.
+pub(crate) fn assert_same_tables(
+    what: &str,
+    left: &BTreeMap<String, Table>,
+    right: &BTreeMap<String, Table>,
+    without: &[&str],
+) {
     let names = |tables: &BTreeMap<String, Table>| tables.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&left), names(&right), "{what}: tables");
-    for (name, table) in &left {
+    assert_eq!(names(left), names(right), "{what}: tables");
+    for (name, table) in left {
         let other = &right[name];
         assert_eq!(table.types(), other.types(), "{what}: columns of `{name}`");
         assert_same_rows(&format!("{what}: `{name}`"), &table.content(without), &other.content(without));
     }
 }
 
-/// `_loads` and `_rejects` of a schema: one row per (upload, table), one whole row per upload, and all of it adds up.
+/// `_loads` and `_rejects` of a schema: one row per (upload, table), one whole row per upload, and all of it adds up; as
+/// `inlet verify` says too.
 pub(crate) fn assert_ledger(lake: &Path, schema: &str) {
-    let tables = read_all(lake, schema);
+    assert_ledger_of(schema, &read_all(lake, schema));
+    crate::verify::assert_proves(lake, schema);
+}
+
+/// The same of tables that were read already.
+pub(crate) fn assert_ledger_of(schema: &str, tables: &BTreeMap<String, Table>) {
     let loads = tables.get("_loads").unwrap_or_else(|| panic!("{schema} has no `_loads`"));
     let mut seen = std::collections::BTreeSet::new();
     let mut whole: BTreeMap<String, i64> = BTreeMap::new();
@@ -274,7 +296,6 @@ pub(crate) fn assert_ledger(lake: &Path, schema: &str) {
         let rejects = tables.get("_rejects").map_or(0, |table| of_upload(&table.rows, "upload_id", &upload));
         assert_eq!(rejected, rejects, "{schema}: rejections of {upload}");
     }
-    crate::verify::assert_proves(lake, schema);
 }
 
 fn of_upload(rows: &[Row], column: &str, upload: &str) -> i64 {

@@ -8,21 +8,27 @@
     reason = "a test that cannot go on says why"
 )]
 
+mod bucket;
 mod cases;
 mod compacted;
 mod corrupt;
 mod damaged;
 mod events;
 mod faces;
+mod faults;
+mod faulty;
 mod fixtures;
 mod found;
 mod giant;
 mod json;
 mod lake;
+mod landing;
 mod metamorphic;
 mod once;
 mod overwrite;
 mod process;
+mod races;
+mod scale;
 mod status;
 mod support;
 mod verify;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use inlet_core::clock;
@@ -12,6 +12,7 @@ use inlet_core::route::{self, Parts, Unwatched};
 use inlet_core::settings::Settings;
 use inlet_core::upload::{Place, Upload, UploadId};
 use inlet_events::Limits;
+use object_store::ObjectStore;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -81,6 +82,19 @@ pub(crate) fn upload(path: &Path) -> Upload {
     }
 }
 
+/// Bytes as the upload of a key, without a file.
+pub(crate) fn upload_of(key: &str, bytes: Vec<u8>) -> Upload {
+    Upload {
+        name: key.to_owned(),
+        id: UploadId::of_content(&Sha256::digest(&bytes).into()),
+        key: Some(key.to_owned()),
+        size: bytes.len() as u64,
+        modified: clock::now(),
+        schema: SCHEMA.to_owned(),
+        place: Place::Bytes(Arc::new(bytes)),
+    }
+}
+
 /// Gives a file a time; its next upload arrived then.
 pub(crate) fn touch(path: &Path, micros: u64) {
     let time = SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
@@ -97,7 +111,21 @@ pub(crate) fn settings() -> Settings {
 pub(crate) fn land(lake: &Path, settings: &Settings, uploads: Vec<Upload>) -> Report {
     fs::create_dir_all(lake).expect("a lake can be made");
     let url = Url::from_directory_path(fs::canonicalize(lake).expect("the lake is there")).expect("a path is a URL");
-    let lake = Lake::open(&url, runtime().handle().clone()).expect("the lake opens");
+    land_into(Lake::open(&url, runtime().handle().clone()).expect("the lake opens"), settings, uploads)
+}
+
+/// Lands uploads in a lake over a store of the test's own; keys are `lake/<schema>/<table>/…`.
+pub(crate) fn land_over(store: Arc<dyn ObjectStore>, settings: &Settings, uploads: Vec<Upload>) -> Report {
+    land_into(lake_over(store), settings, uploads)
+}
+
+/// A lake over a store of the test's own.
+pub(crate) fn lake_over(store: Arc<dyn ObjectStore>) -> Lake {
+    let url = Url::parse("s3://bucket/lake/").expect("a URL");
+    Lake::with_store(&url, store, runtime().handle().clone()).expect("the lake opens")
+}
+
+fn land_into(lake: Lake, settings: &Settings, uploads: Vec<Upload>) -> Report {
     let named = uploads.len();
     let report = route::ingest(&Parts { lake, settings: settings.clone(), host: "terminal" }, uploads, &Unwatched);
     assert_eq!(report.uploads.len(), named, "each upload has its report: {report:#?}");

@@ -52,6 +52,7 @@ pub(crate) struct Registry {
     lake: Option<Lake>,
     schema: String,
     limits: Limits,
+    /// Folders of tables. A folder without a log becomes a table when it is opened; each counts towards the limit.
     in_lake: HashSet<String>,
     known: Vec<Known>,
     numbers: HashMap<String, u32>,
@@ -59,10 +60,10 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Lists the schema's tables; opens none yet.
+    /// Lists the schema's folders; opens no table yet.
     pub(crate) fn new(lake: Option<&Lake>, schema: &str, limits: &Limits) -> Result<Self, Fault> {
         let in_lake = match lake {
-            Some(lake) => lake.tables(schema)?.into_iter().collect(),
+            Some(lake) => lake.table_folders(schema)?.into_iter().collect(),
             None => HashSet::new(),
         };
         Ok(Self {

@@ -7,7 +7,7 @@
 
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Micros;
@@ -54,8 +54,8 @@ pub(crate) fn leave<'a>(
         Fault::again(format!("cannot leave a note in the state folder `{STATE}` of the lake")).because(error)
     };
     let payload = serde_json::to_vec(&Note { uploads }).map_err(|error| fault(error.into()))?;
-    let options = PutOptions::from(PutMode::Create);
-    let put = lake.handle().block_on(lake.store().put_opts(&path, PutPayload::from(payload), options));
+    // The name is ours alone. A conditional put that the store's client sends twice would lose against itself.
+    let put = lake.handle().block_on(lake.store().put(&path, PutPayload::from(payload)));
     put.map_err(|error| fault(error.into()))?;
     Ok(Some(path))
 }

@@ -6,6 +6,7 @@
 //! a power cut the last commits of a local lake may be gone or empty. Buckets have no such gap.
 
 use std::fmt;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,11 @@ const RETRIES: usize = 6;
 const REQUEST_TIMEOUT: &str = "15 seconds";
 /// Opening a connection.
 const CONNECT_TIMEOUT: &str = "4 seconds";
+/// Files of a log that the kernel reads at once. Each holds a decoder with room for a whole batch: at the kernel's own
+/// 1,000 files of 1,000 rows, memory grew with every commit behind the last checkpoint.
+const FILES_READ_AHEAD: NonZero<usize> = NonZero::new(32).unwrap();
+/// Rows of a log in one batch.
+const LOG_BATCH_ROWS: NonZero<usize> = NonZero::new(256).unwrap();
 /// How many folders are looked into at once when tables are listed.
 const LOOK_INTO_AT_ONCE: usize = 16;
 /// The folder that makes a folder a table.
@@ -152,23 +158,34 @@ impl Lake {
     /// What the store answers; a schema that does not exist is an empty list.
     pub fn tables(&self, schema: &str) -> Result<Vec<String>, Fault> {
         let folder = self.0.root.clone().join(schema);
-        let fault = |error| store_fault(&format!("cannot list the tables of schema `{schema}`"), self.url(), error);
-        self.wait(async {
-            let folders = self.0.store.list_with_delimiter(Some(&folder)).await?.common_prefixes;
-            let mut names: Vec<String> = futures::stream::iter(folders)
-                .map(|table| async move {
-                    let mut log = self.0.store.list(Some(&table.clone().join(LOG_FOLDER)));
-                    let is_table = log.try_next().await?.is_some();
-                    Ok::<_, object_store::Error>(table.filename().filter(|_| is_table).map(str::to_owned))
-                })
-                .buffer_unordered(LOOK_INTO_AT_ONCE)
-                .try_filter_map(|name| std::future::ready(Ok(name)))
-                .try_collect()
-                .await?;
-            names.sort_unstable();
-            Ok(names)
-        })
-        .map_err(fault)
+        let folders = self.table_folders(schema)?;
+        let look = futures::stream::iter(folders).map(|name| {
+            let log = folder.clone().join(name.as_str()).join(LOG_FOLDER);
+            async move {
+                let is_table = self.0.store.list(Some(&log)).try_next().await?.is_some();
+                Ok::<_, object_store::Error>(is_table.then_some(name))
+            }
+        });
+        let found = look.buffered(LOOK_INTO_AT_ONCE).try_filter_map(|name| std::future::ready(Ok(name)));
+        self.wait(found.try_collect()).map_err(|error| self.unlisted(schema, error))
+    }
+
+    /// The folders of a schema, sorted: its tables, those that are just being made, and what a run left that stopped
+    /// before it made one. One listing, however many there are.
+    ///
+    /// # Errors
+    /// What the store answers; a schema that does not exist is an empty list.
+    pub(crate) fn table_folders(&self, schema: &str) -> Result<Vec<String>, Fault> {
+        let folder = self.0.root.clone().join(schema);
+        let listed = self.wait(self.0.store.list_with_delimiter(Some(&folder)));
+        let folders = listed.map_err(|error| self.unlisted(schema, error))?.common_prefixes;
+        let mut names: Vec<String> = folders.iter().filter_map(Path::filename).map(str::to_owned).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn unlisted(&self, schema: &str, error: object_store::Error) -> Fault {
+        store_fault(&format!("cannot list the tables of schema `{schema}`"), self.url(), error)
     }
 
     /// The schemas of the lake, sorted: names of its folders, without Inlet's own state and those that begin with `.`.
@@ -226,7 +243,8 @@ impl Lake {
 fn engine_over(store: Arc<dyn ObjectStore>, handle: &Handle) -> Arc<dyn Engine> {
     // Without this executor the builder takes its own single-threaded one, and a checkpoint then waits for ever.
     let executor = Arc::new(TokioMultiThreadExecutor::new(handle.clone()));
-    Arc::new(DefaultEngine::builder(store).with_task_executor(executor).build())
+    let builder = DefaultEngine::builder(store).with_task_executor(executor);
+    Arc::new(builder.with_buffer_size(FILES_READ_AHEAD).with_batch_size(LOG_BATCH_ROWS).build())
 }
 
 /// The real address of a local lake, whose folder is made when missing: the kernel resolves links in a table's address,
