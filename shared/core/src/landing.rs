@@ -155,6 +155,8 @@ impl Shared<'_> {
         loop {
             let rooms = lock(self.work.registry).rooms();
             self.pass(crew, deferred, Pass::Observe { rooms: &rooms, only: only.as_deref() }, landed)?;
+            // Tables that were met on the way have less room than was supposed.
+            let rooms = lock(self.work.registry).rooms();
             let mut tables: HashMap<u32, Vec<Observed>> = HashMap::new();
             for man in crew.iter_mut() {
                 for (table, observed) in man.worker.take_observed() {
