@@ -102,7 +102,7 @@ impl Schema<'_> {
         let room = |plan: &TablePlan| plan.room(columns_per_table, new_columns_per_upload);
         Rooms {
             known: self.plans.iter().map(|plan| room(plan)).collect(),
-            new_table: room(&TablePlan::new("", TableKind::Event, &[])),
+            new_table: room(&TablePlan::new("", TableKind::Call(Call::Identify), &[])),
         }
     }
 }
@@ -217,6 +217,8 @@ impl Run<'_> {
                 self.flatten(at, &mut batch);
                 self.crew[at % workers].observe(&batch, &self.schema.plans, &rooms, only.as_deref());
             }
+            // Tables that were met on the way have less room than was supposed.
+            let rooms = self.schema.rooms();
             let mut tables: BTreeMap<u32, Vec<Observed>> = BTreeMap::new();
             for (table, observed) in self.crew.iter_mut().flat_map(Worker::take_observed) {
                 tables.entry(table).or_default().push(observed);
