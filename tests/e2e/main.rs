@@ -5,8 +5,8 @@
 //! `package.json`) under `<target>/e2e-tools/` and builds the executable; from then on nothing leaves this machine. Each
 //! test runs one script of this folder, which says what differs. Where Python 3.11, Node or Valgrind is missing the tests
 //! name themselves as skipped and pass, unless `CI` is `true`. Variables: `INLET_EXE`, an executable to test instead;
-//! `E2E_SEED`, the seed that else is drawn from the time; `E2E_RENEW`, set to anything, writes down the instructions that a
-//! megabyte costs now (`instructions.json`).
+//! `E2E_SEED`, the seed that else is drawn from the time; `E2E_RENEW`, set to anything: what a megabyte costs now is
+//! written to `instructions.json`.
 
 mod failure;
 mod script;
