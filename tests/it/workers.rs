@@ -149,6 +149,25 @@ fn the_limit_of_a_whole_table_holds_across_uploads() {
 }
 
 #[test]
+fn the_limit_of_a_table_holds_that_an_upload_meets_late() {
+    let room = Room::new();
+    let limits = Limits { columns_per_table: 14, ..Limits::default() };
+    let landed = with_each_crew(&room, &lines(&widening(10)), &limits);
+    assert_eq!(lake::read(&landed[0].0, SCHEMA, "widening").columns.len(), 14);
+    // Fewer new columns than a new table had room for, behind more than a chunk of another table, whose new column sends the upload into observing.
+    let pad = "y".repeat(900);
+    let mut next: Vec<String> =
+        (0..700).map(|n| track(&format!("o{n}"), "Other", &format!(r#"{{"pad":"{pad}"}}"#))).collect();
+    next.extend((0..2).map(|n| track(&format!("n{n}"), "Widening", &format!(r#"{{"more{n}":true}}"#))));
+    let next = room.upload("next.ndjson", &lines(&next));
+    for (lake, _) in landed {
+        let report = land(&lake, &Settings { limits: limits.clone(), ..settings() }, vec![next.clone()]);
+        assert_eq!(the_only(&report).counts.rescued, 2);
+        assert_eq!(lake::read(&lake, SCHEMA, "widening").columns.len(), 14);
+    }
+}
+
+#[test]
 fn beyond_the_table_limit_a_track_lands_in_tracks_alone() {
     let room = Room::new();
     let limits = Limits { tables_per_schema: 3, ..Limits::default() };

@@ -149,6 +149,8 @@ impl Shared<'_> {
         loop {
             let rooms = lock(self.work.registry).rooms();
             self.pass(source, crew, deferred, Pass::Observe { rooms: &rooms, only: only.as_deref() }, landed)?;
+            // Tables that were met on the way have less room than was supposed.
+            let rooms = lock(self.work.registry).rooms();
             let mut tables: HashMap<u32, Vec<Observed>> = HashMap::new();
             for man in crew.iter_mut() {
                 for (table, observed) in man.worker.take_observed() {
@@ -224,7 +226,11 @@ impl Shared<'_> {
 
     /// Does work on as many threads as there are workers, on this one when there is one; fails when one of them noted a
     /// failure.
-    fn together<W: Send, T: Send>(&self, workers: &mut [W], work: impl Fn(&mut W) -> T + Sync) -> Result<Vec<T>, Refusal> {
+    fn together<W: Send, T: Send>(
+        &self,
+        workers: &mut [W],
+        work: impl Fn(&mut W) -> T + Sync,
+    ) -> Result<Vec<T>, Refusal> {
         let done: Option<Vec<T>> = match workers {
             [only] => Some(vec![work(only)]),
             _ => std::thread::scope(|scope| {

@@ -104,7 +104,10 @@ impl OwnRows {
     }
 
     fn row_group(&self) -> RowGroup<'_> {
-        RowGroup { rows: self.rows, columns: self.columns.iter().map(|(name, column)| (name.as_str(), column)).collect() }
+        RowGroup {
+            rows: self.rows,
+            columns: self.columns.iter().map(|(name, column)| (name.as_str(), column)).collect(),
+        }
     }
 }
 

@@ -111,12 +111,13 @@ impl Registry {
         self.known[number as usize].table.is_some()
     }
 
-    /// How many columns the upload at hand may add to each table.
+    /// How many columns the upload at hand may add to each table; to one that it has not met yet at most what the kind
+    /// with the fewest columns of its own could take.
     pub(crate) fn rooms(&self) -> Rooms {
         let Limits { columns_per_table, new_columns_per_upload, .. } = self.limits;
         let room = |plan: &TablePlan| plan.room(columns_per_table, new_columns_per_upload);
         let known = self.known.iter().map(|known| room(&known.plan)).collect();
-        Rooms { known, new_table: room(&TablePlan::new("", TableKind::Event, &[])) }
+        Rooms { known, new_table: room(&TablePlan::new("", TableKind::Call(Call::Identify), &[])) }
     }
 
     /// Adds columns to a table's plan; answers what was added.

@@ -268,12 +268,8 @@ mod tests {
         let packed = encoder.finish().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let upload = upload(packed);
-        let source = Source {
-            upload: &upload,
-            limits: &Limits::default(),
-            handle: runtime.handle(),
-            buffers: &Arc::default(),
-        };
+        let source =
+            Source { upload: &upload, limits: &Limits::default(), handle: runtime.handle(), buffers: &Arc::default() };
         let refused = match source.open(&|_| {}) {
             Ok(mut opened) => loop {
                 match opened.chunks.next_chunk() {

@@ -451,7 +451,8 @@ mod tests {
         let (column, fits) = push_all(ColumnType::Boolean, &["true", "\"FALSE\"", "1", "\"yes\""]);
         assert_eq!(shown(&column, 4), texts(&["true", "false", "-", "-"]));
         assert_eq!(fits, [true, true, false, false]);
-        let (column, fits) = push_all(ColumnType::Timestamp, &["\"1970-01-01T00:00:01Z\"", "\"1970\\u002d01-01\"", "5"]);
+        let (column, fits) =
+            push_all(ColumnType::Timestamp, &["\"1970-01-01T00:00:01Z\"", "\"1970\\u002d01-01\"", "5"]);
         assert_eq!(shown(&column, 3), texts(&["1000000", "0", "-"]));
         assert_eq!(fits, [true, true, false]);
     }

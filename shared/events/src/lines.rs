@@ -105,7 +105,16 @@ impl<'a> Chunks<'a> {
     /// Chunks of a stream of decompressed bytes, in memory of `buffers`.
     pub fn of_stream(source: Box<dyn Read + Send + 'a>, line_bytes: usize, buffers: Arc<Buffers>) -> Self {
         let reader = Reader { source, carry: Vec::new(), ended: false };
-        Self { reader, buffers, line_bytes, read: Position::START, is_read: false, held: VecDeque::new(), at: 0, keeps: false }
+        Self {
+            reader,
+            buffers,
+            line_bytes,
+            read: Position::START,
+            is_read: false,
+            held: VecDeque::new(),
+            at: 0,
+            keeps: false,
+        }
     }
 
     /// Chunks of bytes in memory.

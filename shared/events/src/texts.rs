@@ -106,7 +106,9 @@ impl Short {
 /// Fewer than eight bytes as a number, which with their count says all of them.
 fn all_of(text: &[u8]) -> u64 {
     match (text.first_chunk::<4>(), text.last_chunk::<4>(), text) {
-        (Some(head), Some(tail), _) => u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << 32,
+        (Some(head), Some(tail), _) => {
+            u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << 32
+        }
         (.., [first, .., last]) => u64::from(*first) | u64::from(text[text.len() / 2]) << 8 | u64::from(*last) << 16,
         (.., [only]) => u64::from(*only),
         (.., []) => 0,

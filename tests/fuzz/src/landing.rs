@@ -6,15 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, RecordBatch};
-use arrow_schema::DataType;
 use hashbrown::HashSet;
 use inlet_events::order::{Order, TableCounts, Tables, UploadCounts};
 use inlet_events::table::{TableKind, TablePlan};
 use inlet_events::{
-    Batch, Call, Chunk, ColumnType, KnownType, Limits, Observed, ObservedColumn, Reason, Rooms, UploadContext, Worker,
+    Batch, Call, Chunk, Column, ColumnType, KnownType, Limits, Observed, ObservedColumn, Reason, Rooms, RowGroup,
+    UploadContext, Values, Worker,
 };
 
 /// When the uploads arrived: 2026-03-15T12:00:00Z in microseconds.
@@ -102,7 +99,7 @@ impl Schema<'_> {
         let room = |plan: &TablePlan| plan.room(columns_per_table, new_columns_per_upload);
         Rooms {
             known: self.plans.iter().map(|plan| room(plan)).collect(),
-            new_table: room(&TablePlan::new("", TableKind::Event, &[])),
+            new_table: room(&TablePlan::new("", TableKind::Call(Call::Identify), &[])),
         }
     }
 }
@@ -217,6 +214,8 @@ impl Run<'_> {
                 self.flatten(at, &mut batch);
                 self.crew[at % workers].observe(&batch, &self.schema.plans, &rooms, only.as_deref());
             }
+            // Tables that were met on the way have less room than was supposed.
+            let rooms = self.schema.rooms();
             let mut tables: BTreeMap<u32, Vec<Observed>> = BTreeMap::new();
             for (table, observed) in self.crew.iter_mut().flat_map(Worker::take_observed) {
                 tables.entry(table).or_default().push(observed);
@@ -253,8 +252,7 @@ impl Run<'_> {
     fn write(&mut self, at: usize, batch: &Batch) {
         let workers = self.crew.len();
         let worker = &mut self.crew[at % workers];
-        let written = worker.append(batch, &self.schema.plans, &self.context, &HashSet::default(), &mut self.rescued);
-        written.expect("the columns make a batch");
+        worker.append(batch, &self.schema.plans, &self.context, &HashSet::default(), &mut self.rescued);
         for reject in batch.rejects() {
             let raw = batch.rejected_bytes(reject).to_vec();
             self.rejects.push((reject.line, reject.item, reject.byte_offset, reject.reason, raw));
@@ -267,8 +265,8 @@ impl Run<'_> {
         for (number, plan) in self.schema.plans.iter().enumerate() {
             let mut rows = Vec::new();
             for worker in &mut self.crew {
-                if let Some(batch) = worker.take(number as u32, plan).expect("the columns make a batch") {
-                    rows.extend((0..batch.num_rows()).map(|row| row_of(&batch, row)));
+                if let Some(group) = worker.row_group(number as u32, plan) {
+                    rows.extend(rows_of(&group));
                 }
             }
             rows.sort();
@@ -304,20 +302,29 @@ fn columns_of(observed: &[Observed]) -> Vec<ObservedColumn> {
     columns
 }
 
-fn row_of(batch: &RecordBatch, row: usize) -> Row {
-    let schema = batch.schema();
-    let cells = schema.fields().iter().zip(batch.columns()).filter(|(_, column)| column.is_valid(row));
-    cells.map(|(field, column)| (field.name().clone(), cell_of(column, row))).collect()
+fn rows_of(group: &RowGroup<'_>) -> Vec<Row> {
+    let mut rows = vec![Row::default(); group.rows];
+    for (name, column) in &group.columns {
+        let cells = cells_of(column);
+        assert_eq!(cells.len(), column.count(), "a value for each row that has one");
+        let filled = (0..group.rows).filter(|&row| column.valid().get(row));
+        for (row, cell) in filled.zip(cells) {
+            rows[row].insert((*name).to_owned(), cell);
+        }
+    }
+    rows
 }
 
-fn cell_of(column: &dyn Array, row: usize) -> Cell {
-    match column.data_type() {
-        DataType::Boolean => Cell::Boolean(column.as_boolean().value(row)),
-        DataType::Int64 => Cell::BigInt(column.as_primitive::<Int64Type>().value(row)),
-        DataType::Float64 => Cell::Double(column.as_primitive::<Float64Type>().value(row).to_bits()),
-        DataType::Timestamp(..) => Cell::Micros(column.as_primitive::<TimestampMicrosecondType>().value(row)),
-        DataType::Utf8 => Cell::Text(column.as_string::<i32>().value(row).to_owned()),
-        other => panic!("a column of type {other}"),
+fn cells_of(column: &Column) -> Vec<Cell> {
+    match column.values() {
+        Values::Boolean(bits) => (0..bits.len()).map(|at| Cell::Boolean(bits.get(at))).collect(),
+        Values::BigInt(values) => values.iter().map(|value| Cell::BigInt(*value)).collect(),
+        Values::Double(values) => values.iter().map(|value| Cell::Double(value.to_bits())).collect(),
+        Values::Timestamp(values) => values.iter().map(|value| Cell::Micros(*value)).collect(),
+        Values::String(texts) => {
+            let text = |text: &[u8]| String::from_utf8(text.to_vec()).expect("a STRING is UTF-8");
+            texts.iter().map(|bytes| Cell::Text(text(bytes))).collect()
+        }
     }
 }
 

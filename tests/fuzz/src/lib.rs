@@ -2,6 +2,8 @@
 //! independent reading of its rules differ. The executables under `targets/` hand it libFuzzer's bytes; the tests here
 //! hand it the committed corpora.
 
+#![forbid(unsafe_code)]
+
 mod document;
 mod generate;
 mod json;

@@ -1,6 +1,7 @@
-//! Lines of an upload in memory and in a stream, against a plain split: same lines, same places, nothing lost.
+//! Lines of an upload read at once and in odd portions, against a plain split: same lines, same places, nothing lost.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use inlet_events::lines::{Chunks, Position};
@@ -22,16 +23,18 @@ pub fn lines(data: &[u8]) {
     setting.limits.line_bytes = limit;
     let context = context_of(&setting);
 
-    let memory = all(&mut Chunks::of_bytes(Bytes::from(text.clone()), limit));
-    assert_eq!(memory.iter().flat_map(|chunk| chunk.data.to_vec()).collect::<Vec<_>>(), text, "nothing is lost");
+    let at_once = all(&mut Chunks::of_bytes(Bytes::from(text.clone()), limit));
     let stream = all(&mut streamed(&text, &reads, limit));
-    for chunks in [&memory, &stream] {
+    for chunks in [&at_once, &stream] {
         follow_each_other(chunks, &text);
+        lines_within_the_limit_are_kept(chunks, &text, limit);
     }
-    stream_keeps_lines_within_the_limit(&stream, &text, limit);
-    let (said, in_stream) = (read(&memory, &context), read(&stream, &context));
-    assert_eq!(said, in_stream, "memory and stream say the same");
-    goes_back(&memory, Chunks::of_bytes(Bytes::from(text.clone()), limit), None);
+    let (said, in_stream) = (read(&at_once, &context), read(&stream, &context));
+    assert_eq!(said, in_stream, "both say the same");
+    let mut kept = Chunks::of_bytes(Bytes::from(text.clone()), limit);
+    assert!(kept.read_ahead(2 * BYTES, |_| ()).expect("memory can be read"));
+    kept.keep(true);
+    goes_back(&at_once, kept, None);
     goes_back(&stream, streamed(&text, &reads, limit), Some(&|| streamed(&text, &[7], limit)));
 }
 
@@ -71,7 +74,7 @@ impl Read for Portions<'_> {
 }
 
 fn streamed<'a>(text: &'a [u8], sizes: &[usize], limit: usize) -> Chunks<'a> {
-    Chunks::of_stream(Box::new(Portions { rest: text, sizes: sizes.to_vec(), at: 0 }), limit)
+    Chunks::of_stream(Box::new(Portions { rest: text, sizes: sizes.to_vec(), at: 0 }), limit, Arc::default())
 }
 
 fn all(chunks: &mut Chunks<'_>) -> Vec<Chunk> {
@@ -92,14 +95,14 @@ fn follow_each_other(chunks: &[Chunk], text: &[u8]) {
     }
 }
 
-/// A stream may only leave out bytes of lines beyond the limit.
-fn stream_keeps_lines_within_the_limit(chunks: &[Chunk], text: &[u8], limit: usize) {
+/// Only bytes of lines beyond the limit may be left out.
+fn lines_within_the_limit_are_kept(chunks: &[Chunk], text: &[u8], limit: usize) {
     for (at, chunk) in chunks.iter().enumerate() {
         let end = chunks.get(at + 1).map_or(text.len(), |next| next.offset as usize);
         let source = &text[chunk.offset as usize..end];
         if *chunk.data != *source {
             let lines = source.iter().filter(|byte| **byte == b'\n').count();
-            assert!(lines <= 1 && source.len() > limit, "a stream left out what it should keep");
+            assert!(lines <= 1 && source.len() > limit, "what should be kept was left out");
         }
     }
 }
@@ -120,7 +123,7 @@ fn read(chunks: &[Chunk], context: &UploadContext) -> Said {
     said
 }
 
-/// From every position the same chunks follow: in memory by going back, in a stream opened anew by skipping.
+/// From every position the same chunks follow: kept ones by going back, in a stream opened anew by skipping.
 fn goes_back<'a>(expected: &[Chunk], mut chunks: Chunks<'a>, reopen: Option<&dyn Fn() -> Chunks<'a>>) {
     let mut positions: Vec<Position> = vec![chunks.position()];
     while chunks.next_chunk().expect("memory can be read").is_some() {
@@ -134,7 +137,7 @@ fn goes_back<'a>(expected: &[Chunk], mut chunks: Chunks<'a>, reopen: Option<&dyn
         } else {
             assert!(chunks.rewind(positions[at]));
         }
-        assert_eq!(chunks.index(), at);
+        assert_eq!(chunks.position().index(), at);
         let next = chunks.next_chunk().expect("memory can be read");
         let place = |chunk: &Chunk| (chunk.index, chunk.first_line, chunk.offset);
         assert_eq!(next.as_ref().map(place), expected.get(at).map(place));

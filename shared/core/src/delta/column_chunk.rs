@@ -44,7 +44,10 @@ impl Bounds {
                 let least = values.iter().copied().reduce(f64::min)?;
                 let greatest = values.iter().copied().reduce(f64::max)?;
                 // Readers may take one zero for less than the other: the bounds are outside of both.
-                Some(Self::Double(if least == 0.0 { -0.0 } else { least }, if greatest == 0.0 { 0.0 } else { greatest }))
+                Some(Self::Double(
+                    if least == 0.0 { -0.0 } else { least },
+                    if greatest == 0.0 { 0.0 } else { greatest },
+                ))
             }
             Values::String(texts) => {
                 let (least, greatest) = texts.distinct().fold(None, |bounds: Option<(&[u8], &[u8])>, text| {
@@ -163,14 +166,7 @@ impl Encoder {
     }
 
     /// A dictionary and the rows that refer to it, then the rows whose texts stand for themselves.
-    fn texts(
-        &mut self,
-        chunk: &mut Chunk,
-        texts: &Texts,
-        valid: &Bits,
-        rows: usize,
-        is_optional: bool,
-    ) -> Result<()> {
+    fn texts(&mut self, chunk: &mut Chunk, texts: &Texts, valid: &Bits, rows: usize, is_optional: bool) -> Result<()> {
         let indices = texts.indices();
         // The first row behind those that refer to the dictionary.
         let split = if texts.plain().is_empty() { rows } else { place_of(valid, indices.len()) };

@@ -146,12 +146,7 @@ impl FileWriter {
             .map_err(|error| store_fault("cannot write a data file", &self.url, error))
     }
 
-    fn encode(
-        &mut self,
-        rows: usize,
-        columns: &[Option<&Column>],
-        encoder: &mut Encoder,
-    ) -> Result<(), ParquetError> {
+    fn encode(&mut self, rows: usize, columns: &[Option<&Column>], encoder: &mut Encoder) -> Result<(), ParquetError> {
         let schema = self.writer.schema_descr().clone();
         let mut row_group = self.writer.next_row_group()?;
         for (at, (column, tally)) in columns.iter().zip(&mut self.tallies).enumerate() {
@@ -241,9 +236,8 @@ impl FileWriter {
         let mut columns = Vec::with_capacity(self.layout.columns.len());
         for column in &self.layout.columns {
             let name = &column.name;
-            let fits = |values: &&&Column| {
-                column.ours && arrow_type(values.column_type()) == *column.physical.data_type()
-            };
+            let fits =
+                |values: &&&Column| column.ours && arrow_type(values.column_type()) == *column.physical.data_type();
             let values = given.get(name.as_str()).filter(fits).copied();
             used += usize::from(values.is_some());
             if !column.physical.is_nullable() && values.map_or(0, Column::count) < group.rows {
@@ -261,8 +255,7 @@ impl FileWriter {
                 })
             };
             let odd = group.columns.iter().find(|(name, values)| !fits(name, values));
-            let (name, column_type) =
-                odd.map_or(("?", "?"), |(name, values)| (*name, values.column_type().name()));
+            let (name, column_type) = odd.map_or(("?", "?"), |(name, values)| (*name, values.column_type().name()));
             return Err(Fault::bug(format!("table `{label}` has no column `{name}` of type {column_type}")));
         }
         Ok(columns)
@@ -289,7 +282,8 @@ fn statistics(layout: &FileLayout, tallies: &[Option<Tally>], rows: u64) -> Kern
             ("numRecords", _) => count(rows),
             ("nullCount", Some(nulls)) => {
                 let of = |name: &str| kept().find(|(column, _)| column.physical.name() == name);
-                let counts = nulls.fields().iter().map(|field| count(of(field.name()).map_or(0, |(_, tally)| tally.nulls)));
+                let counts =
+                    nulls.fields().iter().map(|field| count(of(field.name()).map_or(0, |(_, tally)| tally.nulls)));
                 Arc::new(StructArray::try_new(nulls.fields().clone(), counts.collect(), None)?)
             }
             _ => Arc::clone(column),

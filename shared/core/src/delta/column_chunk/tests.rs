@@ -103,7 +103,10 @@ fn a_required_column_has_no_levels() {
     let values = sparse((0..100).map(|row| format!("id {row}")), 0);
     let column = column(ColumnType::String, &values, |column, row, text| column.push_text(row, text.as_bytes()));
     let back = read_back(&[(Some(&column), 100)], ColumnType::String, false);
-    assert_eq!(back[0].as_string::<i32>().iter().collect::<Vec<_>>(), values.iter().map(Option::as_deref).collect::<Vec<_>>());
+    assert_eq!(
+        back[0].as_string::<i32>().iter().collect::<Vec<_>>(),
+        values.iter().map(Option::as_deref).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -111,7 +114,8 @@ fn bounds_hold_every_value() {
     let texts = ["b", "a", "ä", "", "zz"].map(Some);
     let texts = column(ColumnType::String, &texts, |column, row, text| column.push_text(row, text.as_bytes()));
     assert_eq!(Bounds::of(&texts), Some(Bounds::Text(b"".to_vec(), "ä".into())));
-    let zeros = column(ColumnType::Double, &[Some(0.0), Some(-0.0)], |column, row, value| column.push_double(row, *value));
+    let zeros =
+        column(ColumnType::Double, &[Some(0.0), Some(-0.0)], |column, row, value| column.push_double(row, *value));
     let Some(Bounds::Double(least, greatest)) = Bounds::of(&zeros) else { panic!("numbers have bounds") };
     assert!(least.is_sign_negative() && greatest.is_sign_positive());
     assert_eq!(Bounds::of(&Column::new(ColumnType::BigInt)), None);
