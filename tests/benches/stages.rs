@@ -27,8 +27,6 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use url::Url;
 
-/// What the executable allocates with.
-
 static INPUT: LazyLock<Input> = LazyLock::new(Input::new);
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")

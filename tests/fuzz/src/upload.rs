@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
-use inlet_events::lines::{Sniff, sniff};
+use inlet_events::lines::{Chunks, Sniff, sniff};
 use inlet_events::unpack::{Packing, unpack};
 use inlet_events::{Call, Limits, mask};
 
@@ -85,7 +85,9 @@ fn sniffs_right(text: &[u8], setting: &Setting) {
         () if lines.iter().all(is_blank) => Sniff::Nothing,
         () => Sniff::NotNdjson,
     };
-    assert_eq!(sniff(text, line_bytes), expected);
+    let mut chunks = Chunks::of_bytes(text.to_vec().into(), line_bytes);
+    chunks.read_ahead(text.len(), |_| ()).expect("memory can be read");
+    assert_eq!(sniff(chunks.held(), line_bytes), expected);
 }
 
 fn counts_are_what_the_rows_say(landing: &Landing) {

@@ -4,6 +4,8 @@
 //! very bits that say which rows have a value. So a column is encoded by packing those bits, the dictionary's indices
 //! if it has one, and one compression per page. Headers, chunks and footers are the `parquet` crate's.
 
+use std::sync::Arc;
+
 use arrow_schema::{DataType, Field};
 use bytes::Bytes;
 use inlet_events::{Bits, Column, Texts, Values};
@@ -143,7 +145,7 @@ impl Encoder {
             }
         }
         let bytes = chunk.bytes.bytes_written();
-        let mut metadata = ColumnChunkMetaData::builder(description.clone())
+        let mut metadata = ColumnChunkMetaData::builder(Arc::clone(description))
             .set_compression(Self::compression()?)
             .set_encodings(chunk.encodings)
             .set_num_values(signed(rows)?)

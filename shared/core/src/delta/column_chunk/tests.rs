@@ -43,10 +43,7 @@ fn read_back(groups: &[(Option<&Column>, usize)], column_type: ColumnType, is_op
     let file = Bytes::from(writer.into_inner().unwrap());
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().with_batch_size(1 << 20).build().unwrap();
     let batches: Vec<_> = reader.map(|batch| Arc::clone(batch.unwrap().column(0))).collect();
-    assert_eq!(
-        batches.iter().map(|batch| batch.len()).sum::<usize>(),
-        groups.iter().map(|(_, rows)| rows).sum::<usize>()
-    );
+    assert_eq!(batches.iter().map(Array::len).sum::<usize>(), groups.iter().map(|(_, rows)| rows).sum::<usize>());
     batches
 }
 
@@ -69,7 +66,7 @@ fn texts_come_back_with_a_dictionary_without_one_and_with_half_of_one() {
                 column(ColumnType::String, &values, |column, row, text| column.push_text(row, text.as_bytes()));
             let back = read_back(&[(Some(&column), rows), (Some(&column), rows)], ColumnType::String, true);
             let twice: Vec<_> = values.iter().chain(&values).map(Option::as_deref).collect();
-            let texts: Vec<_> = back.iter().flat_map(|batch| batch.as_string::<i32>()).collect();
+            let texts: Vec<_> = back.iter().flat_map(AsArray::as_string::<i32>).collect();
             assert_eq!(texts, twice, "{rows} rows, every {nth}th null");
         }
     }
@@ -93,7 +90,7 @@ fn numbers_flags_and_nothing_come_back() {
         let back = read_back(&[(Some(&flags), rows)], ColumnType::Boolean, true);
         assert_eq!(back[0].as_boolean().iter().collect::<Vec<_>>(), values);
         let back = read_back(&[(None, rows), (Some(&flags), rows)], ColumnType::Boolean, true);
-        let nulls: usize = back.iter().map(|batch| batch.null_count()).sum();
+        let nulls: usize = back.iter().map(Array::null_count).sum();
         assert_eq!(nulls, rows + values.iter().filter(|value| value.is_none()).count());
     }
 }
