@@ -14,13 +14,13 @@ use crate::ledger::{REJECTS, RejectRows, rejects_columns};
 use crate::registry::Registry;
 
 /// Bytes that uploads in memory and the rows of all tables and workers may hold together.
-const READ_BYTES: usize = 72 << 20;
+const READ_BYTES: usize = 80 << 20;
 /// Bytes that the rows may hold, at least and at most; over it the largest table is encoded early.
-const ROWS_BYTES: std::ops::RangeInclusive<usize> = 24 << 20..=40 << 20;
+const ROWS_BYTES: std::ops::RangeInclusive<usize> = 32 << 20..=56 << 20;
 /// Bytes that may wait in the files of all tables and workers; over it the largest file is sent on, or finished.
-const FILES_BYTES: usize = 24 << 20;
+const FILES_BYTES: usize = 20 << 20;
 /// Files of all workers that may be on their way in parts: on a disk each is an open file.
-const FILES_UNDER_WAY: usize = 160;
+const FILES_UNDER_WAY: usize = 400;
 /// Bytes of rejected text after which it is encoded.
 const REJECT_BYTES: usize = 2 << 20;
 

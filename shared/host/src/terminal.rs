@@ -95,10 +95,20 @@ fn misread(error: &clap::Error, call: &Call<'_>, streams: &Streams) -> u8 {
     USAGE
 }
 
+/// Threads that wait for a disk: as many as commits that are under way at once.
+const BLOCKING_THREADS: usize = 8;
+/// Where memory is limited hard, each thread's stack counts whole.
+const STACK_BYTES: usize = 1 << 20;
+
 /// The threads that wait for stores; it lives as long as the run.
 fn runtime() -> Result<Runtime, Fault> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("inlet-store").build();
-    runtime.map_err(|error| Fault::again("cannot start threads").because(error))
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime
+        .enable_all()
+        .thread_name("inlet-store")
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_stack_size(STACK_BYTES);
+    runtime.build().map_err(|error| Fault::again("cannot start threads").because(error))
 }
 
 /// The gravest fault decides; an upload that was rejected whole is one even without a fault. Rejected lines, rescued

@@ -130,7 +130,7 @@ fn goes_back<'a>(expected: &[Chunk], mut chunks: Chunks<'a>, reopen: Option<&dyn
         positions.push(chunks.position());
     }
     let middle = positions.len() / 2;
-    for at in [0, middle, positions.len() - 1] {
+    for at in [positions.len() - 1, middle, 0] {
         if let Some(reopen) = reopen {
             chunks = reopen();
             chunks.skip_to(positions[at]).expect("memory can be read");
