@@ -87,8 +87,8 @@ fn azure_blob_storage_is_a_landing_store_and_a_lake() -> Result<(), Failure> {
 }
 
 #[test]
-fn a_large_upload_stays_within_the_memory() -> Result<(), Failure> {
-    let Some(tools) = Tools::python("memory of a large upload")? else { return Ok(()) };
+fn large_uploads_stay_within_the_memory() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("memory of large uploads")? else { return Ok(()) };
     Script::new("memory.py").inlet(&tools)?.run(&tools)
 }
 
