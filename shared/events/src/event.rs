@@ -217,9 +217,37 @@ impl Field {
         words
     };
 
+    /// Where each field is found by its word, and the multiplier with which no two share a place: a key is compared
+    /// once, in whatever order keys come.
+    const PLACES: &([u8; 64], u64) = &{
+        let mut multiplier: u64 = 0x9E37_79B9_7F4A_7C15;
+        'next: loop {
+            let mut places = [u8::MAX; 64];
+            let mut at = 0;
+            while at < Self::COUNT {
+                let place = Self::place(Self::WORDS[at], multiplier);
+                if places[place] != u8::MAX {
+                    multiplier = multiplier.wrapping_mul(0x5851_F42D_4C95_7F2D) | 1;
+                    continue 'next;
+                }
+                places[place] = at as u8;
+                at += 1;
+            }
+            break (places, multiplier);
+        }
+    };
+
+    const fn place(word: u128, multiplier: u64) -> usize {
+        (((word >> 64) as u64 ^ word as u64).wrapping_mul(multiplier) >> 58) as usize
+    }
+
     /// The field of a key without escapes; `word` is its beginning as a number.
     fn of(key: &[u8], word: u128) -> Option<Self> {
-        let at = Self::WORDS.iter().position(|known| *known == word)?;
+        let (places, multiplier) = Self::PLACES;
+        let at = usize::from(places[Self::place(word, *multiplier)]);
+        if Self::WORDS.get(at) != Some(&word) {
+            return None;
+        }
         let field = Self::ALL[at];
         (field.key().len() == key.len() && field.key().as_bytes().ends_with(&key[key.len().min(16)..])).then_some(field)
     }
@@ -417,6 +445,19 @@ mod tests {
         ] {
             assert_eq!(judged(line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn every_field_is_found_by_its_key_alone() {
+        for field in Field::ALL {
+            let key = field.key().as_bytes();
+            assert_eq!(Field::of(key, word_of(key)), Some(field));
+            for other in [key[1..].to_vec(), [key, b"s"].concat()] {
+                assert_eq!(Field::of(&other, word_of(&other)), None);
+            }
+        }
+        assert_eq!(Field::of(b"", word_of(b"")), None);
+        assert_eq!(Field::of(b"originalTimestamq", word_of(b"originalTimestamq")), None);
     }
 
     #[test]
