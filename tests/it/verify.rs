@@ -184,7 +184,7 @@ fn a_lake_in_a_bucket_is_proved() {
         assert_proved(url.as_str(), &proof);
         assert_eq!(proof.schemas[0].events, 30);
         let status = status(&parts.lake, &schemas).expect("the lake can be read");
-        assert_eq!(status.schemas[0].all.events, 30);
+        assert_eq!(status.schemas[0].all.counts.events, 30);
         // What is gone is named there too.
         runtime().block_on(async {
             let files: Vec<_> = store.list(None).try_collect().await.expect("the store lists");

@@ -107,25 +107,25 @@ impl Crewman {
         let files = || self.open.iter().flatten().map(|file| &file.writer);
         let mut total: usize = files().map(FileWriter::buffered_bytes).sum();
         let mut under_way = files().filter(|file| file.is_under_way()).count();
-        while total > FILES_BYTES / workers || under_way > FILES_UNDER_WAY / workers {
-            let open = self.open.iter_mut().enumerate().filter_map(|(at, file)| Some((at, file.as_mut()?)));
-            let by_weight = |(_, file): &(usize, &mut OpenFile)| {
-                let must_end = under_way > FILES_UNDER_WAY / workers;
-                (must_end && file.writer.is_under_way(), file.writer.buffered_bytes())
-            };
-            let Some((at, file)) = open.max_by_key(by_weight) else { return Ok(()) };
-            let bytes = file.writer.buffered_bytes();
-            let was_under_way = file.writer.is_under_way();
-            if under_way <= FILES_UNDER_WAY / workers && file.writer.send()? {
+        loop {
+            let must_end = under_way > FILES_UNDER_WAY / workers;
+            if !must_end && total <= FILES_BYTES / workers {
+                return Ok(());
+            }
+            let open = self.open.iter_mut().enumerate().filter_map(|(at, file)| Some((at, &mut file.as_mut()?.writer)));
+            let weight =
+                |(_, file): &(usize, &mut FileWriter)| (must_end && file.is_under_way(), file.buffered_bytes());
+            let Some((at, file)) = open.max_by_key(weight) else { return Ok(()) };
+            let (bytes, was_under_way) = (file.buffered_bytes(), file.is_under_way());
+            if !must_end && file.send()? {
                 under_way += usize::from(!was_under_way);
-                total = total.saturating_sub(bytes.saturating_sub(file.writer.buffered_bytes()));
+                total = total.saturating_sub(bytes.saturating_sub(file.buffered_bytes()));
             } else if let Some(file) = self.open[at].take() {
                 self.finished.push((at as u32, file.writer.finish()?));
                 under_way -= usize::from(was_under_way);
                 total = total.saturating_sub(bytes);
             }
         }
-        Ok(())
     }
 
     /// Writes a table's rows as a row group; their memory is kept for the next ones.

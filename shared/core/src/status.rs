@@ -15,7 +15,7 @@ use crate::clock::{self, Micros};
 use crate::delta::{Lake, Table};
 use crate::fault::Fault;
 use crate::ledger::{LOADS, REJECTS};
-use crate::report::FaultReport;
+use crate::report::{Counts, FaultReport};
 use crate::underway;
 
 /// Lately is the last day.
@@ -78,19 +78,14 @@ pub struct LastLoad {
     pub seconds_ago: i64,
 }
 
-/// Sums over uploads; the words are those of reports.
+/// Sums over uploads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "the words of `report::Counts`")]
 pub struct Sums {
-    pub uploads: i64,
-    pub events: i64,
-    pub landed: i64,
-    pub rows: i64,
-    pub held: i64,
-    pub duplicates: i64,
-    pub filtered: i64,
-    pub rejected: i64,
-    pub rescued: i64,
+    /// Uploads that are done.
+    pub uploads: u64,
+    /// Sums of their counts, in the words of reports.
+    #[serde(flatten)]
+    pub counts: Counts,
 }
 
 /// How late uploads were, in seconds.
@@ -157,7 +152,7 @@ fn schema_status(lake: &Lake, schema: &str, now: Micros) -> Result<Option<Schema
         };
         loads.read(&COLUMNS, None, &mut each, FILES)?;
     }
-    let reasons = if seen.lately.rejected > 0 { reasons(lake, schema, seen.since)? } else { Vec::new() };
+    let reasons = if seen.lately.counts.rejected > 0 { reasons(lake, schema, seen.since)? } else { Vec::new() };
     let last = seen.last.take().map(|(finished_at, upload, upload_id)| LastLoad {
         upload,
         upload_id,
@@ -204,14 +199,14 @@ impl Seen {
         };
         let number = |at: usize, row: usize| {
             let numbers = batch.column(at).as_primitive_opt::<Int64Type>().filter(|numbers| numbers.is_valid(row));
-            numbers.map_or(0, |numbers| numbers.value(row))
+            numbers.and_then(|numbers| u64::try_from(numbers.value(row)).ok()).unwrap_or_default()
         };
         let times = batch.column(10).as_primitive_opt::<TimestampMicrosecondType>();
         let lags = batch.column(11).as_primitive_opt::<Float64Type>();
         for row in 0..batch.num_rows() {
             let finished_at = times.filter(|times| times.is_valid(row)).map_or(0, |times| times.value(row));
             let sums = if text(2, row).is_some() {
-                Sums { rows: number(4, row), ..Sums::default() }
+                Sums { uploads: 0, counts: Counts { rows: number(4, row), ..Counts::default() } }
             } else {
                 if self.last.as_ref().is_none_or(|(time, ..)| *time <= finished_at) {
                     let [upload, upload_id] = [0, 1].map(|at| text(at, row).unwrap_or_default().to_owned());
@@ -220,8 +215,7 @@ impl Seen {
                 if let Some(lags) = lags.filter(|lags| lags.is_valid(row)) {
                     self.lags.push((finished_at, lags.value(row)));
                 }
-                Sums {
-                    uploads: 1,
+                let counts = Counts {
                     events: number(3, row),
                     landed: number(4, row),
                     rows: 0,
@@ -230,7 +224,8 @@ impl Seen {
                     filtered: number(7, row),
                     rejected: number(8, row),
                     rescued: number(9, row),
-                }
+                };
+                Sums { uploads: 1, counts }
             };
             self.all.add(&sums);
             if finished_at >= self.since {
@@ -253,14 +248,7 @@ impl Seen {
 impl Sums {
     fn add(&mut self, other: &Self) {
         self.uploads += other.uploads;
-        self.events += other.events;
-        self.landed += other.landed;
-        self.rows += other.rows;
-        self.held += other.held;
-        self.duplicates += other.duplicates;
-        self.filtered += other.filtered;
-        self.rejected += other.rejected;
-        self.rescued += other.rescued;
+        self.counts.add(&other.counts);
     }
 }
 

@@ -294,10 +294,10 @@ pub(crate) fn trim(data: &[u8], mut start: usize, mut end: usize) -> (usize, usi
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn context_of_tests() -> UploadContext {
+    pub(crate) fn context_of_tests() -> UploadContext {
         UploadContext {
             name: "upload".into(),
             upload_id: "id".into(),

@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 /// How many ids are remembered before the rest of the upload is sifted: 18 MB of them, and half as much again while
 /// their table grows. An upload has this many in about a gigabyte.
@@ -62,17 +63,20 @@ impl Ids {
         self.recurring.is_none() && self.seen.len() >= IDS
     }
 
+    fn entry(&mut self, key: Key) -> Entry<'_, (Key, u32)> {
+        self.seen.entry(bucket(key), |(known, _)| *known == key, |(known, _)| bucket(*known))
+    }
+
     /// The number that the id came with first: the caller may change it. None when it is new, and then it is noted
     /// with `number` if it may come again.
     pub(crate) fn see(&mut self, hash: u128, number: u32) -> Option<&mut u32> {
-        use hashbrown::hash_table::Entry::{Occupied, Vacant};
         let key = key(hash);
         if self.recurring.as_ref().is_some_and(|recurring| !recurring.contains(key)) {
             return None;
         }
-        match self.seen.entry(bucket(key), |(known, _)| *known == key, |(known, _)| bucket(*known)) {
-            Occupied(entry) => Some(&mut entry.into_mut().1),
-            Vacant(entry) => {
+        match self.entry(key) {
+            Entry::Occupied(entry) => Some(&mut entry.into_mut().1),
+            Entry::Vacant(entry) => {
                 entry.insert((key, number));
                 None
             }
@@ -81,15 +85,11 @@ impl Ids {
 
     /// Notes an id for certain; false when it was noted before.
     pub(crate) fn insert(&mut self, hash: u128) -> bool {
-        use hashbrown::hash_table::Entry::{Occupied, Vacant};
         let key = key(hash);
-        match self.seen.entry(bucket(key), |(known, _)| *known == key, |(known, _)| bucket(*known)) {
-            Occupied(_) => false,
-            Vacant(entry) => {
-                entry.insert((key, 0));
-                true
-            }
-        }
+        let entry = self.entry(key);
+        let is_new = matches!(entry, Entry::Vacant(_));
+        entry.or_insert((key, 0));
+        is_new
     }
 
     /// Looks at an id of the rest of the upload: notes it in `recurring` when it may have come before.

@@ -335,6 +335,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::batch::tests::context_of_tests;
     use crate::batch::{Batch, UploadContext};
 
     type Seen = Vec<(u64, u64, Vec<u8>)>;
@@ -384,15 +385,7 @@ mod tests {
         const LIMIT: usize = 100;
         let blank = " ".repeat(600_000);
         let event = format!("{{\"a\":\"{}\"}}", "x".repeat(LIMIT - 8));
-        let context = UploadContext {
-            name: "upload".into(),
-            upload_id: "id".into(),
-            key: "key".into(),
-            arrived: 0,
-            processed: 0,
-            warehouse_id: None,
-            line_bytes: LIMIT,
-        };
+        let context = UploadContext { line_bytes: LIMIT, ..context_of_tests() };
         // An event (without a type) behind and before white space; two that are too long; a byte order mark too late.
         let lines = [
             format!("\u{feff}{blank}{event}"),

@@ -105,7 +105,7 @@ impl Encoder {
     }
 
     /// The codec that chunks are written with.
-    pub(super) fn compression() -> Result<Compression> {
+    fn compression() -> Result<Compression> {
         Ok(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
     }
 

@@ -231,15 +231,14 @@ impl FileWriter {
     /// The group's columns in the order of the layout's.
     fn in_file_order<'g>(&self, group: &RowGroup<'g>) -> Result<Vec<Option<&'g Column>>, Fault> {
         let label = &self.layout.label;
+        let fits = |column: &FileColumn, values: &Column| {
+            column.ours && arrow_type(values.column_type()) == *column.physical.data_type()
+        };
         let given: HashMap<&str, &Column> = group.columns.iter().copied().collect();
-        let mut used = 0;
         let mut columns = Vec::with_capacity(self.layout.columns.len());
         for column in &self.layout.columns {
             let name = &column.name;
-            let fits =
-                |values: &&&Column| column.ours && arrow_type(values.column_type()) == *column.physical.data_type();
-            let values = given.get(name.as_str()).filter(fits).copied();
-            used += usize::from(values.is_some());
+            let values = given.get(name.as_str()).copied().filter(|values| fits(column, values));
             if !column.physical.is_nullable() && values.map_or(0, Column::count) < group.rows {
                 return Err(Fault::setup(format!(
                     "column `{name}` of table `{label}` is NOT NULL, a row has no value for it"
@@ -248,13 +247,11 @@ impl FileWriter {
             }
             columns.push(values);
         }
-        if used < given.len() {
-            let fits = |name: &str, values: &Column| {
-                self.layout.columns.iter().any(|column| {
-                    column.name == name && arrow_type(values.column_type()) == *column.physical.data_type()
-                })
+        if columns.iter().flatten().count() < given.len() {
+            let has_place = |name: &str, values: &Column| {
+                self.layout.columns.iter().any(|column| column.name == name && fits(column, values))
             };
-            let odd = group.columns.iter().find(|(name, values)| !fits(name, values));
+            let odd = group.columns.iter().find(|(name, values)| !has_place(name, values));
             let (name, column_type) = odd.map_or(("?", "?"), |(name, values)| (*name, values.column_type().name()));
             return Err(Fault::bug(format!("table `{label}` has no column `{name}` of type {column_type}")));
         }

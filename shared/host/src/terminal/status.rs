@@ -64,8 +64,8 @@ fn one(schema: &SchemaStatus) -> String {
             schema.reasons.iter().map(|one| format!("{} {}", number(one.count), plain(&one.reason))).collect();
         line("rejected", &format!("lately: {}", reasons.join(", ")));
     }
-    let held = schema.all.held;
-    line("held", &if held > 0 { counted(unsigned(held), "event") } else { "none".to_owned() });
+    let held = schema.all.counts.held;
+    line("held", &if held > 0 { counted(held, "event") } else { "none".to_owned() });
     for note in schema.underway.iter().take(NOTES) {
         let first = note.uploads.first().map(String::as_str).unwrap_or_default();
         let more = note.uploads.len().saturating_sub(1);
@@ -86,17 +86,17 @@ fn sums(sums: &Sums) -> String {
     if sums.uploads == 0 {
         return "nothing landed".to_owned();
     }
-    let mut text =
-        format!("{}, {}", counted(unsigned(sums.uploads), "upload"), counted(unsigned(sums.events), "event"));
-    text.push_str(&format!(": {} landed ({})", number(unsigned(sums.landed)), counted(unsigned(sums.rows), "row")));
+    let counts = &sums.counts;
+    let mut text = format!("{}, {}", counted(sums.uploads, "upload"), counted(counts.events, "event"));
+    text.push_str(&format!(": {} landed ({})", number(counts.landed), counted(counts.rows, "row")));
     let parts = [
-        (sums.duplicates, if sums.duplicates == 1 { "duplicate" } else { "duplicates" }),
-        (sums.rejected, "rejected"),
-        (sums.filtered, "filtered"),
-        (sums.rescued, if sums.rescued == 1 { "value rescued" } else { "values rescued" }),
+        (counts.duplicates, if counts.duplicates == 1 { "duplicate" } else { "duplicates" }),
+        (counts.rejected, "rejected"),
+        (counts.filtered, "filtered"),
+        (counts.rescued, if counts.rescued == 1 { "value rescued" } else { "values rescued" }),
     ];
     for (count, what) in parts.into_iter().filter(|(count, _)| *count > 0) {
-        text.push_str(&format!(", {} {what}", number(unsigned(count))));
+        text.push_str(&format!(", {} {what}", number(count)));
     }
     text
 }
@@ -108,23 +108,21 @@ fn duration(seconds: i64) -> String {
         (0, 0, 0) => format!("{seconds} s"),
         (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
         (0, _, _) => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{} {} h", counted(unsigned(days), "day"), hours % 24),
+        _ => format!("{} {} h", counted(days.unsigned_abs(), "day"), hours % 24),
     }
-}
-
-fn unsigned(count: i64) -> u64 {
-    u64::try_from(count).unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
+    use inlet_core::report::Counts;
     use inlet_core::status::{Lag, LastLoad, ReasonCount, UnderwayNote};
 
     use super::*;
 
     #[test]
     fn a_schema_is_said_in_a_few_lines() {
-        let lately = Sums { uploads: 2, events: 1_200, landed: 1_190, rows: 2_300, rejected: 10, ..Sums::default() };
+        let counts = Counts { events: 1_200, landed: 1_190, rows: 2_300, rejected: 10, ..Counts::default() };
+        let lately = Sums { uploads: 2, counts: counts.clone() };
         let schema = SchemaStatus {
             schema: "web".to_owned(),
             last: Some(LastLoad {
@@ -133,7 +131,7 @@ mod tests {
                 finished_at: "2026-03-14T10:00:00Z".to_owned(),
                 seconds_ago: 125,
             }),
-            all: Sums { rescued: 7, ..lately.clone() },
+            all: Sums { uploads: 2, counts: Counts { rescued: 7, ..counts } },
             lately,
             lag: Some(Lag { median: 1.25, greatest: 30.0 }),
             reasons: vec![ReasonCount { reason: "invalid_json".to_owned(), count: 10 }],
