@@ -2,6 +2,7 @@
 
 pub mod clock;
 mod crew;
+pub mod databricks;
 pub mod delta;
 pub mod fault;
 mod group;
@@ -12,6 +13,7 @@ mod registry;
 pub mod report;
 pub mod route;
 mod schema;
+pub mod secret;
 pub mod settings;
 mod source;
 pub mod sql;
