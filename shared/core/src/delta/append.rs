@@ -229,12 +229,13 @@ fn try_create(
     let url = lake.table_url(schema, name)?;
     lake.make_folder(&url)?;
     let engine = lake.engine().as_ref();
-    let mut transaction = match begin_create(engine, &url, columns, &append.written_ids()).map_err(without_backtrace) {
-        Ok(transaction) => transaction,
-        // Somebody was faster: from here on it is an append.
-        Err(error @ KernelError::TableAlreadyExistsAtPath(_)) => return Ok(Tried::Unknown(Some(error))),
-        Err(error) => return Err(kernel_fault(&format!("cannot create table `{schema}.{name}`"), &url, error)),
-    };
+    let mut transaction =
+        match begin_create(engine, &url, name, columns, &append.written_ids()).map_err(without_backtrace) {
+            Ok(transaction) => transaction,
+            // Somebody was faster: from here on it is an append.
+            Err(error @ KernelError::TableAlreadyExistsAtPath(_)) => return Ok(Tried::Unknown(Some(error))),
+            Err(error) => return Err(kernel_fault(&format!("cannot create table `{schema}.{name}`"), &url, error)),
+        };
     let columns = || file_columns(&transaction.write_state()?.write_context_builder().build()?);
     let columns = columns().map_err(|error| kernel_fault("cannot lay out files", &url, error))?;
     if !fits(append.files, &columns) {

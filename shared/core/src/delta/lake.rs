@@ -40,6 +40,8 @@ const CONNECT_TIMEOUT: &str = "4 seconds";
 const FILES_READ_AHEAD: NonZero<usize> = NonZero::new(32).unwrap();
 /// Rows of a log in one batch.
 const LOG_BATCH_ROWS: NonZero<usize> = NonZero::new(256).unwrap();
+/// Rows in one batch where only ids are read: they are narrow, and a checkpoint holds hundreds of thousands.
+const ID_BATCH_ROWS: NonZero<usize> = NonZero::new(8192).unwrap();
 /// How many folders are looked into at once when tables are listed.
 const LOOK_INTO_AT_ONCE: usize = 16;
 /// The folder that makes a folder a table.
@@ -58,6 +60,7 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     handle: Handle,
     engine: Arc<dyn Engine>,
+    id_engine: Arc<dyn Engine>,
     /// An engine over an empty store: the layout of a table that does not exist yet is drafted there, without a request.
     nowhere: Arc<dyn Engine>,
 }
@@ -127,9 +130,10 @@ impl Lake {
             "abfss" | "abfs" | "az" | "azure" => Arc::new(ListsPlainly(store)) as Arc<dyn ObjectStore>,
             _ => store,
         };
-        let engine = engine_over(Arc::clone(&store), &handle);
-        let nowhere = engine_over(Arc::new(InMemory::new()), &handle);
-        Ok(Self(Arc::new(Inner { url, root, store, handle, engine, nowhere })))
+        let engine = engine_over(Arc::clone(&store), &handle, LOG_BATCH_ROWS);
+        let id_engine = engine_over(Arc::clone(&store), &handle, ID_BATCH_ROWS);
+        let nowhere = engine_over(Arc::new(InMemory::new()), &handle, LOG_BATCH_ROWS);
+        Ok(Self(Arc::new(Inner { url, root, store, handle, engine, id_engine, nowhere })))
     }
 
     /// The lake's address; ends in `/`.
@@ -229,6 +233,11 @@ impl Lake {
         &self.0.engine
     }
 
+    /// The kernel's engine over this lake's store, for reading the ids of a whole log.
+    pub(super) fn id_engine(&self) -> &Arc<dyn Engine> {
+        &self.0.id_engine
+    }
+
     /// The kernel's engine over an empty store.
     pub(super) fn nowhere(&self) -> &Arc<dyn Engine> {
         &self.0.nowhere
@@ -240,11 +249,11 @@ impl Lake {
     }
 }
 
-fn engine_over(store: Arc<dyn ObjectStore>, handle: &Handle) -> Arc<dyn Engine> {
+fn engine_over(store: Arc<dyn ObjectStore>, handle: &Handle, batch_rows: NonZero<usize>) -> Arc<dyn Engine> {
     // Without this executor the builder takes its own single-threaded one, and a checkpoint then waits for ever.
     let executor = Arc::new(TokioMultiThreadExecutor::new(handle.clone()));
     let builder = DefaultEngine::builder(store).with_task_executor(executor);
-    Arc::new(builder.with_buffer_size(FILES_READ_AHEAD).with_batch_size(LOG_BATCH_ROWS).build())
+    Arc::new(builder.with_buffer_size(FILES_READ_AHEAD).with_batch_size(batch_rows).build())
 }
 
 /// The real address of a local lake, whose folder is made when missing: the kernel resolves links in a table's address,

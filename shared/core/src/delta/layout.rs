@@ -54,7 +54,7 @@ impl FileLayout {
         let label = format!("{schema}.{name}");
         lake.make_folder(&url)?;
         let draft = || {
-            let transaction = begin_create(lake.nowhere().as_ref(), &url, columns, &[])?;
+            let transaction = begin_create(lake.nowhere().as_ref(), &url, name, columns, &[])?;
             transaction.write_state()?.write_context_builder().build()
         };
         let context = draft().map_err(|error| {

@@ -76,7 +76,7 @@ impl Table {
             // Somebody may have made the table between the two looks; if not, the store lists wrongly.
             None => load(lake, &url)?.ok_or_else(|| hidden_log(&url))?,
         };
-        let ids = Ids::read(lake.engine().as_ref(), &snapshot)
+        let ids = Ids::read(lake.id_engine().as_ref(), &snapshot)
             .map_err(|error| kernel_fault("cannot read the ids of the table", &url, error))?;
         Ok(Some(Self { ids, ..Self::made(lake, schema, name, snapshot) }))
     }
@@ -117,7 +117,7 @@ impl Table {
             }
             // The commits between are gone (cleaned up behind a checkpoint): all ids are read anew.
             Err(_) if watched.is_empty() => {
-                self.ids = Ids::read(engine.as_ref(), &newer).map_err(fault)?;
+                self.ids = Ids::read(self.lake.id_engine().as_ref(), &newer).map_err(fault)?;
                 Vec::new()
             }
             Err(error) => return Err(fault(error)),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::testing::*;
 use super::*;
 use crate::fault::FaultKind;
+use crate::ledger::LOADS;
 
 #[test]
 fn a_table_is_created_with_its_first_data_in_one_commit() {
@@ -51,6 +52,14 @@ fn a_table_is_created_with_its_first_data_in_one_commit() {
     let reopened = test.open("tracks").unwrap();
     assert!(reopened.has("inlet/1"));
     assert_eq!(reopened.id_retention(), Some(Duration::from_secs(30 * 24 * 60 * 60)));
+}
+
+#[test]
+fn loads_keeps_its_ids_longer_than_other_tables() {
+    let test = TestLake::new();
+    let mut table = None;
+    test.append(LOADS, &mut table, "1", &batch(&[("upload", strings(&["a"]))])).unwrap();
+    assert_eq!(table.unwrap().id_retention(), Some(Duration::from_secs(26 * 7 * 24 * 60 * 60)));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::reports::{TablePart, table_parts};
 use super::{Entry, Group, key_of};
 use crate::clock::{self, Deadline};
 use crate::crew::{Files, lock, no_encoder, own_layout};
-use crate::delta::{Append, Appended, DataFile, Encoder, FileWriter, Lake, commit, sweep_uncommitted};
+use crate::delta::{Append, Appended, DataFile, Encoder, FileWriter, Lake, Table, commit, sweep_uncommitted};
 use crate::fault::Fault;
 use crate::landing::Landed;
 use crate::ledger::{LOADS, LoadRow, LoadRows, REJECTS, loads_columns, rejects_columns};
@@ -93,7 +93,7 @@ impl Group<'_, '_> {
         let done = commit(lake, schema, REJECTS, &mut run.rejects, &rejects_columns(), &append, deadline)?;
         let is_committed = matches!(done, Appended::Committed { .. });
         if !is_committed && let Some(table) = &mut run.rejects {
-            sweep_uncommitted(lake, table, &files.rejects)?;
+            clean_up(lake, table, &files.rejects);
         }
         Ok(is_committed)
     }
@@ -128,7 +128,7 @@ impl Group<'_, '_> {
                 }
             }
             if let Some(table) = &mut run.loads {
-                sweep_uncommitted(lake, table, &files)?;
+                clean_up(lake, table, &files);
             }
         }
     }
@@ -191,9 +191,14 @@ fn commit_table(
         Appended::Committed { version } => Ok(Some(version)),
         Appended::Landed { .. } | Appended::Moved => {
             if let Some(table) = &mut known.table {
-                sweep_uncommitted(lake, table, files)?;
+                clean_up(lake, table, files);
             }
             Ok(None)
         }
     }
+}
+
+/// Deletes files that no commit took. Their rows are in no table, so what fails here stops nothing: VACUUM takes it.
+fn clean_up(lake: &Lake, table: &mut Table, files: &[DataFile]) {
+    drop(sweep_uncommitted(lake, table, files));
 }
