@@ -48,6 +48,17 @@ pub fn sleep(at_most: Duration, deadline: Deadline) {
     std::thread::sleep(at_most.min(deadline.left()));
 }
 
+/// Waits without holding a thread: at most `at_most`, and never past the deadline.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub async fn pause(at_most: Duration, deadline: Deadline) {
+    tokio::time::sleep(at_most.min(deadline.left())).await;
+}
+
+/// What comes of `work` by the deadline; none: it was over first, and the work was dropped.
+pub async fn within<T>(deadline: Deadline, work: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(deadline.left(), work).await.ok()
+}
+
 /// How long to wait before try number `attempt` (from 0) of a race: somewhere in 0 … 10 ms · 2^attempt, at most 2 s.
 /// Chance comes from the standard library's own hash seed: no two calls agree, and no dependency is needed for it.
 pub fn jitter(attempt: u32) -> Duration {

@@ -1,8 +1,49 @@
 //! A Databricks workspace: one address, one way to sign in, one client.
+//!
+//! [`Workspace`] is all that others call: who we are ([`identity`]), Unity Catalog ([`unity`], [`vended`]), warehouses
+//! ([`warehouse`]) and statements ([`statement`]). Each call takes a deadline and gives an [`Error`] that callers can
+//! ask what it means; as a [`Fault`] it says what to do. Below are the token ([`sign_in`], [`entra`], [`token`]) and
+//! the one module that opens connections ([`http`]).
 
+mod advice;
+mod answer;
+mod entra;
+mod error;
+mod http;
+mod identity;
+mod sign_in;
+mod statement;
+mod token;
+mod unity;
+mod vended;
+mod warehouse;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use url::Url;
 
+use crate::clock::Deadline;
+use crate::fault::Fault;
 use crate::secret::Secret;
+
+pub use entra::{IdentityEndpoint, StorageIdentity};
+pub use error::{Denied, Error};
+pub use identity::{ExternalLocation, Me, Securable};
+pub use statement::Answer;
+pub use token::Token;
+pub use unity::{CatalogInfo, CatalogKind, ColumnInfo, Metastore, SchemaInfo, TableInfo, TableKind};
+pub use vended::{Credential, Vended};
+pub use warehouse::{Health, State, Wake, Warehouse, WarehouseSpec};
+
+use answer::Said;
+use error::{Failure, Subject, Whom};
+use http::{Http, Reply, Request, shown};
+use sign_in::Session;
 
 /// The cloud that a workspace's host name belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +58,24 @@ pub enum Cloud {
     Other,
 }
 
+impl Cloud {
+    /// Whose host this is.
+    pub fn of(host: &str) -> Self {
+        const SUFFIXES: [(&str, Cloud); 6] = [
+            (".gcp.databricks.com", Cloud::Gcp),
+            (".cloud.databricks.com", Cloud::Aws),
+            (".cloud.databricks.us", Cloud::Aws),
+            (".azuredatabricks.net", Cloud::Azure),
+            (".databricks.azure.us", Cloud::Azure),
+            (".databricks.azure.cn", Cloud::Azure),
+        ];
+        let host = host.to_ascii_lowercase();
+        SUFFIXES.iter().find(|(suffix, _)| host.ends_with(suffix)).map_or(Self::Other, |(_, cloud)| *cloud)
+    }
+}
+
 /// Which workspace, and as whom.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Connection {
     /// `https://host/` or `https://host:port/`, nothing behind it; plain http only on loopback.
     pub url: Url,
@@ -58,4 +115,224 @@ pub enum Auth {
         /// Of a user-assigned identity; none: the system's.
         client_id: Option<String>,
     },
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nothing of a URL but its host: people paste them with whatever stands in front and behind.
+        let Self { url, cloud, workspace_id, auth, entra_authority } = self;
+        f.debug_struct("Connection")
+            .field("url", &shown(url))
+            .field("cloud", cloud)
+            .field("workspace_id", workspace_id)
+            .field("auth", auth)
+            .field("entra_authority", &entra_authority.as_ref().map(shown))
+            .finish()
+    }
+}
+
+/// A workspace. Clones share the token and the connections.
+#[derive(Clone)]
+pub struct Workspace {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    url: Url,
+    http: Arc<Http>,
+    session: Session,
+    whom: Arc<Whom>,
+    pace: Pace,
+}
+
+/// How often we look whether something is done.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    first: Duration,
+    most: Duration,
+    /// For so long a warehouse may still say that it is stopped after it was started.
+    grace: Duration,
+}
+
+impl Pace {
+    const USUAL: Self =
+        Self { first: Duration::from_millis(500), most: Duration::from_secs(10), grace: Duration::from_secs(10) };
+
+    /// The time between two looks: each half as long again as the one before.
+    fn poll(self, looks: u32) -> Duration {
+        self.first.mul_f64(1.5_f64.powi(i32::try_from(looks.min(20)).unwrap_or(20))).min(self.most)
+    }
+}
+
+impl Workspace {
+    /// A workspace to be called; nothing is connected to yet.
+    ///
+    /// # Errors
+    /// A Setup fault: the URL is none that secrets may be sent to.
+    pub fn new(connection: Connection) -> Result<Self, Fault> {
+        Self::with_identity_endpoint(connection, IdentityEndpoint::default())
+    }
+
+    /// The same, with the place where tokens of a managed identity come from.
+    ///
+    /// # Errors
+    /// A Setup fault: the URL is none that secrets may be sent to.
+    pub fn with_identity_endpoint(mut connection: Connection, endpoint: IdentityEndpoint) -> Result<Self, Fault> {
+        trusted(&mut connection.url, "the workspace URL")?;
+        if let Some(authority) = &mut connection.entra_authority {
+            trusted(authority, "the URL of Entra's sign-in host")?;
+        }
+        let (url, whom, http) = (connection.url.clone(), Arc::new(sign_in::whom(&connection)), Arc::new(Http::new()));
+        let session = Session::new(connection, endpoint, Arc::clone(&http), Arc::clone(&whom));
+        Ok(Self { inner: Arc::new(Inner { url, http, session, whom, pace: Pace::USUAL }) })
+    }
+
+    /// A token of the same identity for Azure storage: the lake's, when one principal is used for both.
+    ///
+    /// # Errors
+    /// Entra cannot be reached or refuses, or the identity is none of Entra's.
+    pub async fn storage_token(&self, deadline: Deadline) -> Result<Token, Error> {
+        self.inner.session.storage_token(deadline).await
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        base: &str,
+        segments: &[&str],
+        query: &[(&str, &str)],
+        about: &Subject,
+        deadline: Deadline,
+    ) -> Result<T, Error> {
+        let mut url = self.address(base, segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let (request, reply) = self.send(|| self.request(Method::GET, &url, about), deadline).await?;
+        answer::read(&request, &reply)
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        base: &str,
+        segments: &[&str],
+        body: &Value,
+        about: &Subject,
+        deadline: Deadline,
+    ) -> Result<T, Error> {
+        let url = self.address(base, segments);
+        let (request, reply) = self.send(|| self.request(Method::POST, &url, about).json(body), deadline).await?;
+        answer::read(&request, &reply)
+    }
+
+    /// Deletes; what is not there is deleted.
+    async fn delete(&self, base: &str, segments: &[&str], about: &Subject, deadline: Deadline) -> Result<(), Error> {
+        let url = self.address(base, segments);
+        let (request, reply) = self.send(|| self.request(Method::DELETE, &url, about), deadline).await?;
+        match answer::accepted(&request, &reply) {
+            Err(error) if error.is_missing() => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// All pages of a list: `items` takes what one page holds.
+    async fn pages<T: DeserializeOwned + Page>(
+        &self,
+        base: &str,
+        segments: &[&str],
+        query: &[(&str, &str)],
+        about: &Subject,
+        deadline: Deadline,
+    ) -> Result<Vec<T::Item>, Error> {
+        const PAGES_MAX: usize = 10_000;
+        let (mut items, mut token) = (Vec::new(), String::new());
+        for _ in 0..PAGES_MAX {
+            let mut query = query.to_vec();
+            if !token.is_empty() {
+                query.push(("page_token", &token));
+            }
+            let page: T = self.get(base, segments, &query, about, deadline).await?;
+            let (more, next) = page.take();
+            items.extend(more);
+            // An empty page in the middle is no end.
+            match next.filter(|next| !next.is_empty()) {
+                None => return Ok(items),
+                Some(next) if next == token => break,
+                Some(next) => token = next,
+            }
+        }
+        Err(self.failed(Failure::Unreadable, about, Said::of("the list's pages do not end")))
+    }
+
+    /// Sends a request with the token; a token that is refused is asked for anew, once.
+    async fn send(&self, request: impl Fn() -> Request, deadline: Deadline) -> Result<(Request, Reply), Error> {
+        let Inner { session, http, .. } = &*self.inner;
+        let mut renewed = false;
+        loop {
+            let token = session.token(deadline).await?;
+            let mut request = request().bearer(&token);
+            if let Some(id) = session.workspace_id() {
+                request = request.header("x-databricks-workspace-id", id);
+            }
+            let reply = http.send(&request, deadline).await?;
+            if renewed || !reply.refuses_token() || !session.forget(&token, deadline).await {
+                return Ok((request, reply));
+            }
+            renewed = true;
+        }
+    }
+
+    fn request(&self, method: Method, url: &Url, about: &Subject) -> Request {
+        Request::new(method, url.clone(), about.clone(), &self.inner.whom)
+    }
+
+    fn address(&self, base: &str, segments: &[&str]) -> Url {
+        let mut url = self.inner.url.clone();
+        url.set_path(base);
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.extend(segments);
+        }
+        url
+    }
+
+    /// The error of what was answered, and is no success all the same.
+    fn failed(&self, failure: Failure, about: &Subject, said: Said) -> Error {
+        Error::unsent(failure, about.clone(), &self.inner.whom, said)
+    }
+
+    fn pace(&self) -> Pace {
+        self.inner.pace
+    }
+}
+
+/// One page of a list.
+trait Page {
+    type Item;
+
+    /// What it holds, and the token of the next one.
+    fn take(self) -> (Vec<Self::Item>, Option<String>);
+}
+
+/// Cuts a URL down to its host. Secrets go over TLS, or stay on this machine.
+fn trusted(url: &mut Url, what: &str) -> Result<(), Fault> {
+    let loopback = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let cut = url.set_username("").and(url.set_password(None));
+    if cut.is_err() || !(url.scheme() == "https" || url.scheme() == "http" && loopback) {
+        return Err(Fault::setup(format!("{what} is `{}`: secrets are sent over https only", shown(url)))
+            .hint("write it as https://<host>"));
+    }
+    url.set_path("/");
+    url.set_query(None);
+    url.set_fragment(None);
+    Ok(())
+}
+
+impl fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Workspace({})", self.inner.whom.host)
+    }
 }

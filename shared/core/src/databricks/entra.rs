@@ -1,0 +1,242 @@
+//! Microsoft Entra: tokens for principals and managed identities, and which tenant a workspace trusts.
+
+use std::fmt;
+use std::sync::Arc;
+
+use reqwest::Method;
+use url::Url;
+
+use super::answer::{self, Said};
+use super::error::{Error, Failure, Subject, Way, Whom};
+use super::http::{Http, Request, shown};
+use super::token::{Cache, Token};
+use super::{Cloud, Connection};
+use crate::clock::Deadline;
+use crate::secret::Secret;
+
+/// Azure Databricks as a resource: the same id in every tenant and cloud.
+const DATABRICKS: &str = "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d";
+const STORAGE: &str = "https://storage.azure.com";
+/// The sign-in host of the public cloud.
+const PUBLIC: &str = "https://login.microsoftonline.com";
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resource {
+    Databricks,
+    Storage,
+}
+
+impl Resource {
+    fn subject(self) -> Subject {
+        match self {
+            Self::Databricks => Subject::SignIn,
+            Self::Storage => Subject::StorageSignIn,
+        }
+    }
+
+    /// As the v2 endpoint wants it: everything that the principal was granted.
+    fn scope(self) -> String {
+        match self {
+            Self::Databricks => format!("{DATABRICKS}/.default"),
+            Self::Storage => format!("{STORAGE}/.default"),
+        }
+    }
+
+    /// As identity endpoints want it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Databricks => DATABRICKS,
+            Self::Storage => "https://storage.azure.com/",
+        }
+    }
+}
+
+/// Where a managed identity's tokens come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdentityEndpoint {
+    /// The metadata service of an Azure machine: scheme and host.
+    Machine(String),
+    /// A function's own.
+    Function {
+        /// The value of `IDENTITY_ENDPOINT`.
+        url: String,
+        /// The value of `IDENTITY_HEADER`.
+        header: Secret,
+    },
+}
+
+impl Default for IdentityEndpoint {
+    fn default() -> Self {
+        Self::Machine("http://169.254.169.254".to_owned())
+    }
+}
+
+/// A service principal with its secret.
+#[derive(Clone, Copy)]
+pub(super) struct Principal<'a> {
+    pub(super) tenant: &'a str,
+    pub(super) client_id: &'a str,
+    pub(super) client_secret: &'a Secret,
+}
+
+/// The sign-in host for a workspace: the one that the settings name, or that of the workspace's own cloud.
+pub(super) fn authority(connection: &Connection) -> String {
+    let host = connection.url.host_str().unwrap_or_default();
+    match &connection.entra_authority {
+        Some(url) => shown(url),
+        None if host.ends_with(".azure.us") => "https://login.microsoftonline.us".to_owned(),
+        None if host.ends_with(".azure.cn") => "https://login.chinacloudapi.cn".to_owned(),
+        None => PUBLIC.to_owned(),
+    }
+}
+
+/// A token for a service principal: the client credentials grant of the v2 endpoint.
+pub(super) async fn token(
+    http: &Http,
+    authority: &str,
+    principal: Principal<'_>,
+    resource: Resource,
+    whom: &Arc<Whom>,
+    deadline: Deadline,
+) -> Result<Token, Error> {
+    let Principal { tenant, client_id, client_secret } = principal;
+    if !is_tenant(tenant) {
+        let said = Said { code: Some("AADSTS900023".to_owned()), ..Said::of("the tenant id is malformed") };
+        return Err(Error::unsent(Failure::Refused, resource.subject(), whom, said));
+    }
+    let url = address(&format!("{authority}/{tenant}/oauth2/v2.0/token"), resource.subject(), whom)?;
+    let fields = [
+        ("grant_type", "client_credentials"),
+        ("client_id", client_id),
+        ("client_secret", client_secret.expose()),
+        ("scope", &resource.scope()),
+    ];
+    let request = Request::new(Method::POST, url, resource.subject(), whom).form(&fields).secret(client_secret);
+    let reply = http.send(&request, deadline).await?;
+    Token::read(&request, &reply)
+}
+
+/// A token for the managed identity of the machine or function that we run on.
+pub(super) async fn managed_token(
+    http: &Http,
+    endpoint: &IdentityEndpoint,
+    client_id: Option<&str>,
+    resource: Resource,
+    whom: &Arc<Whom>,
+    deadline: Deadline,
+) -> Result<Token, Error> {
+    let (text, version) = match endpoint {
+        IdentityEndpoint::Machine(host) => (format!("{host}/metadata/identity/oauth2/token"), "2018-02-01"),
+        IdentityEndpoint::Function { url, .. } => (url.clone(), "2019-08-01"),
+    };
+    let mut url = address(&text, resource.subject(), whom)?;
+    url.query_pairs_mut().append_pair("api-version", version).append_pair("resource", resource.name());
+    if let Some(client_id) = client_id {
+        url.query_pairs_mut().append_pair("client_id", client_id);
+    }
+    let request = Request::get(url, resource.subject(), whom);
+    let request = match endpoint {
+        IdentityEndpoint::Machine(_) => request.header("metadata", "true"),
+        IdentityEndpoint::Function { header, .. } => {
+            request.header("x-identity-header", header.expose()).secret(header)
+        }
+    };
+    let reply = http.send(&request, deadline).await?;
+    Token::read(&request, &reply)
+}
+
+/// The tenant that a workspace trusts: its sign-in page sends browsers to `https://<authority>/<tenant>/…`.
+pub(super) async fn tenant(
+    http: &Http,
+    workspace: &Url,
+    whom: &Arc<Whom>,
+    deadline: Deadline,
+) -> Result<String, Error> {
+    let mut url = workspace.clone();
+    url.set_path("/aad/auth");
+    let request = Request::get(url, Subject::Tenant, whom);
+    let reply = http.send(&request, deadline).await?;
+    let location = reply.location().and_then(|location| Url::parse(location).ok());
+    let first = location.as_ref().and_then(|location| location.path_segments()?.next());
+    if let Some(tenant) = first.filter(|tenant| is_tenant(tenant)) {
+        return Ok(tenant.to_owned());
+    }
+    answer::accepted(&request, &reply)?;
+    Err(request.error(Failure::NotApi, reply.head()))
+}
+
+/// Whether this is a tenant's id or domain: anything else would be another path.
+fn is_tenant(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    text.bytes().any(|byte| byte.is_ascii_alphanumeric()) && text.bytes().all(plain)
+}
+
+fn address(text: &str, about: Subject, whom: &Arc<Whom>) -> Result<Url, Error> {
+    let unusable = |error| Error::unsent(Failure::NoSuchHost, about, whom, Said::of(&format!("no URL: {error}")));
+    Url::parse(text).map_err(unusable)
+}
+
+/// An identity of Microsoft Entra for Azure storage alone, without a workspace.
+pub struct StorageIdentity {
+    kind: Kind,
+    whom: Arc<Whom>,
+    http: Http,
+    cache: Cache,
+}
+
+enum Kind {
+    Principal { authority: String, tenant_id: String, client_id: String, client_secret: Secret },
+    Managed { client_id: Option<String>, endpoint: IdentityEndpoint },
+}
+
+impl StorageIdentity {
+    /// A service principal of the tenant that the storage account belongs to. `authority` is Entra's sign-in host;
+    /// none: the public one.
+    pub fn principal(tenant_id: &str, client_id: &str, client_secret: Secret, authority: Option<&Url>) -> Self {
+        let authority = authority.map_or_else(|| PUBLIC.to_owned(), shown);
+        let whom = whom(&authority, Way::Entra, Some(client_id));
+        let (tenant_id, client_id) = (tenant_id.to_owned(), client_id.to_owned());
+        let kind = Kind::Principal { authority, tenant_id, client_id, client_secret };
+        Self { kind, whom, http: Http::new(), cache: Cache::default() }
+    }
+
+    /// The managed identity of the machine or function that we run on. `client_id` names a user-assigned one.
+    pub fn managed(client_id: Option<&str>, endpoint: IdentityEndpoint) -> Self {
+        let whom = whom("the identity endpoint", Way::ManagedIdentity, client_id);
+        let kind = Kind::Managed { client_id: client_id.map(str::to_owned), endpoint };
+        Self { kind, whom, http: Http::direct(), cache: Cache::default() }
+    }
+
+    /// The token for Azure storage; asked for once, and renewed before it expires.
+    ///
+    /// # Errors
+    /// Entra, or the identity endpoint, cannot be reached or refuses.
+    pub async fn token(&self, deadline: Deadline) -> Result<Token, Error> {
+        let late = || Error::unsent(Failure::OutOfTime, Subject::StorageSignIn, &self.whom, Said::default());
+        self.cache.token(deadline, late, || self.ask(deadline)).await
+    }
+
+    async fn ask(&self, deadline: Deadline) -> Result<Token, Error> {
+        let (http, whom) = (&self.http, &self.whom);
+        match &self.kind {
+            Kind::Principal { authority, tenant_id, client_id, client_secret } => {
+                let principal = Principal { tenant: tenant_id, client_id, client_secret };
+                token(http, authority, principal, Resource::Storage, whom, deadline).await
+            }
+            Kind::Managed { client_id, endpoint } => {
+                managed_token(http, endpoint, client_id.as_deref(), Resource::Storage, whom, deadline).await
+            }
+        }
+    }
+}
+
+fn whom(host: &str, way: Way, client_id: Option<&str>) -> Arc<Whom> {
+    Arc::new(Whom { host: host.to_owned(), cloud: Cloud::Azure, way, client_id: client_id.map(str::to_owned) })
+}
+
+impl fmt::Debug for StorageIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StorageIdentity({:?})", self.whom)
+    }
+}

@@ -1,0 +1,399 @@
+//! Unity Catalog by REST, no warehouse awake: the metastore, catalogs, schemas and tables.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::advice;
+use super::error::{Error, Subject};
+use super::{Page, Workspace};
+use crate::clock::Deadline;
+use crate::fault::Fault;
+
+/// The metastore of a workspace: that Unity Catalog is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metastore {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Where it is, as its cloud names regions.
+    pub region: String,
+    /// The catalog that names without one mean.
+    pub default_catalog: String,
+    /// Whether credentials may be vended to those outside.
+    pub external_access_enabled: bool,
+    /// Where managed tables of catalogs without storage go; none: they cannot be made.
+    pub storage_root: Option<String>,
+}
+
+impl Metastore {
+    /// Whether credentials may be vended.
+    ///
+    /// # Errors
+    /// A Setup fault: the metastore's administrator has not switched it on.
+    pub fn may_vend(&self) -> Result<(), Fault> {
+        if self.external_access_enabled { Ok(()) } else { Err(advice::external_access_off(&self.name)) }
+    }
+}
+
+/// Whose catalog it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CatalogKind {
+    /// Unity Catalog's own: tables can be made in it.
+    Managed,
+    /// Foreign, shared, internal or the system's, in Databricks' words.
+    Other(String),
+}
+
+/// A catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogInfo {
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub kind: CatalogKind,
+    /// Whether only workspaces that it is bound to may use it.
+    pub isolated: bool,
+    /// Whether this workspace may use it.
+    pub accessible: bool,
+    /// Where managed tables go, as its owner wrote it.
+    pub storage_root: Option<String>,
+    /// The same, with what Unity Catalog added.
+    pub storage_location: Option<String>,
+}
+
+impl CatalogInfo {
+    /// Whether Inlet's tables can stand in it.
+    ///
+    /// # Errors
+    /// A Setup fault: it is no managed catalog, or another workspace's.
+    pub fn may_hold_tables(&self) -> Result<(), Fault> {
+        match &self.kind {
+            CatalogKind::Other(kind) => Err(advice::not_managed(&self.name, kind)),
+            CatalogKind::Managed if !self.accessible => Err(advice::not_bound(&self.name)),
+            CatalogKind::Managed => Ok(()),
+        }
+    }
+}
+
+/// A schema.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct SchemaInfo {
+    /// Its name, in lower case.
+    pub name: String,
+    /// `catalog.schema`.
+    pub full_name: String,
+    /// Its owner.
+    pub owner: String,
+    /// What people wrote about it.
+    pub comment: Option<String>,
+    /// Where managed tables go, as its owner wrote it.
+    pub storage_root: Option<String>,
+    /// The same, with what Unity Catalog added.
+    pub storage_location: Option<String>,
+    /// Its properties.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// What a name in a schema stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableKind {
+    /// A table in a place of the user's.
+    External,
+    /// A table in a place of Unity Catalog's.
+    Managed,
+    /// A view.
+    View,
+    /// A materialized view, a streaming table, a clone, …, in Databricks' words.
+    Other(String),
+}
+
+/// A table or a view as Unity Catalog knows it; its columns may lag behind the Delta log of an external table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableInfo {
+    /// Its name, in lower case.
+    pub name: String,
+    /// `catalog.schema.table`.
+    pub full_name: String,
+    /// Unity Catalog's id: another one after it was dropped and made again.
+    pub table_id: String,
+    /// What it is.
+    pub kind: TableKind,
+    /// `DELTA`, `ICEBERG`, …; none for views.
+    pub format: Option<String>,
+    /// Where its files are.
+    pub location: Option<String>,
+    /// Its owner.
+    pub owner: String,
+    /// What people wrote about it.
+    pub comment: Option<String>,
+    /// Its columns, by position.
+    pub columns: Vec<ColumnInfo>,
+    /// Its properties; for Delta tables also what the protocol says (`delta.feature.…`).
+    pub properties: BTreeMap<String, String>,
+    /// Whether rows are filtered or columns masked: then no credentials are vended.
+    pub row_filter: bool,
+}
+
+/// A column as Unity Catalog knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct ColumnInfo {
+    /// Its name.
+    pub name: String,
+    /// Its type as SQL spells it: `bigint`.
+    #[serde(default)]
+    pub type_text: String,
+    /// Its type as the API names it: `LONG`.
+    #[serde(default)]
+    pub type_name: String,
+    /// What people, or evolve, wrote about it.
+    pub comment: Option<String>,
+    /// Whether it may hold NULL.
+    #[serde(default = "yes")]
+    pub nullable: bool,
+    /// Its place, from 0.
+    #[serde(default)]
+    pub position: u32,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize)]
+struct RawAssignment {
+    metastore_id: String,
+    #[serde(default)]
+    default_catalog_name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawSummary {
+    name: String,
+    region: String,
+    external_access_enabled: bool,
+    storage_root: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawCatalog {
+    name: String,
+    #[serde(default)]
+    catalog_type: String,
+    isolation_mode: Option<String>,
+    accessible_in_current_workspace: Option<bool>,
+    storage_root: Option<String>,
+    storage_location: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawTable {
+    name: String,
+    #[serde(default)]
+    full_name: String,
+    #[serde(default)]
+    table_id: String,
+    #[serde(default)]
+    table_type: String,
+    data_source_format: Option<String>,
+    storage_location: Option<String>,
+    #[serde(default)]
+    owner: String,
+    comment: Option<String>,
+    #[serde(default)]
+    columns: Vec<RawColumn>,
+    #[serde(default)]
+    properties: BTreeMap<String, String>,
+    row_filter: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct RawColumn {
+    #[serde(flatten)]
+    info: ColumnInfo,
+    mask: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct RawTables {
+    #[serde(default)]
+    tables: Vec<RawTable>,
+    next_page_token: Option<String>,
+}
+
+impl Page for RawTables {
+    type Item = RawTable;
+
+    fn take(self) -> (Vec<RawTable>, Option<String>) {
+        (self.tables, self.next_page_token)
+    }
+}
+
+impl From<RawTable> for TableInfo {
+    fn from(raw: RawTable) -> Self {
+        let kind = match raw.table_type.as_str() {
+            "EXTERNAL" => TableKind::External,
+            "MANAGED" => TableKind::Managed,
+            "VIEW" => TableKind::View,
+            _ => TableKind::Other(raw.table_type),
+        };
+        let row_filter = raw.row_filter.is_some() || raw.columns.iter().any(|column| column.mask.is_some());
+        let mut columns: Vec<ColumnInfo> = raw.columns.into_iter().map(|column| column.info).collect();
+        columns.sort_by_key(|column| column.position);
+        Self {
+            name: raw.name,
+            full_name: raw.full_name,
+            table_id: raw.table_id,
+            kind,
+            format: raw.data_source_format,
+            location: raw.storage_location,
+            owner: raw.owner,
+            comment: raw.comment,
+            columns,
+            properties: raw.properties,
+            row_filter,
+        }
+    }
+}
+
+const CATALOGS: &str = "api/2.1/unity-catalog/catalogs";
+const SCHEMAS: &str = "api/2.1/unity-catalog/schemas";
+const TABLES: &str = "api/2.1/unity-catalog/tables";
+
+impl Workspace {
+    /// The metastore of this workspace.
+    ///
+    /// # Errors
+    /// There is none: Unity Catalog is not enabled for the workspace.
+    pub async fn metastore(&self, deadline: Deadline) -> Result<Metastore, Error> {
+        let about = Subject::Metastore;
+        let assignment = "api/2.1/unity-catalog/current-metastore-assignment";
+        let assignment: RawAssignment = self.get(assignment, &[], &[], &about, deadline).await?;
+        let summary: RawSummary =
+            self.get("api/2.1/unity-catalog/metastore_summary", &[], &[], &about, deadline).await?;
+        Ok(Metastore {
+            id: assignment.metastore_id,
+            name: summary.name,
+            region: summary.region,
+            default_catalog: assignment.default_catalog_name,
+            external_access_enabled: summary.external_access_enabled,
+            storage_root: summary.storage_root,
+        })
+    }
+
+    /// A catalog. One that is not there and one that we may not use look alike.
+    ///
+    /// # Errors
+    /// It is missing, or `USE CATALOG` is.
+    pub async fn catalog(&self, name: &str, deadline: Deadline) -> Result<CatalogInfo, Error> {
+        let about = Subject::Catalog(name.to_owned());
+        let raw: RawCatalog = self.get(CATALOGS, &[name], &[("include_browse", "true")], &about, deadline).await?;
+        let kind = match raw.catalog_type.as_str() {
+            "MANAGED_CATALOG" => CatalogKind::Managed,
+            _ => CatalogKind::Other(raw.catalog_type),
+        };
+        Ok(CatalogInfo {
+            name: raw.name,
+            kind,
+            isolated: raw.isolation_mode.as_deref() == Some("ISOLATED"),
+            accessible: raw.accessible_in_current_workspace.unwrap_or(true),
+            storage_root: raw.storage_root,
+            storage_location: raw.storage_location,
+        })
+    }
+
+    /// A schema; none: it is not there, or we have no right on it.
+    ///
+    /// # Errors
+    /// It is there and we may not use it, or its catalog is missing.
+    pub async fn schema(&self, catalog: &str, schema: &str, deadline: Deadline) -> Result<Option<SchemaInfo>, Error> {
+        let name = format!("{catalog}.{schema}");
+        let about = Subject::Schema(name.clone());
+        optional(self.get(SCHEMAS, &[&name], &[], &about, deadline).await)
+    }
+
+    /// Makes a schema; one that is there already is fine. No warehouse is needed for it.
+    ///
+    /// # Errors
+    /// `CREATE SCHEMA` is missing on the catalog, or the catalog itself.
+    pub async fn create_schema(
+        &self,
+        catalog: &str,
+        schema: &str,
+        comment: &str,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let about = Subject::NewSchema(format!("{catalog}.{schema}"));
+        let body = json!({ "name": schema, "catalog_name": catalog, "comment": comment });
+        match self.post::<Value>(SCHEMAS, &[], &body, &about, deadline).await {
+            Err(error) if !error.already_exists() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// A table or view with its columns and properties; none: it is not there, or we have no right on it.
+    ///
+    /// # Errors
+    /// It is there and we may not see it, or its catalog is missing.
+    pub async fn table(
+        &self,
+        catalog: &str,
+        schema: &str,
+        table: &str,
+        deadline: Deadline,
+    ) -> Result<Option<TableInfo>, Error> {
+        let name = format!("{catalog}.{schema}.{table}");
+        let about = Subject::Table(name.clone());
+        let query = [("include_delta_metadata", "true")];
+        let raw = optional(self.get::<RawTable>(TABLES, &[&name], &query, &about, deadline).await)?;
+        Ok(raw.map(TableInfo::from))
+    }
+
+    /// All tables and views of a schema; a schema that is not there has none.
+    ///
+    /// # Errors
+    /// The schema may not be used, or its catalog is missing.
+    pub async fn tables(&self, catalog: &str, schema: &str, deadline: Deadline) -> Result<Vec<TableInfo>, Error> {
+        let about = Subject::Schema(format!("{catalog}.{schema}"));
+        let query = [("catalog_name", catalog), ("schema_name", schema), ("max_results", "0")];
+        let raw = optional(self.pages::<RawTables>(TABLES, &[], &query, &about, deadline).await)?;
+        Ok(raw.unwrap_or_default().into_iter().map(TableInfo::from).collect())
+    }
+
+    /// Takes a table or view out of Unity Catalog; an external table's files stay. A missing one is fine.
+    ///
+    /// # Errors
+    /// It is not ours to delete.
+    pub async fn delete_table(
+        &self,
+        catalog: &str,
+        schema: &str,
+        table: &str,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let name = format!("{catalog}.{schema}.{table}");
+        self.delete(TABLES, &[&name], &Subject::Table(name.clone()), deadline).await
+    }
+
+    /// Deletes an empty schema. A missing one is fine.
+    ///
+    /// # Errors
+    /// It is not empty, or not ours to delete.
+    pub async fn delete_schema(&self, catalog: &str, schema: &str, deadline: Deadline) -> Result<(), Error> {
+        let name = format!("{catalog}.{schema}");
+        self.delete(SCHEMAS, &[&name], &Subject::Schema(name.clone()), deadline).await
+    }
+}
+
+/// What is missing as none; but a missing catalog or metastore is no matter of one object.
+fn optional<T>(outcome: Result<T, Error>) -> Result<Option<T>, Error> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is_missing() && !error.is_of_the_whole() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
