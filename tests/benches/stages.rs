@@ -105,7 +105,7 @@ fn f_parquet(bencher: Bencher<'_, '_>) {
 fn g_ingest(bencher: Bencher<'_, '_>, workers: usize) {
     let bytes = Arc::new(INPUT.packed.clone());
     let settings =
-        Settings { warehouse_id: None, workers, limits: Limits::default(), patience: Duration::from_secs(60) };
+        Settings { workers, patience: Duration::from_secs(60), ..Settings::default() };
     bencher.counter(json()).with_inputs(Room::new).bench_refs(|room| {
         let upload = Upload {
             name: "upload".to_owned(),

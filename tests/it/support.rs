@@ -11,7 +11,6 @@ use inlet_core::report::{Report, Status, UploadReport};
 use inlet_core::route::{self, Parts, Unwatched};
 use inlet_core::settings::Settings;
 use inlet_core::upload::{Place, Upload, UploadId};
-use inlet_events::Limits;
 use object_store::ObjectStore;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -104,7 +103,7 @@ pub(crate) fn touch(path: &Path, micros: u64) {
 
 /// Two workers, the usual limits, no warehouse id.
 pub(crate) fn settings() -> Settings {
-    Settings { warehouse_id: None, workers: 2, limits: Limits::default(), patience: Duration::from_secs(120) }
+    Settings { workers: 2, patience: Duration::from_secs(120), ..Settings::default() }
 }
 
 /// Lands uploads; every upload's counts and the totals must add up.

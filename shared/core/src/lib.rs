@@ -8,6 +8,7 @@ pub mod fault;
 mod group;
 mod landing;
 pub mod ledger;
+pub mod nearest;
 mod plan;
 mod registry;
 pub mod report;

@@ -1,87 +1,198 @@
-//! What a run may be told, and where it was told: the only module that reads the environment.
+//! What a run is told, by a file and by variables: the only module that reads the environment.
+//!
+//! Later wins: defaults, the file, `INLET_…` variables. All faults are said at once, each with its key and its line.
+//! `docs/settings.md` describes every key; a test keeps it true.
+
+mod auth;
+mod contract;
+mod destination;
+mod document;
+mod evolution;
+mod given;
+mod keys;
+mod secrets;
+mod sources;
+mod storage;
+mod warehouse;
+mod workspace;
 
 use std::time::Duration;
 
 use inlet_events::Limits;
 use inlet_events::limits::LINE_BYTES_MAX;
 
-use crate::fault::Fault;
+pub use contract::{DriftSettings, OnDrift, OnTypeChange, SyncSettings, TableContract};
+pub use destination::Destination;
+pub use evolution::{Evolution, SchemaChanges};
+pub use sources::{Source, SourceOf};
+pub use storage::StorageAccess;
+pub use warehouse::{WarehouseChoice, WarehouseSpec};
 
-/// Settings of one run.
+use crate::fault::Fault;
+use given::Given;
+
+/// The variable that names the settings file.
+const FILE_VARIABLE: &str = "INLET_SETTINGS";
+
+const WORKERS_MOST: usize = 64;
+const WORKERS_UNLESS_TOLD: usize = 8;
+const PATIENCE_SECONDS: u64 = 900;
+
+/// Settings of one run. Its `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The id by which `integrations.Warehouses.warehouseIds` names us (`INLET_WAREHOUSE_ID`).
+    /// A label for people; nothing depends on it.
+    pub name: Option<String>,
+    /// The lake as it was written, a folder from where the command runs.
+    pub lake: Option<String>,
+    /// The id by which `integrations.Warehouses.warehouseIds` names us.
     pub warehouse_id: Option<String>,
-    /// Worker threads that parse and encode (`INLET_WORKERS`; default: the machine's cores, at most 8).
+    /// Worker threads that parse and encode (default: the machine's cores, at most 8).
     pub workers: usize,
     /// Bounds on what landing accepts, since landing is a trust boundary.
     pub limits: Limits,
     /// When a run gives up on lost races and dead stores.
     pub patience: Duration,
+    /// The workspace, if there is one.
+    pub destination: Option<Destination>,
+    /// As whom the lake's store is used.
+    pub storage: StorageAccess,
+    /// How the catalog is brought up to date.
+    pub evolution: Evolution,
+    /// Sources that are connected; none: all are.
+    pub sources: Vec<Source>,
+    /// What of the events may land.
+    pub sync: SyncSettings,
+    /// What tables may become.
+    pub drift: DriftSettings,
+    /// What works and may surprise, for people.
+    pub warnings: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: None,
+            lake: None,
+            warehouse_id: None,
+            workers: std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_UNLESS_TOLD),
+            limits: Limits::default(),
+            patience: Duration::from_secs(PATIENCE_SECONDS),
+            destination: None,
+            storage: StorageAccess::Ambient,
+            evolution: Evolution::default(),
+            sources: Vec::new(),
+            sync: SyncSettings::default(),
+            drift: DriftSettings::default(),
+            warnings: Vec::new(),
+        }
+    }
 }
 
 impl Settings {
-    /// Reads the environment; every bad value is named, with its variable, in one fault.
+    /// Reads the process's variables alone.
     ///
     /// # Errors
-    /// A Setup fault that lists all variables with unusable values.
-    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+    /// As [`Settings::load`].
     pub fn from_environment() -> Result<Self, Fault> {
-        Self::read(|name| std::env::var(name).ok())
+        Self::load(None, variable)
     }
 
-    fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Fault> {
-        let mut wrong = Vec::new();
-        let mut number = |name: &str, default: u64| match variable(name).filter(|text| !text.is_empty()) {
-            None => default,
-            Some(text) => match text.parse::<u64>() {
-                Ok(value) if value > 0 => value,
-                _ => {
-                    wrong.push(format!("`{name}` must be a whole number above 0, not `{text}`"));
-                    default
-                }
-            },
-        };
-        let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let bounds = Limits::default();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-        let limits = Limits {
-            tables_per_schema: size(number("INLET_MAX_TABLES", bounds.tables_per_schema as u64)),
-            columns_per_table: size(number("INLET_MAX_COLUMNS", bounds.columns_per_table as u64)),
-            new_columns_per_upload: size(number("INLET_MAX_NEW_COLUMNS", bounds.new_columns_per_upload as u64)),
-            line_bytes: size(number("INLET_MAX_LINE_BYTES", bounds.line_bytes as u64)),
-            upload_bytes: number("INLET_MAX_UPLOAD_BYTES", bounds.upload_bytes),
-            expansion: number("INLET_MAX_EXPANSION", bounds.expansion),
-        };
-        let workers = size(number("INLET_WORKERS", cores as u64)).min(64);
-        let patience = Duration::from_secs(number("INLET_PATIENCE_SECONDS", 900));
-        if limits.line_bytes > LINE_BYTES_MAX {
-            wrong.push(format!("`INLET_MAX_LINE_BYTES` must be at most {LINE_BYTES_MAX}, not `{}`", limits.line_bytes));
-        }
-        if !wrong.is_empty() {
-            return Err(Fault::setup(wrong.join("; ")).hint("unset the variable or give it a number"));
-        }
-        let warehouse_id = variable("INLET_WAREHOUSE_ID").filter(|id| !id.is_empty());
-        Ok(Self { warehouse_id, workers, limits, patience })
+    /// Reads a file's text and the process's variables. `name` is the file's path or URL as people know it; relative
+    /// paths in the file begin at its folder.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn from_file(name: &str, text: &str) -> Result<Self, Fault> {
+        Self::load(Some((name, text)), variable)
     }
+
+    /// Reads a file, if there is one (its name and text), and variables.
+    ///
+    /// # Errors
+    /// A Setup fault that lists every wrong value, unknown key and contradiction, each with its key or variable.
+    pub fn load(file: Option<(&str, &str)>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, Fault> {
+        let mut given = Given::read(file, &variable);
+        let settings = read(&mut given);
+        let warnings = given.finish()?;
+        Ok(Self { warnings, ..settings })
+    }
+
+    /// Where the environment says that the settings file is: a path or an object's URL.
+    pub fn file_of_environment() -> Option<String> {
+        variable(FILE_VARIABLE).filter(|name| !name.is_empty())
+    }
+}
+
+/// Every value in turn, whatever is wrong with the ones before.
+fn read(given: &mut Given<'_>) -> Settings {
+    let lake = lake(given);
+    let destination = destination::destination(given, lake.as_deref());
+    let storage = storage::access(given, lake.as_deref(), destination.as_ref().map(|one| &one.connection.auth));
+    let usual = Settings::default();
+    Settings {
+        name: given.text("name"),
+        warehouse_id: given.text("warehouse_id"),
+        workers: given.number("workers").map_or(usual.workers, size).min(WORKERS_MOST),
+        limits: limits(given),
+        patience: given.number("patience_seconds").map_or(usual.patience, Duration::from_secs),
+        evolution: evolution::evolution(given, lake.as_deref()),
+        sources: sources::sources(given),
+        sync: contract::sync(given),
+        drift: contract::drift(given),
+        lake,
+        destination,
+        storage,
+        warnings: Vec::new(),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn size(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+fn limits(given: &mut Given<'_>) -> Limits {
+    let bounds = Limits::default();
+    let limits = Limits {
+        tables_per_schema: given.number("limits.max_tables").map_or(bounds.tables_per_schema, size),
+        columns_per_table: given.number("limits.max_columns").map_or(bounds.columns_per_table, size),
+        new_columns_per_upload: given.number("limits.max_new_columns").map_or(bounds.new_columns_per_upload, size),
+        line_bytes: given.number("limits.max_line_bytes").map_or(bounds.line_bytes, size),
+        upload_bytes: given.number("limits.max_upload_bytes").unwrap_or(bounds.upload_bytes),
+        expansion: given.number("limits.max_expansion").unwrap_or(bounds.expansion),
+    };
+    if limits.line_bytes > LINE_BYTES_MAX {
+        let what = format!("must be at most {LINE_BYTES_MAX}, not `{}`", limits.line_bytes);
+        given.wrong("limits.max_line_bytes", &what, "");
+    }
+    limits
+}
+
+/// The lake's place; a signed URL is refused before it can be repeated anywhere.
+fn lake(given: &mut Given<'_>) -> Option<String> {
+    let text = given.text("lake")?;
+    if !text.contains("://") {
+        let path = secrets::beside(&text, given.file_of("lake"));
+        if path.is_none() {
+            let what = "is a path, and the settings come from a store: it would be another folder on each machine";
+            given.wrong("lake", what, "give a URL, or a path that begins with `/`");
+        }
+        return path.map(|path| path.display().to_string());
+    }
+    let is_bare = url::Url::parse(&text)
+        .is_ok_and(|url| url.query().is_none() && url.fragment().is_none() && url.password().is_none());
+    if !is_bare {
+        let what = "must be a URL without password, query and fragment";
+        given.wrong("lake", what, "[storage] says how to sign in at the store");
+        return None;
+    }
+    Some(text)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_bad_variable_is_named_at_once() {
-        let fault = Settings::read(|name| name.starts_with("INLET_MAX_").then(|| "many".to_owned())).unwrap_err();
-        assert!(
-            fault.to_string().contains("`INLET_MAX_TABLES`") && fault.to_string().contains("`INLET_MAX_EXPANSION`")
-        );
-    }
-
-    #[test]
-    fn empty_means_unset() {
-        let settings = Settings::read(|_| Some(String::new())).unwrap();
-        assert_eq!(settings.warehouse_id, None);
-        assert_eq!(settings.limits.tables_per_schema, Limits::default().tables_per_schema);
-    }
-}
+mod tests;
