@@ -3,6 +3,7 @@
 mod commits;
 mod reports;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -12,8 +13,10 @@ use inlet_events::{Reason, UploadContext};
 pub(crate) use self::reports::{counts_of, rejected_report};
 use crate::crew::{Crewman, Files, Yard, lock, worker_panicked};
 use crate::delta::delete_files;
+use crate::evolve::notes;
 use crate::fault::Fault;
 use crate::landing::{Landed, Work, land};
+use crate::ledger::{LOADS, REJECTS};
 use crate::registry::Past;
 use crate::report::UploadReport;
 use crate::route::Watch;
@@ -169,13 +172,9 @@ impl<'r, 'a> Group<'r, 'a> {
                 return Err(fault);
             }
         };
-        let landing = uploads.iter().zip(&self.entries).filter(|(_, entry)| matches!(entry, Entry::Landed { .. }));
-        match leave(&self.run.parts.lake, &self.run.schema, landing.map(|(upload, _)| upload)) {
-            Ok(note) => self.run.notes.extend(note),
-            Err(fault) => {
-                delete_files(&self.run.parts.lake, &files.all());
-                return Err(fault);
-            }
+        if let Err(fault) = self.leave_notes(uploads, &files) {
+            delete_files(&self.run.parts.lake, &files.all());
+            return Err(fault);
         }
         if !self.commit_tables(uploads, &files)? || !self.commit_rejects(uploads, &files)? {
             return Ok(None);
@@ -185,6 +184,32 @@ impl<'r, 'a> Group<'r, 'a> {
         remove(&self.run.parts.lake, &std::mem::take(&mut self.run.notes));
         self.run.committed()?;
         Ok(Some(reports))
+    }
+
+    /// Before the first commit: what is under way, and which tables the catalog will not know as they will be.
+    fn leave_notes(&mut self, uploads: &[Upload], files: &Files) -> Result<(), Fault> {
+        let (lake, schema) = (&self.run.parts.lake, &self.run.schema);
+        let landing = uploads.iter().zip(&self.entries).filter(|(_, entry)| matches!(entry, Entry::Landed { .. }));
+        let note = leave(lake, schema, landing.map(|(upload, _)| upload))?;
+        self.run.notes.extend(note);
+        if !self.run.parts.settings.has_catalog() {
+            return Ok(());
+        }
+        let mut behind = BTreeMap::new();
+        for (known, files) in lock(&self.run.registry).known_mut().iter().zip(&files.tables) {
+            let new_columns = known.plan.new_columns();
+            if !files.is_empty() && (known.table.is_none() || !new_columns.is_empty()) {
+                let names = new_columns.into_iter().map(|(name, _)| name).collect();
+                behind.insert(known.plan.name.clone(), names);
+            }
+        }
+        if self.run.rejects.is_none() && !files.rejects.is_empty() {
+            behind.insert(REJECTS.to_owned(), Vec::new());
+        }
+        if self.run.loads.is_none() {
+            behind.insert(LOADS.to_owned(), Vec::new());
+        }
+        notes::leave(lake, schema, behind)
     }
 
     fn finish_files(&mut self, uploads: &[Upload]) -> Result<Files, Fault> {

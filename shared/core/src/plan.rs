@@ -12,7 +12,7 @@ use crate::delta::Lake;
 use crate::fault::Fault;
 use crate::group::{counts_of, rejected_report, upload_context};
 use crate::landing::{Work, land};
-use crate::registry::{Past, Registry};
+use crate::registry::{Past, Registry, Writes};
 use crate::report::{FaultReport, PlanReport, PlannedColumn, PlannedConflict, PlannedRejection, PlannedTable, Totals};
 use crate::route::Watch;
 use crate::settings::Settings;
@@ -63,7 +63,7 @@ impl<'a> Planner<'a> {
         let handle =
             lake.map(|lake| lake.handle().clone()).or_else(|| own_runtime.as_ref().map(|own| own.handle().clone()));
         let limits: &Limits = &self.settings.limits;
-        let registry = match (Registry::new(lake, schema, limits), handle) {
+        let registry = match (Registry::new(lake, schema, limits, Writes::Nothing), handle) {
             (Ok(registry), Some(handle)) => (Mutex::new(registry), handle),
             (Err(fault), _) => return self.fail(&fault),
             (_, None) => return self.fail(&Fault::again("cannot start a runtime")),

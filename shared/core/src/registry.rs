@@ -11,6 +11,7 @@ use inlet_events::{Call, ColumnType, KnownType, Limits, Rooms};
 
 use crate::clock::Deadline;
 use crate::delta::{FileLayout, Lake, Table, add_columns_only};
+use crate::evolve::notes;
 use crate::fault::Fault;
 use crate::ledger::{LOADS, REJECTS};
 use crate::report::NewColumn;
@@ -25,6 +26,17 @@ pub(crate) struct Known {
     /// None while the lake has no such table.
     pub(crate) table: Option<Table>,
     layout: Option<(usize, Arc<FileLayout>)>,
+}
+
+/// What a registry may write besides the commits of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// It is a plan.
+    Nothing,
+    /// Columns of tables that want them before their files.
+    Columns,
+    /// And notes for the catalog that shows those tables.
+    WithCatalog,
 }
 
 /// What the upload at hand did before this run.
@@ -52,6 +64,7 @@ pub(crate) struct Registry {
     lake: Option<Lake>,
     schema: String,
     limits: Limits,
+    writes: Writes,
     /// Folders of tables. A folder without a log becomes a table when it is opened; each counts towards the limit.
     in_lake: HashSet<String>,
     known: Vec<Known>,
@@ -61,7 +74,7 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Lists the schema's folders; opens no table yet.
-    pub(crate) fn new(lake: Option<&Lake>, schema: &str, limits: &Limits) -> Result<Self, Fault> {
+    pub(crate) fn new(lake: Option<&Lake>, schema: &str, limits: &Limits, writes: Writes) -> Result<Self, Fault> {
         let in_lake = match lake {
             Some(lake) => lake.table_folders(schema)?.into_iter().collect(),
             None => HashSet::new(),
@@ -70,6 +83,7 @@ impl Registry {
             lake: lake.cloned(),
             schema: schema.to_owned(),
             limits: limits.clone(),
+            writes,
             in_lake,
             known: Vec::new(),
             numbers: HashMap::new(),
@@ -149,7 +163,11 @@ impl Registry {
             return Ok(());
         }
         table.may_add_columns()?;
-        if table.needs_columns_first() {
+        if table.needs_columns_first() && self.writes != Writes::Nothing {
+            if self.writes == Writes::WithCatalog {
+                let names = missing.iter().map(|(name, _)| name.clone()).collect();
+                notes::leave(lake, &self.schema, [(known.plan.name.clone(), names)].into())?;
+            }
             add_columns_only(lake, table, &missing, deadline)?;
             let mut plan = TablePlan::clone(&known.plan);
             plan.committed();

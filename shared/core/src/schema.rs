@@ -14,7 +14,7 @@ use crate::crew::{Crewman, lock};
 use crate::delta::{Table, tidy};
 use crate::fault::Fault;
 use crate::ledger::{LOADS, REJECTS};
-use crate::registry::{Past, Registry, bring_up_to_date};
+use crate::registry::{Past, Registry, Writes, bring_up_to_date};
 use crate::report::{Status, UploadReport};
 use crate::route::{Parts, Unfinished};
 use crate::underway::{Underway, left_behind};
@@ -57,12 +57,13 @@ impl<'a> SchemaRun<'a> {
         }
         let is_done = |id: &str| loads.as_ref().is_some_and(|loads| loads.has(&app_id_of(id)));
         let underway = left_behind(&parts.lake, schema, is_done)?;
+        let writes = if parts.settings.has_catalog() { Writes::WithCatalog } else { Writes::Columns };
         Ok(Self {
             underway,
             notes: Vec::new(),
             parts,
             schema: schema.to_owned(),
-            registry: Mutex::new(Registry::new(Some(&parts.lake), schema, &parts.settings.limits)?),
+            registry: Mutex::new(Registry::new(Some(&parts.lake), schema, &parts.settings.limits, writes)?),
             crew: new_crew(parts),
             buffers: Arc::default(),
             loads,

@@ -26,7 +26,7 @@ pub use destination::Destination;
 pub use evolution::{Evolution, SchemaChanges};
 pub use sources::{Source, SourceOf};
 pub use storage::StorageAccess;
-pub use warehouse::{WarehouseChoice, WarehouseSpec};
+pub use warehouse::WarehouseChoice;
 
 use crate::fault::Fault;
 use given::Given;
@@ -116,6 +116,11 @@ impl Settings {
         let settings = read(&mut given);
         let warnings = given.finish()?;
         Ok(Self { warnings, ..settings })
+    }
+
+    /// Whether a catalog shows the tables, and must learn of what is new.
+    pub fn has_catalog(&self) -> bool {
+        self.destination.is_some()
     }
 
     /// Where the environment says that the settings file is: a path or an object's URL.

@@ -49,6 +49,13 @@ pub fn spark(lake: &str, tables: &[TableColumns]) -> String {
     sql
 }
 
+/// The views over a table in a Unity Catalog: their names, and what they select. `known` says which names of the schema
+/// are tables of the lake.
+pub fn unity_views(catalog: &str, table: &TableColumns, known: &dyn Fn(&str) -> bool) -> Vec<(String, String)> {
+    let names = Names { dialect: &SPARK, catalog: Some(catalog), schema: &table.schema, table: &table.table };
+    views(&names, &table.columns).into_iter().filter(|(name, _)| !known(name)).collect()
+}
+
 /// How a reader spells what both can do.
 struct Dialect {
     quote: char,
@@ -88,6 +95,8 @@ const SPARK: Dialect = Dialect {
 /// A table's place among names, quoted the reader's way.
 struct Names<'a> {
     dialect: &'a Dialect,
+    /// Only Unity Catalog has a third name.
+    catalog: Option<&'a str>,
     schema: &'a str,
     table: &'a str,
 }
@@ -100,7 +109,8 @@ impl Names<'_> {
     }
 
     fn of(&self, table: &str) -> String {
-        format!("{}.{}", self.quoted(self.schema), self.quoted(table))
+        let catalog = self.catalog.map(|catalog| format!("{}.", self.quoted(catalog))).unwrap_or_default();
+        format!("{catalog}{}.{}", self.quoted(self.schema), self.quoted(table))
     }
 }
 
@@ -114,29 +124,35 @@ fn opened(dialect: &Dialect, place: &str, tables: &[TableColumns], sql: &mut Str
     let known: BTreeSet<(&str, &str)> = tables.iter().map(|one| (one.schema.as_str(), one.table.as_str())).collect();
     let mut schema = None;
     for TableColumns { schema: in_schema, table, columns } in tables {
-        let names = Names { dialect, schema: in_schema, table };
+        let names = Names { dialect, catalog: None, schema: in_schema, table };
         if schema != Some(in_schema) {
             sql.push_str(&format!("\n{} {};\n", dialect.schema, names.quoted(in_schema)));
             schema = Some(in_schema);
         }
         let location = (dialect.text)(&format!("{place}/{in_schema}/{table}"));
         sql.push_str(&(dialect.open)(&names.of(table), &location));
-        let mut view = |name: &str, body: Option<String>| {
+        for (name, body) in views(&names, columns) {
             // Somebody's own table of that name stays what it is.
-            if let Some(body) = body.filter(|_| !known.contains(&(in_schema.as_str(), name))) {
-                sql.push_str(&format!("CREATE OR REPLACE VIEW {} AS\n{body}", names.of(name)));
+            if !known.contains(&(in_schema.as_str(), name.as_str())) {
+                sql.push_str(&format!("CREATE OR REPLACE VIEW {} AS\n{body}", names.of(&name)));
             }
-        };
-        if !["_loads", "_rejects"].contains(&table.as_str()) {
-            let unique = has(columns, "id").then(|| (dialect.unique)(&names, columns));
-            view(&format!("{table}__unique"), unique);
-        }
-        match table.as_str() {
-            "identifies" => view("users", latest(&names, "user_id", columns)),
-            "groups" => view("accounts", latest(&names, "group_id", columns)),
-            _ => {}
         }
     }
+}
+
+/// The views over a table: their names, and what they select.
+fn views(names: &Names<'_>, columns: &[(String, KnownType)]) -> Vec<(String, String)> {
+    let mut views = Vec::new();
+    if !["_loads", "_rejects"].contains(&names.table) && has(columns, "id") {
+        views.push((format!("{}__unique", names.table), (names.dialect.unique)(names, columns)));
+    }
+    let latest = match names.table {
+        "identifies" => latest(names, "user_id", columns).map(|body| ("users".to_owned(), body)),
+        "groups" => latest(names, "group_id", columns).map(|body| ("accounts".to_owned(), body)),
+        _ => None,
+    };
+    views.extend(latest);
+    views
 }
 
 /// The place of a row among those of its id: the latest delivery comes first.

@@ -15,6 +15,7 @@ use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::schema::StructField;
 use delta_kernel::transaction::{CommitResult, UpdateTableOperation};
 use delta_kernel::{KernelError, KernelResult, SnapshotRef};
+use hashbrown::HashMap;
 use inlet_events::{ColumnType, KnownType};
 
 use super::create::begin_create;
@@ -24,6 +25,7 @@ use super::lake::Lake;
 use super::layout::{FileColumn, file_columns, write_context};
 use super::table::Table;
 use super::tail::read_tail;
+use super::types::{commented, kernel_field};
 use super::{ENGINE_INFO, gate};
 use crate::clock::{self, Deadline};
 use crate::fault::{Fault, FaultKind};
@@ -32,8 +34,11 @@ use crate::fault::{Fault, FaultKind};
 /// ever longer gets its turn only when the winner is done.
 const LONGEST_RACE_STEP: u32 = 4;
 
+/// Columns' comments, by name.
+pub type Comments = HashMap<String, String>;
+
 /// What one commit brings to a table.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Append<'a> {
     /// The `txn` ids: one per upload, plus what else must be known as landed together with it.
     pub app_ids: Vec<String>,
@@ -41,12 +46,14 @@ pub struct Append<'a> {
     pub marks: Vec<String>,
     /// Columns that the table lacked when the files were laid out.
     pub new_columns: Vec<(String, ColumnType)>,
+    /// What the log says of columns that this commit brings.
+    pub comments: Comments,
     /// Finished files; none is a commit of ids (and columns) alone.
     pub files: &'a [DataFile],
 }
 
 impl Append<'_> {
-    fn written_ids(&self) -> Vec<String> {
+    pub(super) fn written_ids(&self) -> Vec<String> {
         self.app_ids.iter().chain(&self.marks).cloned().collect()
     }
 }
@@ -229,13 +236,12 @@ fn try_create(
     let url = lake.table_url(schema, name)?;
     lake.make_folder(&url)?;
     let engine = lake.engine().as_ref();
-    let mut transaction =
-        match begin_create(engine, &url, name, columns, &append.written_ids()).map_err(without_backtrace) {
-            Ok(transaction) => transaction,
-            // Somebody was faster: from here on it is an append.
-            Err(error @ KernelError::TableAlreadyExistsAtPath(_)) => return Ok(Tried::Unknown(Some(error))),
-            Err(error) => return Err(kernel_fault(&format!("cannot create table `{schema}.{name}`"), &url, error)),
-        };
+    let mut transaction = match begin_create(engine, &url, name, columns, append).map_err(without_backtrace) {
+        Ok(transaction) => transaction,
+        // Somebody was faster: from here on it is an append.
+        Err(error @ KernelError::TableAlreadyExistsAtPath(_)) => return Ok(Tried::Unknown(Some(error))),
+        Err(error) => return Err(kernel_fault(&format!("cannot create table `{schema}.{name}`"), &url, error)),
+    };
     let columns = || file_columns(&transaction.write_state()?.write_context_builder().build()?);
     let columns = columns().map_err(|error| kernel_fault("cannot lay out files", &url, error))?;
     if !fits(append.files, &columns) {
@@ -247,6 +253,7 @@ fn try_create(
 
 fn try_append(table: &mut Table, columns: &[(String, ColumnType)], append: &Append<'_>) -> Result<Tried, Fault> {
     let Some(missing) = missing_columns(table, columns) else { return Ok(Tried::Moved) };
+    let missing: Vec<_> = missing.into_iter().map(|column| commented(column, &append.comments)).collect();
     if missing.is_empty() && append.files.is_empty() && append.app_ids.is_empty() {
         return Ok(Tried::Committed(table.version(), Some(Arc::clone(&table.snapshot))));
     }
@@ -353,7 +360,7 @@ fn missing_columns(table: &Table, wanted: &[(String, ColumnType)]) -> Option<Vec
     for wanted in wanted {
         let (name, column_type) = wanted;
         match table.columns().iter().find(|column| column.name.to_lowercase() == name.to_lowercase()) {
-            None => missing.push(super::types::kernel_field(wanted)),
+            None => missing.push(kernel_field(wanted)),
             Some(there) if there.name == *name && there.column_type == KnownType::Ours(*column_type) => {}
             Some(_) => return None,
         }

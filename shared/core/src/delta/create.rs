@@ -10,7 +10,8 @@ use inlet_events::ColumnType;
 use url::Url;
 
 use super::ENGINE_INFO;
-use super::types::kernel_field;
+use super::append::Append;
+use super::types::{commented, kernel_field};
 use crate::ledger::LOADS;
 
 /// Ids expire after this. The kernel understands only `interval <n> <unit>` with units up to weeks and takes anything
@@ -34,9 +35,10 @@ pub(super) fn begin_create(
     url: &Url,
     name: &str,
     columns: &[(String, ColumnType)],
-    app_ids: &[String],
+    append: &Append<'_>,
 ) -> KernelResult<CreateTableTransaction> {
-    let schema = Arc::new(StructType::try_new(columns.iter().map(kernel_field))?);
+    let fields = columns.iter().map(|column| commented(kernel_field(column), &append.comments));
+    let schema = Arc::new(StructType::try_new(fields)?);
     let kept = if name == LOADS { IDS_KEPT_IN_LOADS } else { IDS_KEPT };
     let mut builder = create_table(url, schema, ENGINE_INFO, true)
         .with_table_properties([("delta.setTransactionRetentionDuration", kept)]);
@@ -45,7 +47,7 @@ pub(super) fn begin_create(
     if !with_statistics.is_empty() {
         builder = builder.with_table_properties([("delta.dataSkippingStatsColumns", with_statistics.join(","))]);
     }
-    for app_id in app_ids {
+    for app_id in append.written_ids() {
         builder = builder.with_transaction_id(app_id, 1);
     }
     builder.build(engine, Box::new(FileSystemCommitter::new()))

@@ -13,8 +13,10 @@ use delta_kernel::expressions::ColumnName;
 use delta_kernel::schema::{DataType, StructField};
 use delta_kernel::transaction::{BoundWriteContext, Transaction};
 use inlet_events::{ColumnType, KnownType};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use url::Url;
 
+use super::append::Append;
 use super::create::begin_create;
 use super::faults::kernel_fault;
 use super::gate::begin_write;
@@ -54,7 +56,7 @@ impl FileLayout {
         let label = format!("{schema}.{name}");
         lake.make_folder(&url)?;
         let draft = || {
-            let transaction = begin_create(lake.nowhere().as_ref(), &url, name, columns, &[])?;
+            let transaction = begin_create(lake.nowhere().as_ref(), &url, name, columns, &Append::default())?;
             transaction.write_state()?.write_context_builder().build()
         };
         let context = draft().map_err(|error| {
@@ -141,6 +143,9 @@ pub(super) fn file_columns(context: &BoundWriteContext) -> KernelResult<Vec<File
             let exact = arrow_field(in_file.name(), ours, in_file.is_nullable());
             in_file = exact.with_metadata(in_file.metadata().clone());
         }
+        // A comment may change under a file; only this belongs to what the file is.
+        let metadata = in_file.metadata().clone().into_iter().filter(|(key, _)| key == PARQUET_FIELD_ID_META_KEY);
+        in_file = in_file.with_metadata(metadata.collect());
         columns.push(FileColumn {
             name: logical.name().clone(),
             physical: in_file,

@@ -29,11 +29,11 @@ mod append_tests;
 #[cfg(test)]
 mod protocol_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use append::{Append, Appended, add_columns_only, commit};
+pub use append::{Append, Appended, Comments, add_columns_only, commit};
 pub use column_chunk::Encoder;
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
 #[cfg(feature = "verify")]

@@ -24,22 +24,22 @@ use url::Url;
 
 use super::listing::Answer;
 use super::types::arrow_type;
-use super::{Append, Appended, DataFile, Encoder, FileLayout, FileWriter, Lake, Table, commit};
+use super::{Append, Appended, Comments, DataFile, Encoder, FileLayout, FileWriter, Lake, Table, commit};
 use crate::clock::Deadline;
 use crate::fault::Fault;
 
 pub(super) const SCHEMA: &str = "web";
 
 /// A lake in a temporary folder, over a store that can be told to play tricks.
-pub(super) struct TestLake {
-    pub(super) lake: Lake,
+pub(crate) struct TestLake {
+    pub(crate) lake: Lake,
     pub(super) tricks: Arc<Tricks>,
     pub(super) folder: TempDir,
     _runtime: Runtime,
 }
 
 impl TestLake {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = Url::from_directory_path(folder.path()).unwrap();
         Self::over(&url, Tricks::over(LocalFileSystem::new()), folder)
@@ -121,7 +121,13 @@ impl TestLake {
             None => columns.clone(),
         };
         let files = [self.file(name, table.as_ref(), &new, batch)];
-        let append = Append { app_ids: vec![app_id.to_owned()], marks: vec![], new_columns: new, files: &files };
+        let append = Append {
+            app_ids: vec![app_id.to_owned()],
+            marks: vec![],
+            new_columns: new,
+            comments: Comments::new(),
+            files: &files,
+        };
         commit(&self.lake, SCHEMA, name, table, &columns, &append, soon())
     }
 

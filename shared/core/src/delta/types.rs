@@ -6,6 +6,8 @@ use arrow_schema::{DataType as ArrowType, Field, TimeUnit};
 use delta_kernel::schema::{DataType, StructField};
 use inlet_events::{ColumnType, KnownType};
 
+use super::append::Comments;
+
 /// Our type as the kernel calls it.
 pub(super) fn kernel_type(column_type: ColumnType) -> DataType {
     match column_type {
@@ -40,6 +42,14 @@ pub(super) fn arrow_type(column_type: ColumnType) -> ArrowType {
 /// A nullable column of ours for the kernel's schema.
 pub(super) fn kernel_field((name, column_type): &(String, ColumnType)) -> StructField {
     StructField::nullable(name, kernel_type(*column_type))
+}
+
+/// The same with what the log says of it; Spark and Unity Catalog show a field's `comment`.
+pub(super) fn commented(field: StructField, comments: &Comments) -> StructField {
+    match comments.get(field.name()) {
+        Some(comment) => field.with_metadata([("comment", comment.as_str())]),
+        None => field,
+    }
 }
 
 /// A nullable column of ours for an Arrow schema.

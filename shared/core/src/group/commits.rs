@@ -8,7 +8,7 @@ use super::reports::{TablePart, table_parts};
 use super::{Entry, Group, key_of};
 use crate::clock::{self, Deadline};
 use crate::crew::{Files, lock, no_encoder, own_layout};
-use crate::delta::{Append, Appended, DataFile, Encoder, FileWriter, Lake, Table, commit, sweep_uncommitted};
+use crate::delta::{Append, Appended, Comments, DataFile, Encoder, FileWriter, Lake, Table, commit, sweep_uncommitted};
 use crate::fault::Fault;
 use crate::landing::Landed;
 use crate::ledger::{LOADS, LoadRow, LoadRows, REJECTS, loads_columns, rejects_columns};
@@ -18,6 +18,8 @@ use crate::upload::{Upload, UploadId};
 
 /// Commits under way at once: each waits for its store.
 const COMMITS_AT_ONCE: usize = 8;
+/// Of an upload's name as much as a column's comment holds.
+const COMMENT_CHARACTERS: usize = 200;
 
 impl Group<'_, '_> {
     /// The `txn` ids of uploads with rows in a table that do not stand there yet.
@@ -37,21 +39,35 @@ impl Group<'_, '_> {
             .collect()
     }
 
+    /// What the log will say of a table's new columns: which upload brought them first.
+    fn first_seen(&self, uploads: &[Upload], table: usize) -> Comments {
+        let mut comments = Comments::new();
+        for (upload, entry) in uploads.iter().zip(&self.entries) {
+            let Entry::Landed { landed, .. } = entry else { continue };
+            for column in landed.new_columns.get(&(table as u32)).into_iter().flatten() {
+                let upload: String = upload.name.chars().take(COMMENT_CHARACTERS).collect();
+                comments.entry(column.name.clone()).or_insert_with(|| format!("first seen in {upload}"));
+            }
+        }
+        comments
+    }
+
     /// One commit per event table, several at once; false when some table must be written anew.
     pub(super) fn commit_tables(&mut self, uploads: &[Upload], files: &Files) -> Result<bool, Fault> {
         let ids: Vec<_> = (0..files.tables.len()).map(|table| self.app_ids(uploads, table)).collect();
+        let comments: Vec<_> = (0..files.tables.len()).map(|table| self.first_seen(uploads, table)).collect();
         let run = &mut *self.run;
         let (lake, schema, deadline) = (&run.parts.lake, run.schema.as_str(), run.deadline());
         let mut registry = lock(&run.registry);
-        let jobs = registry.known_mut().iter_mut().zip(&files.tables).zip(&ids).enumerate();
-        let jobs = Mutex::new(jobs.filter(|(_, ((_, files), ids))| !files.is_empty() && !ids.is_empty()));
+        let jobs = registry.known_mut().iter_mut().zip(&files.tables).zip(ids.iter().zip(comments)).enumerate();
+        let jobs = Mutex::new(jobs.filter(|(_, ((_, files), (ids, _)))| !files.is_empty() && !ids.is_empty()));
         let results = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..COMMITS_AT_ONCE.min(files.tables.len()) {
                 scope.spawn(|| {
                     loop {
-                        let Some((number, ((known, files), app_ids))) = lock(&jobs).next() else { return };
-                        let result = commit_table(lake, schema, known, files, app_ids.clone(), deadline);
+                        let Some((number, ((known, files), (app_ids, comments)))) = lock(&jobs).next() else { return };
+                        let result = commit_table(lake, schema, known, files, app_ids.clone(), comments, deadline);
                         lock(&results).push((number, result));
                     }
                 });
@@ -87,7 +103,13 @@ impl Group<'_, '_> {
         };
         let named = uploads.iter().zip(&self.entries).filter(|(upload, entry)| rejects(entry) && is_new(upload));
         let app_ids = named.map(|(upload, _)| upload.id.app_id()).collect();
-        let append = Append { app_ids, marks: Vec::new(), new_columns: Vec::new(), files: &files.rejects };
+        let append = Append {
+            app_ids,
+            marks: Vec::new(),
+            new_columns: Vec::new(),
+            comments: Comments::new(),
+            files: &files.rejects,
+        };
         let (lake, schema) = (&run.parts.lake, &run.schema);
         let deadline = Deadline::after(run.parts.settings.patience);
         let done = commit(lake, schema, REJECTS, &mut run.rejects, &rejects_columns(), &append, deadline)?;
@@ -110,7 +132,7 @@ impl Group<'_, '_> {
             let app_ids = ours.iter().map(|(upload, _)| upload.id.app_id()).collect();
             let marks = ours.iter().filter_map(|(upload, _)| upload.key_app_id()).collect();
             let files = [file];
-            let append = Append { app_ids, marks, new_columns: Vec::new(), files: &files };
+            let append = Append { app_ids, marks, new_columns: Vec::new(), comments: Comments::new(), files: &files };
             let run = &mut *self.run;
             let (lake, schema, deadline) = (&run.parts.lake, &run.schema, Deadline::after(run.parts.settings.patience));
             match commit(lake, schema, LOADS, &mut run.loads, &loads_columns(), &append, deadline)? {
@@ -183,10 +205,11 @@ fn commit_table(
     known: &mut Known,
     files: &[DataFile],
     app_ids: Vec<String>,
+    comments: Comments,
     deadline: Deadline,
 ) -> Result<Option<u64>, Fault> {
     let columns = known.plan.new_columns();
-    let append = Append { app_ids, marks: Vec::new(), new_columns: columns.clone(), files };
+    let append = Append { app_ids, marks: Vec::new(), new_columns: columns.clone(), comments, files };
     match commit(lake, schema, &known.plan.name, &mut known.table, &columns, &append, deadline)? {
         Appended::Committed { version } => Ok(Some(version)),
         Appended::Landed { .. } | Appended::Moved => {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::given::Given;
+use crate::evolve::Budget;
 
 /// Who changes a table's log when its schema must change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,17 @@ impl Default for Evolution {
             max_wakes_per_day: None,
             max_warehouse_seconds_per_day: None,
             hold_limit: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+impl Evolution {
+    /// What the warehouse may cost.
+    pub fn budget(&self) -> Budget {
+        Budget {
+            window: self.window,
+            wakes_per_day: self.max_wakes_per_day,
+            seconds_per_day: self.max_warehouse_seconds_per_day,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::databricks::WarehouseSpec;
 use crate::databricks::{Auth, Cloud};
 use crate::fault::FaultKind;
 use crate::settings::keys::{KEYS, Shape};

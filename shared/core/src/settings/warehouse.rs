@@ -2,6 +2,7 @@
 
 use super::given::Given;
 use super::workspace::{Refusal, workspace_id};
+use crate::databricks::WarehouseSpec;
 
 /// Sizes as the API spells them, the smallest first.
 const SIZES: [&str; 10] =
@@ -25,23 +26,6 @@ pub enum WarehouseChoice {
     Create(WarehouseSpec),
     /// None: nothing may wake a warehouse, and the catalog is not brought up to date.
     None,
-}
-
-/// A warehouse of our own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WarehouseSpec {
-    /// Its name in the workspace.
-    pub name: String,
-    /// `2X-Small` … `5X-Large`.
-    pub cluster_size: String,
-    /// Clusters that run at least.
-    pub min_clusters: u32,
-    /// Clusters that run at most.
-    pub max_clusters: u32,
-    /// Serverless; else of the type pro.
-    pub serverless: bool,
-    /// Minutes without a statement after which it stops.
-    pub auto_stop_minutes: u32,
 }
 
 /// The id in an HTTP path, and the workspace's number behind `?o=`.

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Say what landed lately, how late it was, and what was rejected, rescued or left half done
     Status(Status),
+    /// Bring Unity Catalog up to date with the lake; wakes the warehouse once, and only when something changed
+    Evolve(Evolve),
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +107,31 @@ pub(crate) struct Status {
     /// Only this schema
     #[arg(long, value_name = "NAME")]
     pub(crate) schema: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Evolve {
+    /// The settings: a file or a URL [default: INLET_SETTINGS, else ./inlet.toml]
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) settings: Option<OsString>,
+    /// The lake: a folder or a URL [default: the settings' own]
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) lake: Option<OsString>,
+    /// Compare every table of the lake, not only those that changed since the last time
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Try tables again that failed too often
+    #[arg(long)]
+    pub(crate) retry: bool,
+    /// Do nothing: say which tables the catalog lacks, and the statements that would bring them there
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Do nothing: print only the statements
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) sql: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,0 +1,105 @@
+//! Brings Unity Catalog up to date with the lake: gather notes, compare, wake the warehouse once, look again.
+//!
+//! Rows never wait for this: they land in the log, with their new columns, and a note says that the catalog is behind.
+//! Everything here can be done twice. A run that dies leaves its notes, and the next one finds them.
+
+mod catalog;
+pub(crate) mod notes;
+mod report;
+mod rounds;
+mod wakes;
+
+pub use self::report::{EvolveReport, NoteCounts, TableEvolved, TableStatus, WarehouseUse};
+pub use self::wakes::Budget;
+
+use crate::clock::{self, Deadline};
+use crate::databricks::Workspace;
+use crate::delta::Lake;
+use crate::fault::Fault;
+use crate::lease::Lease;
+use crate::report::FaultReport;
+use crate::settings::WarehouseChoice;
+use rounds::Rounds;
+
+/// The lease under which a lake is evolved.
+const LEASE: &str = "evolve";
+/// How often a waiting run looks whether the lease is free.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// What an evolve works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where the tables are.
+    pub lake: Lake,
+    /// Where the catalog is.
+    pub workspace: Workspace,
+    /// The catalog that the tables stand in.
+    pub catalog: String,
+    /// What runs the statements.
+    pub warehouse: WarehouseChoice,
+    /// What waking it may cost.
+    pub budget: Budget,
+}
+
+/// What is asked of an evolve.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask {
+    /// Look, and do nothing.
+    pub plan: bool,
+    /// Every table of the lake, not only those that notes speak of.
+    pub all: bool,
+    /// Tables that failed too often too.
+    pub retry: bool,
+    /// A person asks: the window is not waited for, and another evolve is.
+    pub by_hand: bool,
+}
+
+/// Brings the catalog up to date; never fails as a whole: what went wrong stands in the report.
+///
+/// Synchronous: call it from a plain thread while the lake's runtime lives. `told` hears what takes long.
+pub fn evolve(parts: &Parts, ask: Ask, deadline: Deadline, told: &(dyn Fn(&str) + Sync)) -> EvolveReport {
+    let mut report = EvolveReport::new(ask.plan);
+    if let Err(fault) = try_evolve(parts, ask, deadline, told, &mut report) {
+        report.fault = Some(FaultReport::from(&fault));
+    }
+    report
+}
+
+fn try_evolve(
+    parts: &Parts,
+    ask: Ask,
+    deadline: Deadline,
+    told: &(dyn Fn(&str) + Sync),
+    report: &mut EvolveReport,
+) -> Result<(), Fault> {
+    if ask.plan {
+        return Rounds::new(parts, ask, deadline, told, None).plan(report);
+    }
+    if !ask.all && notes::gather(&parts.lake)?.is_empty() {
+        return Ok(());
+    }
+    let lease = match Lease::take(&parts.lake, LEASE)? {
+        Some(lease) => lease,
+        None if !ask.by_hand => return Err(somebody_else()),
+        None => {
+            told("another evolve is at work; waiting for it");
+            wait_for_lease(&parts.lake, deadline)?
+        }
+    };
+    Rounds::new(parts, ask, deadline, told, Some(&lease)).run(report)
+}
+
+fn wait_for_lease(lake: &Lake, deadline: Deadline) -> Result<Lease, Fault> {
+    while !deadline.is_over() {
+        clock::sleep(LOOK_AGAIN, deadline);
+        if let Some(lease) = Lease::take(lake, LEASE)? {
+            return Ok(lease);
+        }
+    }
+    Err(somebody_else())
+}
+
+fn somebody_else() -> Fault {
+    Fault::again("another evolve is at work on this lake")
+        .hint("it takes these notes too; run `inlet evolve` again later")
+}

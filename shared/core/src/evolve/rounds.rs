@@ -1,0 +1,474 @@
+//! Rounds of an evolve: what the notes ask for, compared, run, and looked at again, until no note is new.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::StreamExt;
+use hashbrown::{HashMap, HashSet};
+use object_store::path::Path;
+
+use super::catalog::{self, FullName, MADE_BY_INLET, Need};
+use super::notes::{self, ATTEMPTS, Behind, Left};
+use super::report::{EvolveReport, TableEvolved, TableStatus, WarehouseUse};
+use super::wakes::{self, Recorded};
+use super::{Ask, Parts};
+use crate::clock::Deadline;
+use crate::databricks::{State, TableInfo, TableKind};
+use crate::delta::{Column, Table};
+use crate::fault::{Fault, FaultKind};
+use crate::lease::Lease;
+use crate::report::FaultReport;
+use crate::settings::WarehouseChoice;
+use crate::sql::{TableColumns, unity_views};
+
+/// Rounds of one run: new notes that keep coming are the next run's.
+const ROUNDS: usize = 50;
+/// Requests and statements under way at once; a small warehouse runs ten.
+const AT_ONCE: usize = 8;
+
+/// A table and what it needs.
+#[derive(Debug)]
+struct Work {
+    name: FullName,
+    need: Need,
+    columns: Vec<Column>,
+    /// The statements, in their order: those that the table needs, then its views.
+    statements: Vec<String>,
+}
+
+/// What the catalog shows of a schema, by name.
+type Shown = HashMap<String, TableInfo>;
+
+/// The rounds of one run.
+pub(super) struct Rounds<'a> {
+    parts: &'a Parts,
+    ask: Ask,
+    deadline: Deadline,
+    told: &'a (dyn Fn(&str) + Sync),
+    /// None for a plan.
+    lease: Option<&'a Lease>,
+    /// The notes at hand; a table that is done leaves its notes.
+    notes: Vec<Left>,
+    /// Notes that a round has seen: only a new one brings its tables up again.
+    seen: HashSet<Path>,
+    schemas_there: HashSet<String>,
+    /// By schema: the tables of the lake.
+    in_lake: HashMap<String, BTreeSet<String>>,
+    warehouse: Option<(String, Recorded)>,
+    woken: bool,
+}
+
+impl<'a> Rounds<'a> {
+    pub(super) fn new(
+        parts: &'a Parts,
+        ask: Ask,
+        deadline: Deadline,
+        told: &'a (dyn Fn(&str) + Sync),
+        lease: Option<&'a Lease>,
+    ) -> Self {
+        Self {
+            parts,
+            ask,
+            deadline,
+            told,
+            lease,
+            notes: Vec::new(),
+            seen: HashSet::new(),
+            schemas_there: HashSet::new(),
+            in_lake: HashMap::new(),
+            warehouse: None,
+            woken: false,
+        }
+    }
+
+    /// Says what a run would do.
+    pub(super) fn plan(mut self, report: &mut EvolveReport) -> Result<(), Fault> {
+        let asked = self.asked(true, report)?;
+        self.check_catalog()?;
+        for work in self.compare(asked, report)? {
+            let status = match work.need {
+                Need::Nothing => TableStatus::UpToDate,
+                Need::Register => TableStatus::ToRegister,
+                Need::Sync { .. } => TableStatus::ToSync,
+            };
+            report.statements.extend(work.statements.iter().cloned());
+            report.tables.push(evolved(&work, status, None));
+        }
+        Ok(())
+    }
+
+    /// Does it, until no note is new.
+    pub(super) fn run(mut self, report: &mut EvolveReport) -> Result<(), Fault> {
+        let done = self.rounds(report);
+        if let Some((id, recorded)) = self.warehouse.take() {
+            let seconds = recorded.end(&self.parts.lake);
+            report.warehouse = Some(WarehouseUse { id, woken: self.woken, seconds });
+        }
+        done
+    }
+
+    fn rounds(&mut self, report: &mut EvolveReport) -> Result<(), Fault> {
+        for round in 0..ROUNDS {
+            let asked = self.asked(round == 0, report)?;
+            if asked.is_empty() {
+                return Ok(());
+            }
+            if round == 0 {
+                self.check_catalog()?;
+            }
+            let work = self.compare(asked, report)?;
+            let (needy, fine): (Vec<_>, Vec<_>) = work.into_iter().partition(|work| work.need != Need::Nothing);
+            for work in fine {
+                self.settle(&work, TableStatus::UpToDate, report)?;
+            }
+            if needy.is_empty() {
+                continue;
+            }
+            if let Err(fault) = self.open_warehouse(&needy) {
+                let postponed = fault.kind() == FaultKind::Again;
+                let status = if postponed { TableStatus::Postponed } else { TableStatus::Failed };
+                report.tables.extend(needy.iter().map(|work| evolved(work, status, None)));
+                return Err(fault);
+            }
+            self.execute(needy, report)?;
+        }
+        Ok(())
+    }
+
+    /// The tables that new notes speak of; at first all tables of the lake, when that was asked.
+    fn asked(&mut self, at_first: bool, report: &mut EvolveReport) -> Result<BTreeSet<(String, String)>, Fault> {
+        let gathered = notes::gather(&self.parts.lake)?;
+        let mut asked = BTreeSet::new();
+        for left in gathered.notes.iter().filter(|left| self.seen.insert(left.place.clone())) {
+            report.notes.read += 1;
+            asked.extend(left.note.tables.keys().map(|table| (left.note.schema.clone(), table.clone())));
+        }
+        self.notes = gathered.notes;
+        for damaged in gathered.damaged {
+            if !self.seen.insert(damaged.place.clone()) {
+                continue;
+            }
+            report.notes.damaged.push(format!("`{}` of the lake is no note: {}", damaged.place, damaged.what));
+            // What it said is lost, but not which schema it spoke of: each of its tables is looked at.
+            if let Some(schema) = damaged.schema {
+                let tables: BTreeMap<_, _> =
+                    self.tables_of(&schema)?.iter().map(|table| (table.clone(), Vec::new())).collect();
+                asked.extend(tables.keys().map(|table| (schema.clone(), table.clone())));
+                let note = Behind { schema, tables, left_at: damaged.left_at };
+                self.notes.push(Left { place: damaged.place, note });
+            }
+        }
+        if self.ask.all && at_first {
+            for schema in self.parts.lake.schemas()? {
+                asked.extend(self.tables_of(&schema)?.iter().map(|table| (schema.clone(), table.clone())));
+            }
+        }
+        // What a round before this one said of them is no longer the last word.
+        report.tables.retain(|done| !asked.iter().any(|(schema, table)| done.table == format!("{schema}.{table}")));
+        Ok(asked)
+    }
+
+    fn tables_of(&mut self, schema: &str) -> Result<&BTreeSet<String>, Fault> {
+        if !self.in_lake.contains_key(schema) {
+            let tables = self.parts.lake.tables(schema)?.into_iter().collect();
+            self.in_lake.insert(schema.to_owned(), tables);
+        }
+        Ok(self.in_lake.entry(schema.to_owned()).or_default())
+    }
+
+    /// The catalog is there, ours to use, and its own managed files are not where the lake is.
+    fn check_catalog(&self) -> Result<(), Fault> {
+        let Parts { lake, workspace, catalog, .. } = self.parts;
+        let info = lake.handle().block_on(workspace.catalog(catalog, self.deadline))?;
+        info.may_hold_tables()?;
+        let here = location_of_lake(lake);
+        let refused = |managed: &str| {
+            Fault::setup(format!("the lake {here} and the managed storage of catalog `{catalog}` ({managed}) overlap"))
+                .hint("give the lake a folder of its own beside it: external tables may not lie in managed storage")
+        };
+        if here.contains("__unitystorage") {
+            return Err(refused(&here));
+        }
+        for managed in [&info.storage_root, &info.storage_location].into_iter().flatten() {
+            // Beside `__unitystorage`, below the root, is fine; the root itself is not, nor what is in the location.
+            let is_inside = info.storage_location.as_ref() == Some(managed)
+                && info.storage_root.as_ref() != Some(managed)
+                && catalog::is_within(&here, managed);
+            if is_inside || catalog::is_within(managed, &here) {
+                return Err(refused(managed));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares logs and catalog; what fails for one table stands in the report and stops no other.
+    fn compare(&mut self, asked: BTreeSet<(String, String)>, report: &mut EvolveReport) -> Result<Vec<Work>, Fault> {
+        let mut works = Vec::new();
+        let mut catalog: HashMap<String, Shown> = HashMap::new();
+        for (schema, table) in asked {
+            let name = FullName { catalog: self.parts.catalog.clone(), schema, table };
+            if !catalog.contains_key(&name.schema) {
+                catalog.insert(name.schema.clone(), self.shown(&name.schema, report)?);
+            }
+            match self.compare_one(&name, &catalog[&name.schema], report) {
+                Ok(Some(work)) => works.push(work),
+                Ok(None) => report.tables.push(plain(&name, TableStatus::Waiting, None)),
+                Err(fault) if self.ask.plan => {
+                    report.tables.push(plain(&name, TableStatus::Failed, Some(FaultReport::from(&fault))));
+                }
+                Err(fault) => self.failed(&name, Vec::new(), &fault, report)?,
+            }
+        }
+        Ok(works)
+    }
+
+    /// What one table needs; nothing when its commit has not come yet.
+    fn compare_one(
+        &mut self,
+        name: &FullName,
+        shown: &Shown,
+        report: &mut EvolveReport,
+    ) -> Result<Option<Work>, Fault> {
+        let lake = &self.parts.lake;
+        let log = Table::open(lake, &name.schema, &name.table)?;
+        let Some(columns) = log.as_ref().map(Table::columns).map(<[Column]>::to_vec) else {
+            self.leave_notes(name, None)?;
+            return Ok(None);
+        };
+        let location = location_of(lake, name)?;
+        let need = catalog::need(name, &location, &columns, shown.get(&name.table))?;
+        if need != Need::Nothing && self.is_parked(name)? {
+            let before = notes::attempts(lake, &name.schema, &name.table)?;
+            let why = before.map(|before| before.message).unwrap_or_default();
+            return Err(Fault::setup(format!("left alone after {ATTEMPTS} attempts: {why}")).hint(PARKED_HINT));
+        }
+        let mut statements = match &need {
+            Need::Nothing => Vec::new(),
+            Need::Register => vec![catalog::register(name, &location)],
+            Need::Sync { .. } => vec![catalog::sync(name)],
+        };
+        if need != Need::Nothing {
+            statements.extend(self.views(name, &columns, shown, report)?);
+        }
+        Ok(Some(Work { name: name.clone(), need, columns, statements }))
+    }
+
+    /// Whether the table failed too often; whoever says `--retry` tries again.
+    fn is_parked(&self, name: &FullName) -> Result<bool, Fault> {
+        if self.ask.retry || self.ask.plan {
+            return Ok(false);
+        }
+        let before = notes::attempts(&self.parts.lake, &name.schema, &name.table)?;
+        Ok(before.is_some_and(|before| before.failed >= ATTEMPTS))
+    }
+
+    /// What the catalog shows of a schema, in one listing; a schema that is missing is made, but for a plan.
+    fn shown(&mut self, schema: &str, report: &mut EvolveReport) -> Result<Shown, Fault> {
+        let Parts { lake, workspace, catalog, .. } = self.parts;
+        let handle = lake.handle();
+        if !self.schemas_there.contains(schema) {
+            if handle.block_on(workspace.schema(catalog, schema, self.deadline))?.is_none() {
+                let named = format!("{catalog}.{schema}");
+                if !report.schemas_created.contains(&named) {
+                    report.schemas_created.push(named);
+                }
+                if self.ask.plan {
+                    return Ok(Shown::default());
+                }
+                let comment = format!("{MADE_BY_INLET}: the events of `{schema}`");
+                handle.block_on(workspace.create_schema(catalog, schema, &comment, self.deadline))?;
+            }
+            self.schemas_there.insert(schema.to_owned());
+        }
+        let tables = handle.block_on(workspace.tables(catalog, schema, self.deadline))?;
+        Ok(tables.into_iter().map(|table| (table.name.to_lowercase(), table)).collect())
+    }
+
+    /// The statements of a table's views. A name that somebody else has taken stays theirs.
+    fn views(
+        &mut self,
+        name: &FullName,
+        columns: &[Column],
+        shown: &Shown,
+        report: &mut EvolveReport,
+    ) -> Result<Vec<String>, Fault> {
+        let known = self.tables_of(&name.schema)?.clone();
+        let table = TableColumns {
+            schema: name.schema.clone(),
+            table: name.table.clone(),
+            columns: columns.iter().map(|column| (column.name.clone(), column.column_type)).collect(),
+        };
+        let mut statements = Vec::new();
+        for (view, body) in unity_views(&name.catalog, &table, &|other| known.contains(other)) {
+            let view = FullName { table: view, ..name.clone() };
+            let is_ours = |there: &TableInfo| {
+                there.kind == TableKind::View
+                    && there.comment.as_deref().is_some_and(|text| text.starts_with(MADE_BY_INLET))
+            };
+            match shown.get(&view.table) {
+                Some(other) if !is_ours(other) => report
+                    .warnings
+                    .push(format!("view {} is not made: the catalog has another object of that name", view.quoted())),
+                _ => statements.push(catalog::view(&view, &body)),
+            }
+        }
+        Ok(statements)
+    }
+
+    /// Finds the warehouse, asks the budget if it sleeps, and has it running; once a run.
+    fn open_warehouse(&mut self, needy: &[Work]) -> Result<(), Fault> {
+        if self.warehouse.is_some() {
+            return Ok(());
+        }
+        let Parts { lake, workspace, warehouse, budget, .. } = self.parts;
+        let id = match warehouse {
+            WarehouseChoice::Id(id) => id.clone(),
+            WarehouseChoice::Create(spec) => lake.handle().block_on(workspace.own_warehouse(spec, self.deadline))?,
+            WarehouseChoice::None => {
+                return Err(Fault::setup("the catalog is behind the lake, and the settings name no SQL warehouse")
+                    .hint("set http_path (the warehouse's Connection details), or warehouse = \"create\""));
+            }
+        };
+        let seen = lake.handle().block_on(workspace.warehouse(&id, self.deadline))?;
+        let sleeps = matches!(seen.state, State::Stopped | State::Stopping);
+        if sleeps && let Some(postponed) = wakes::may_wake(lake, budget, self.ask.by_hand)? {
+            return Err(postponed.fault());
+        }
+        let causes: Vec<String> =
+            needy.iter().map(|work| format!("{}.{}", work.name.schema, work.name.table)).collect();
+        let recorded = Recorded::begin(lake, sleeps, &causes)?;
+        let started = lake.handle().block_on(workspace.running(&id, self.deadline, self.told));
+        self.woken = sleeps;
+        self.warehouse = Some((id, recorded));
+        started.map(drop).map_err(Fault::from)
+    }
+
+    /// Runs the statements, looks whether the catalog now shows what it should, and lets the notes go.
+    fn execute(&mut self, needy: Vec<Work>, report: &mut EvolveReport) -> Result<(), Fault> {
+        let Some((warehouse, _)) = &self.warehouse else { return Err(Fault::bug("no warehouse was opened")) };
+        let (lake, workspace, deadline) = (&self.parts.lake, &self.parts.workspace, self.deadline);
+        for work in &needy {
+            report.statements.extend(work.statements.iter().cloned());
+        }
+        let run = |work: Work| async move {
+            for statement in &work.statements {
+                match workspace.run(warehouse, statement, deadline).await {
+                    Err(error) if !error.already_exists() => return (work, Err(Fault::from(error))),
+                    _ => {}
+                }
+            }
+            let full = &work.name;
+            let seen = workspace.table(&full.catalog, &full.schema, &full.table, deadline).await;
+            (work, seen.map_err(Fault::from))
+        };
+        let done: Vec<_> = lake.handle().block_on(futures::stream::iter(needy).map(run).buffered(AT_ONCE).collect());
+        for (work, seen) in done {
+            if !self.lease.is_none_or(Lease::is_held) {
+                return Err(Fault::again("this evolve was too slow, and another one has taken its place")
+                    .hint("run `inlet evolve` again: everything it does can be done twice"));
+            }
+            match seen.and_then(|seen| self.shows(&work, seen.as_ref())) {
+                Ok(()) => {
+                    let status = match work.need {
+                        Need::Register => TableStatus::Registered,
+                        Need::Sync { .. } | Need::Nothing => TableStatus::Synced,
+                    };
+                    self.settle(&work, status, report)?;
+                }
+                Err(fault) => self.failed(&work.name, new_columns(&work), &fault, report)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// After the statements: the catalog must show what the log had.
+    fn shows(&self, work: &Work, seen: Option<&TableInfo>) -> Result<(), Fault> {
+        let location = location_of(&self.parts.lake, &work.name)?;
+        match catalog::need(&work.name, &location, &work.columns, seen)? {
+            Need::Nothing => Ok(()),
+            Need::Register => Err(Fault::again(format!("{} is still not in the catalog", work.name.quoted()))
+                .hint("run `inlet evolve` again")),
+            // Columns that came meanwhile have notes of their own.
+            Need::Sync { new_columns } if new_columns.is_empty() => Ok(()),
+            Need::Sync { new_columns } => Err(Fault::again(format!(
+                "{} still lacks {} in the catalog after SYNC METADATA",
+                work.name.quoted(),
+                new_columns.join(", ")
+            ))
+            .hint("run `inlet evolve` again; if it stays so, run the statement in the SQL editor and read its answer")),
+        }
+    }
+
+    fn settle(&mut self, work: &Work, status: TableStatus, report: &mut EvolveReport) -> Result<(), Fault> {
+        report.notes.settled += self.leave_notes(&work.name, Some(&work.columns))?;
+        if status != TableStatus::UpToDate {
+            notes::succeeded(&self.parts.lake, &work.name.schema, &work.name.table)?;
+        }
+        report.tables.push(evolved(work, status, None));
+        Ok(())
+    }
+
+    /// Takes a table from its notes, as far as its log has what they speak of; answers how many notes went whole.
+    fn leave_notes(&mut self, name: &FullName, log: Option<&[Column]>) -> Result<usize, Fault> {
+        if self.ask.plan {
+            return Ok(0);
+        }
+        let mut gone = 0;
+        for left in self.notes.iter_mut().filter(|left| left.note.schema == name.schema) {
+            if left.note.tables.contains_key(&name.table) && left.note.is_settled(&name.table, log) {
+                left.note.tables.remove(&name.table);
+                notes::keep_only(&self.parts.lake, left)?;
+                gone += usize::from(left.note.tables.is_empty());
+            }
+        }
+        self.notes.retain(|left| !left.note.tables.is_empty());
+        Ok(gone)
+    }
+
+    fn failed(
+        &mut self,
+        name: &FullName,
+        new_columns: Vec<String>,
+        fault: &Fault,
+        report: &mut EvolveReport,
+    ) -> Result<(), Fault> {
+        let lake = &self.parts.lake;
+        let fault = FaultReport::from(fault);
+        let before = notes::attempts(lake, &name.schema, &name.table)?.map_or(0, |before| before.failed);
+        let is_parked = before >= ATTEMPTS && !self.ask.retry;
+        // What is only not there yet will be: it is no reason to give a table up.
+        if fault.kind != FaultKind::Again && !is_parked {
+            notes::failed(lake, &name.schema, &name.table, before, &fault)?;
+        }
+        let status = if is_parked { TableStatus::Parked } else { TableStatus::Failed };
+        report.tables.push(TableEvolved { new_columns, ..plain(name, status, Some(fault)) });
+        Ok(())
+    }
+}
+
+const PARKED_HINT: &str = "mend what it says, then run: inlet evolve --retry";
+
+fn new_columns(work: &Work) -> Vec<String> {
+    match &work.need {
+        Need::Sync { new_columns } => new_columns.clone(),
+        Need::Register => work.columns.iter().map(|column| column.name.clone()).collect(),
+        Need::Nothing => Vec::new(),
+    }
+}
+
+fn evolved(work: &Work, status: TableStatus, fault: Option<FaultReport>) -> TableEvolved {
+    TableEvolved { new_columns: new_columns(work), ..plain(&work.name, status, fault) }
+}
+
+fn plain(name: &FullName, status: TableStatus, fault: Option<FaultReport>) -> TableEvolved {
+    TableEvolved { table: format!("{}.{}", name.schema, name.table), status, new_columns: Vec::new(), fault }
+}
+
+/// A table's place as SQL and the catalog spell it.
+fn location_of(lake: &crate::delta::Lake, name: &FullName) -> Result<String, Fault> {
+    let url = lake.table_url(&name.schema, &name.table)?;
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn location_of_lake(lake: &crate::delta::Lake) -> String {
+    lake.url().as_str().trim_end_matches('/').to_owned()
+}

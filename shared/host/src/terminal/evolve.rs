@@ -1,0 +1,208 @@
+//! `inlet evolve`: brings Unity Catalog up to date with the lake, or says what that would take.
+
+use inlet_core::clock::Deadline;
+use inlet_core::databricks::Workspace;
+use inlet_core::delta::Lake;
+use inlet_core::evolve::{Ask, EvolveReport, Parts, TableEvolved, TableStatus};
+use inlet_core::fault::Fault;
+use inlet_core::report::FaultReport;
+
+use super::arguments::{Evolve, Form};
+use super::output::Streams;
+use super::table::{Table, counted, plain};
+use super::{Call, runtime, settings, words};
+use crate::lake;
+
+/// Tables that are listed; the rest is counted.
+const TABLES: usize = 40;
+/// New columns that are named; the rest is counted.
+const COLUMNS: usize = 4;
+
+/// Runs the command and returns its exit code.
+pub(super) fn run(asked: &Evolve, call: &Call<'_>, streams: &Streams) -> u8 {
+    let report = evolved(asked, call, streams).unwrap_or_else(|fault| EvolveReport::failed(FaultReport::from(&fault)));
+    if asked.sql && report.fault.is_none() {
+        streams.out.write(&script(&report));
+    } else {
+        match call.form {
+            Form::Words => streams.out.write(&said(&report)),
+            Form::Json | Form::JsonLines => streams.out.line(&serde_json::to_string(&report).unwrap_or_default()),
+        }
+    }
+    for warning in report.warnings.iter().chain(&report.notes.damaged) {
+        streams.err.line(&format!("warning: {}", plain(warning)));
+    }
+    for fault in report.tables.iter().filter_map(|table| table.fault.as_ref().map(|fault| (table, fault))) {
+        let (table, fault) = fault;
+        streams.err.write(&words::fault(fault, &format!("{}: {}", table.table, fault.message)));
+    }
+    if let Some(fault) = &report.fault {
+        streams.err.write(&words::fault(fault, &fault.message));
+    }
+    report.gravest().map_or(0, |kind| kind.exit_code())
+}
+
+fn evolved(asked: &Evolve, call: &Call<'_>, streams: &Streams) -> Result<EvolveReport, Fault> {
+    let runtime = runtime()?;
+    let settings = settings::load(asked.settings.as_deref(), runtime.handle())?;
+    let named = settings::lake(&settings, asked.lake.as_deref(), &call.program)?;
+    let Some(destination) = settings.destination.clone() else {
+        return Err(Fault::setup("no Databricks workspace is set: there is no catalog to bring up to date")
+            .hint("write workspace_url and catalog into inlet.toml; the page docs/settings.md has every key"));
+    };
+    lake::to_read(Some(named.as_ref()), "")?;
+    let lake = settings::open_lake(&settings, &named, runtime.handle())?;
+    let deadline = Deadline::after(settings.patience);
+    let parts = Parts {
+        lake,
+        workspace: Workspace::new(destination.connection)?,
+        catalog: destination.catalog,
+        warehouse: destination.warehouse,
+        budget: settings.evolution.budget(),
+    };
+    let ask = Ask { plan: asked.plan || asked.sql, all: asked.all, retry: asked.retry, by_hand: true };
+    let told = |text: &str| streams.err.line(text);
+    Ok((call.functions.evolve)(&parts, ask, deadline, &told))
+}
+
+/// The statements alone, for a person to run.
+fn script(report: &EvolveReport) -> String {
+    let mut text = String::new();
+    for schema in &report.schemas_created {
+        let quoted: Vec<String> = schema.split('.').map(|name| format!("`{name}`")).collect();
+        text.push_str(&format!("CREATE SCHEMA IF NOT EXISTS {};\n", quoted.join(".")));
+    }
+    for statement in &report.statements {
+        text.push_str(&format!("{statement};\n"));
+    }
+    text
+}
+
+/// The whole answer for standard output.
+fn said(report: &EvolveReport) -> String {
+    if report.tables.is_empty() {
+        return if report.fault.is_some() {
+            String::new()
+        } else {
+            "nothing to do: no note says that the catalog is behind (--all compares every table)\n".to_owned()
+        };
+    }
+    let mut text = format!("{}, {}\n", counted(report.notes.read as u64, "note"), statuses(&report.tables));
+    for schema in &report.schemas_created {
+        let word = if report.plan { "schema to create" } else { "schema created" };
+        text.push_str(&format!("{word}: {schema}\n"));
+    }
+    text.push_str(&match &report.warehouse {
+        Some(used) => {
+            let woken = if used.woken { "was woken" } else { "was running" };
+            let statements = counted(report.statements.len() as u64, "statement");
+            format!("the warehouse {} {woken}: {statements} in {:.1} s\n", plain(&used.id), used.seconds)
+        }
+        None if report.plan => String::new(),
+        None => "the warehouse was not needed\n".to_owned(),
+    });
+    text.push('\n');
+    let mut table = Table::new(&["table", "status", "new columns"], &[]);
+    let mut changed: Vec<&TableEvolved> = report.tables.iter().collect();
+    changed.sort_by_key(|one| (one.status == TableStatus::UpToDate, &one.table));
+    for one in changed.iter().take(TABLES) {
+        table.push(&[one.table.clone(), word(one.status).to_owned(), columns(&one.new_columns)]);
+    }
+    text.push_str(&table.text(""));
+    if changed.len() > TABLES {
+        text.push_str(&format!("… and {}\n", counted((changed.len() - TABLES) as u64, "more table")));
+    }
+    if report.plan && !report.statements.is_empty() {
+        text.push_str(&format!("\n{}", script(report)));
+    }
+    text
+}
+
+fn columns(names: &[String]) -> String {
+    let named = names.iter().take(COLUMNS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => String::new(),
+        count if count > COLUMNS => format!("{count}: {named}, …"),
+        count => format!("{count}: {named}"),
+    }
+}
+
+/// `3 tables registered, 1 synced`: only what happened.
+fn statuses(tables: &[TableEvolved]) -> String {
+    let mut parts = Vec::new();
+    for status in [
+        TableStatus::Registered,
+        TableStatus::Synced,
+        TableStatus::ToRegister,
+        TableStatus::ToSync,
+        TableStatus::UpToDate,
+        TableStatus::Waiting,
+        TableStatus::Postponed,
+        TableStatus::Parked,
+        TableStatus::Failed,
+    ] {
+        let count = tables.iter().filter(|table| table.status == status).count() as u64;
+        if count > 0 {
+            let tables = if parts.is_empty() { counted(count, "table") } else { count.to_string() };
+            parts.push(format!("{tables} {}", word(status)));
+        }
+    }
+    parts.join(", ")
+}
+
+fn word(status: TableStatus) -> &'static str {
+    match status {
+        TableStatus::UpToDate => "up to date",
+        TableStatus::Registered => "registered",
+        TableStatus::Synced => "synced",
+        TableStatus::ToRegister => "to register",
+        TableStatus::ToSync => "to sync",
+        TableStatus::Waiting => "waiting",
+        TableStatus::Postponed => "postponed",
+        TableStatus::Parked => "parked",
+        TableStatus::Failed => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use inlet_core::evolve::WarehouseUse;
+
+    use super::*;
+
+    fn table(name: &str, status: TableStatus, new_columns: &[&str]) -> TableEvolved {
+        let new_columns = new_columns.iter().map(|&name| name.to_owned()).collect();
+        TableEvolved { table: name.to_owned(), status, new_columns, fault: None }
+    }
+
+    #[test]
+    fn what_was_done_is_said_in_a_few_lines() {
+        let mut report = EvolveReport::failed(FaultReport::from(&Fault::again("not now")));
+        assert_eq!(said(&report), "", "the fault is said elsewhere");
+        report.fault = None;
+        assert!(said(&report).starts_with("nothing to do"));
+        report.notes.read = 2;
+        report.tables = vec![
+            table("web.pages", TableStatus::UpToDate, &[]),
+            table("web.tracks", TableStatus::Synced, &["a", "b", "c", "d", "e"]),
+        ];
+        report.statements = vec!["MSCK REPAIR TABLE `c`.`web`.`tracks` SYNC METADATA".to_owned()];
+        report.warehouse = Some(WarehouseUse { id: "dd43ee29fedd958d".to_owned(), woken: true, seconds: 4.25 });
+        assert_eq!(
+            said(&report),
+            "2 notes, 1 table synced, 1 up to date\n\
+             the warehouse dd43ee29fedd958d was woken: 1 statement in 4.2 s\n\n\
+             table       status      new columns\n\
+             web.tracks  synced      5: a, b, c, d, …\n\
+             web.pages   up to date\n"
+        );
+    }
+
+    #[test]
+    fn a_plan_is_a_script_too() {
+        let mut report = EvolveReport::failed(FaultReport::from(&Fault::again("")));
+        report.schemas_created = vec!["segment.web".to_owned()];
+        report.statements = vec!["SELECT 1".to_owned()];
+        assert_eq!(script(&report), "CREATE SCHEMA IF NOT EXISTS `segment`.`web`;\nSELECT 1;\n");
+    }
+}
