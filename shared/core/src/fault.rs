@@ -100,6 +100,13 @@ impl Fault {
         self
     }
 
+    /// A fault of the same kind and with the same hint, which happened in the course of something else.
+    #[must_use]
+    pub(crate) fn within(&self, message: impl Into<String>) -> Self {
+        let message = format!("{}: {}", message.into(), self.chain());
+        Self { kind: self.kind, message, hint: self.hint.clone(), source: None }
+    }
+
     /// What the reader can do.
     pub fn kind(&self) -> FaultKind {
         self.kind

@@ -22,6 +22,8 @@ mod source;
 pub mod sql;
 mod state;
 pub mod status;
+pub mod storage;
+pub mod teardown;
 mod underway;
 pub mod upload;
 #[cfg(feature = "verify")]

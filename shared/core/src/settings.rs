@@ -28,7 +28,9 @@ pub use sources::{Source, SourceOf};
 pub use storage::StorageAccess;
 pub use warehouse::WarehouseChoice;
 
+use crate::databricks::IdentityEndpoint;
 use crate::fault::Fault;
+use crate::secret::Secret;
 use given::Given;
 
 /// The variable that names the settings file.
@@ -121,6 +123,14 @@ impl Settings {
     /// Whether a catalog shows the tables, and must learn of what is new.
     pub fn has_catalog(&self) -> bool {
         self.destination.is_some()
+    }
+
+    /// Where tokens of a managed identity come from: a function's own endpoint, else the machine's.
+    pub fn identity_endpoint(&self) -> IdentityEndpoint {
+        match (variable("IDENTITY_ENDPOINT"), variable("IDENTITY_HEADER")) {
+            (Some(url), Some(header)) => IdentityEndpoint::Function { url, header: Secret::new(header) },
+            _ => IdentityEndpoint::default(),
+        }
     }
 
     /// Where the environment says that the settings file is: a path or an object's URL.

@@ -10,6 +10,10 @@ use crate::fault::Fault;
 
 /// A failed request to a store. `what` says what was tried, as in "cannot list tables".
 pub(crate) fn store_fault(what: &str, place: &Url, error: StoreError) -> Fault {
+    if let Some(ours) = fault_within(&error) {
+        // Credentials could not be had: their own fault knows why.
+        return ours.within(format!("{what} at {place}"));
+    }
     let hint = match reason(&error) {
         Reason::Missing => format!("check that {place} exists and is spelled right"),
         Reason::Denied => format!("grant this identity read, write and list on {place}"),
@@ -20,6 +24,18 @@ pub(crate) fn store_fault(what: &str, place: &Url, error: StoreError) -> Fault {
         Reason::Passing => return Fault::again(format!("{what} at {place}")).because(error),
     };
     Fault::setup(format!("{what} at {place}")).hint(hint).because(error)
+}
+
+/// The fault that stands in a store's error, if one of ours does.
+fn fault_within(error: &StoreError) -> Option<&Fault> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(fault) = error.downcast_ref::<Fault>() {
+            return Some(fault);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Who can mend a store's error.

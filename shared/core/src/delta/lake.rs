@@ -14,8 +14,8 @@ use delta_kernel::Engine;
 use delta_kernel_default_engine::DefaultEngine;
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use futures::{StreamExt, TryStreamExt};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
+use object_store::azure::{AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -54,6 +54,15 @@ pub(crate) const STATE: &str = "_inlet";
 #[derive(Clone)]
 pub struct Lake(Arc<Inner>);
 
+/// Credentials that are asked for before each request to a lake's store.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// For S3.
+    Aws(AwsCredentialProvider),
+    /// For Azure.
+    Azure(AzureCredentialProvider),
+}
+
 struct Inner {
     url: Url,
     root: Path,
@@ -79,26 +88,42 @@ impl Lake {
     /// # Errors
     /// Setup when the URL names no lake that we can write to or the store's settings are incomplete.
     pub fn open(url: &Url, handle: Handle) -> Result<Self, Fault> {
+        Self::open_store(url, None, handle)
+    }
+
+    /// The same, with credentials from elsewhere.
+    ///
+    /// # Errors
+    /// As [`Lake::open`].
+    pub fn open_as(url: &Url, credentials: Credentials, handle: Handle) -> Result<Self, Fault> {
+        Self::open_store(url, Some(credentials), handle)
+    }
+
+    fn open_store(url: &Url, credentials: Option<Credentials>, handle: Handle) -> Result<Self, Fault> {
         let store: Arc<dyn ObjectStore> = match url.scheme() {
             "file" => Arc::new(LocalFileSystem::new()),
-            "s3" | "s3a" => Arc::new(
-                AmazonS3Builder::from_env()
+            "s3" | "s3a" => {
+                let mut builder = AmazonS3Builder::from_env()
                     .with_url(url.as_str())
                     .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
                     .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), CONNECT_TIMEOUT)
-                    .with_retry(retries())
-                    .build()
-                    .map_err(|error| incomplete(url, error))?,
-            ),
-            "abfss" | "abfs" | "az" | "azure" => Arc::new(
-                MicrosoftAzureBuilder::from_env()
+                    .with_retry(retries());
+                if let Some(Credentials::Aws(provider)) = credentials {
+                    builder = builder.with_credentials(provider);
+                }
+                Arc::new(builder.build().map_err(|error| incomplete(url, error))?)
+            }
+            "abfss" | "abfs" | "az" | "azure" => {
+                let mut builder = MicrosoftAzureBuilder::from_env()
                     .with_url(url.as_str())
                     .with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
                     .with_config(AzureConfigKey::Client(ClientConfigKey::ConnectTimeout), CONNECT_TIMEOUT)
-                    .with_retry(retries())
-                    .build()
-                    .map_err(|error| incomplete(url, error))?,
-            ),
+                    .with_retry(retries());
+                if let Some(Credentials::Azure(provider)) = credentials {
+                    builder = builder.with_credentials(provider);
+                }
+                Arc::new(builder.build().map_err(|error| incomplete(url, error))?)
+            }
             other => {
                 return Err(Fault::setup(format!("`{other}` is no kind of lake that Inlet knows")).hint(
                     "give the lake as file:///folder/, s3://bucket/prefix/ or \

@@ -38,8 +38,8 @@ pub use column_chunk::Encoder;
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
 #[cfg(feature = "verify")]
 pub(crate) use faults::store_fault;
-pub use lake::Lake;
 pub(crate) use lake::STATE;
+pub use lake::{Credentials, Lake};
 pub use layout::FileLayout;
 pub use sweep::{delete_files, sweep_uncommitted};
 pub use table::{Column, Table};
