@@ -104,8 +104,7 @@ fn f_parquet(bencher: Bencher<'_, '_>) {
 #[divan::bench(args = [1, 2], sample_count = 20, sample_size = 1)]
 fn g_ingest(bencher: Bencher<'_, '_>, workers: usize) {
     let bytes = Arc::new(INPUT.packed.clone());
-    let settings =
-        Settings { workers, patience: Duration::from_secs(60), ..Settings::default() };
+    let settings = Settings { workers, patience: Duration::from_secs(60), ..Settings::default() };
     bencher.counter(json()).with_inputs(Room::new).bench_refs(|room| {
         let upload = Upload {
             name: "upload".to_owned(),
