@@ -36,6 +36,7 @@ impl<'a> Planner<'a> {
             plan: true,
             tables: Vec::new(),
             rejections: Vec::new(),
+            skipped: Vec::new(),
             totals: Totals::default(),
             fault: None,
         };

@@ -15,6 +15,9 @@ pub struct Report {
     pub function: &'static str,
     /// One entry per upload, in the order they were planned.
     pub uploads: Vec<UploadReport>,
+    /// Uploads that were left out since their source is not connected, by source.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<SkippedSource>,
     /// Sums over the uploads.
     pub totals: Totals,
     /// The gravest fault that stopped more than one upload, if any.
@@ -22,10 +25,29 @@ pub struct Report {
     pub fault: Option<FaultReport>,
 }
 
+/// Uploads of one source that were left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SkippedSource {
+    /// `source_not_connected`: the settings name sources, and not this one.
+    pub reason: &'static str,
+    /// The source's id; none when the key or path carries no id.
+    pub source: Option<String>,
+    /// How many uploads.
+    pub uploads: u64,
+}
+
+impl SkippedSource {
+    /// Uploads of a source that no setting connects.
+    pub fn not_connected(source: Option<String>, uploads: u64) -> Self {
+        Self { reason: "source_not_connected", source, uploads }
+    }
+}
+
 impl Report {
     /// An empty report.
     pub fn new() -> Self {
-        Self { function: "ingest", uploads: Vec::new(), totals: Totals::default(), fault: None }
+        let (uploads, skipped) = (Vec::new(), Vec::new());
+        Self { function: "ingest", uploads, skipped, totals: Totals::default(), fault: None }
     }
 
     /// Adds an upload and its counts to the totals.
@@ -93,7 +115,8 @@ impl Counts {
 pub struct Totals {
     /// Uploads in the report.
     pub uploads: u64,
-    /// Files that are no uploads: dot files, empty files, `dummy-object.txt`.
+    /// Files that are no uploads (dot files, empty files, `dummy-object.txt`), and uploads of sources that are not
+    /// connected.
     pub skipped: u64,
     /// Sums of the uploads' counts.
     #[serde(flatten)]
@@ -230,6 +253,9 @@ pub struct PlanReport {
     pub tables: Vec<PlannedTable>,
     /// Lines and uploads that can never become rows; the first hundred.
     pub rejections: Vec<PlannedRejection>,
+    /// Uploads that would be left out since their source is not connected, by source.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<SkippedSource>,
     /// Sums over the uploads; `landed` and `rows` are what would land.
     pub totals: Totals,
     /// The gravest fault met, if any.

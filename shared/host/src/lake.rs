@@ -1,12 +1,14 @@
 //! From `--lake` to the lake's URL, with a look at what stands there: a run must never scatter tables over a folder
 //! that is something else.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use inlet_core::fault::Fault;
+use inlet_core::nearest::among;
+use inlet_core::settings::Settings;
 use url::Url;
 
 use crate::address::Address;
@@ -19,6 +21,32 @@ pub(crate) struct LakeAddress {
     pub(crate) url: Url,
     /// The same as a place to compare with; a local folder is absolute and without links.
     pub(crate) address: Address,
+}
+
+/// The lake that a command means: that of `--lake`, else that of the settings.
+///
+/// # Errors
+/// Setup when both are given, are not one place, and a workspace's tables are registered in the second.
+pub(crate) fn meant(asked: Option<&OsStr>, settings: &Settings) -> Result<Option<OsString>, Fault> {
+    let (Some(asked), Some(told)) = (asked, &settings.lake) else {
+        return Ok(asked.map(OsStr::to_owned).or_else(|| settings.lake.as_deref().map(OsString::from)));
+    };
+    if settings.destination.is_some() && !is_one_place(asked, OsStr::new(told))? {
+        let asked = asked.to_string_lossy();
+        return Err(Fault::setup(format!(
+            "`--lake {asked}` is not the lake of the settings, `{told}`, where the workspace looks for its tables"
+        ))
+        .hint("leave `--lake` out, or name settings without a workspace: --settings FILE"));
+    }
+    Ok(Some(asked.to_owned()))
+}
+
+fn is_one_place(left: &OsStr, right: &OsStr) -> Result<bool, Fault> {
+    Ok(match (Address::parse(left)?, Address::parse(right)?) {
+        (Address::Local(left), Address::Local(right)) => resolved(&left).ok() == resolved(&right).ok(),
+        (Address::Store(left), Address::Store(right)) => left.holds(&right) && right.holds(&left),
+        _ => false,
+    })
 }
 
 /// Names a lake to write to: an empty or missing folder is a fine one.
@@ -52,7 +80,7 @@ pub(crate) fn chosen(schemas: Vec<String>, name: Option<&str>) -> Result<Vec<Str
         return Ok(vec![name.to_owned()]);
     }
     let fault = Fault::setup(format!("no schema `{name}` in this lake"));
-    Err(match nearest::among(name, schemas.iter().map(String::as_str)) {
+    Err(match among(name, schemas.iter().map(String::as_str)) {
         Some(near) => fault.hint(format!("did you mean `{near}`?")),
         None if schemas.is_empty() => fault,
         None => fault.hint(format!("it has {}", schemas.join(", "))),
@@ -61,7 +89,8 @@ pub(crate) fn chosen(schemas: Vec<String>, name: Option<&str>) -> Result<Vec<Str
 
 fn named(text: Option<&OsStr>, line: &str) -> Result<LakeAddress, Fault> {
     let Some(text) = text else {
-        return Err(Fault::setup("no lake is named: `--lake` says where the tables live").hint(line));
+        return Err(Fault::setup("no lake is named: `--lake`, or `lake` in the settings, says where the tables live")
+            .hint(line));
     };
     match Address::parse(text)? {
         Address::Stdin => Err(Fault::setup("`-` is no lake").hint(line)),

@@ -5,7 +5,7 @@
 
 mod folder;
 pub(crate) mod nearest;
-mod objects;
+pub(crate) mod objects;
 mod schema;
 mod skip;
 
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use inlet_core::clock;
 use inlet_core::fault::{Fault, FaultKind};
-use inlet_core::report::{Counts, FaultReport, Status, UploadReport};
+use inlet_core::report::{Counts, FaultReport, SkippedSource, Status, UploadReport};
 use inlet_core::settings::Settings;
 use inlet_core::upload::{Place, Upload};
 use tokio::runtime::Handle;
@@ -35,6 +35,8 @@ pub(crate) struct Landing {
     pub(crate) uploads: Vec<Upload>,
     /// Files and objects that are no uploads.
     pub(crate) skipped: u64,
+    /// Uploads of sources that are not connected.
+    pub(crate) skipped_sources: Vec<SkippedSource>,
     /// Files that could not be opened: they fail, the others land.
     pub(crate) unreadable: Vec<UploadReport>,
     /// What the user may want to know before it begins.
@@ -55,7 +57,7 @@ pub(crate) struct Ask<'a> {
 
 /// Finds the uploads at all places; reads `stdin` to its end when `-` is among them.
 pub(crate) fn gather(places: &[OsString], ask: &Ask<'_>, stdin: &mut dyn Read) -> Result<Landing, Fault> {
-    let mut schemas = Schemas::new(ask.schema)?;
+    let mut schemas = Schemas::new(ask.schema, &ask.settings.sources)?;
     let mut landing = Landing::default();
     let (mut walk, mut stores, mut from_stdin) = (Walk::default(), Vec::new(), false);
     for place in places {
@@ -76,11 +78,12 @@ pub(crate) fn gather(places: &[OsString], ask: &Ask<'_>, stdin: &mut dyn Read) -
         landing.stdin(ask, &mut schemas, stdin)?;
     }
     landing.notes = schemas.notes();
+    landing.skipped_sources = schemas.skipped();
     Ok(landing)
 }
 
 impl Landing {
-    fn objects(&mut self, address: &StoreAddress, ask: &Ask<'_>, schemas: &mut Schemas) -> Result<(), Fault> {
+    fn objects(&mut self, address: &StoreAddress, ask: &Ask<'_>, schemas: &mut Schemas<'_>) -> Result<(), Fault> {
         let listing = ask.runtime.block_on(objects::list(address, ask.settings.patience))?;
         self.skipped += listing.skipped;
         let known: HashSet<String> = self.uploads.iter().filter_map(|upload| upload.key.clone()).collect();
@@ -90,9 +93,10 @@ impl Landing {
             if known.contains(&key) {
                 continue;
             }
+            let Some(schema) = schemas.of(&[&name])? else { continue };
             self.uploads.push(Upload {
                 id: objects::id(address, &object)?,
-                schema: schemas.of(&[&name])?,
+                schema,
                 key: Some(key),
                 size: object.size,
                 modified: clock::micros(object.last_modified.into()),
@@ -103,7 +107,7 @@ impl Landing {
         Ok(())
     }
 
-    fn files(&mut self, walk: Walk, ask: &Ask<'_>, schemas: &mut Schemas) -> Result<(), Fault> {
+    fn files(&mut self, walk: Walk, ask: &Ask<'_>, schemas: &mut Schemas<'_>) -> Result<(), Fault> {
         self.skipped += walk.skipped;
         for (path, error) in &walk.unreadable {
             self.fail(path, error);
@@ -113,8 +117,9 @@ impl Landing {
         for file in walk.files {
             refuse_inside(&file.real, ask.lake)?;
             let written = std::path::absolute(&file.shown).unwrap_or_default();
-            let schema = schemas.of(&[&folder::text(&written), &folder::text(&file.real)])?;
-            named.push((file, schema));
+            if let Some(schema) = schemas.of(&[&folder::text(&written), &folder::text(&file.real)])? {
+                named.push((file, schema));
+            }
         }
         for (file, schema) in named {
             let shown = file.shown.clone();
@@ -128,10 +133,11 @@ impl Landing {
         Ok(())
     }
 
-    fn stdin(&mut self, ask: &Ask<'_>, schemas: &mut Schemas, stdin: &mut dyn Read) -> Result<(), Fault> {
+    fn stdin(&mut self, ask: &Ask<'_>, schemas: &mut Schemas<'_>, stdin: &mut dyn Read) -> Result<(), Fault> {
+        let Some(schema) = schemas.of(&[])? else { return Ok(()) };
         let bytes = read_all(stdin, ask.settings.limits.upload_bytes, "standard input")?;
         let bytes = bytes.map_err(|error| Fault::again("cannot read standard input").because(error))?;
-        match in_memory("-".to_owned(), schemas.of(&[])?, bytes) {
+        match in_memory("-".to_owned(), schema, bytes) {
             Some(upload) => self.uploads.push(upload),
             None => self.skipped += 1,
         }

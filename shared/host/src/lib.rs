@@ -4,4 +4,5 @@
 mod address;
 mod lake;
 mod landing;
+mod settings;
 pub mod terminal;

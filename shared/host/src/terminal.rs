@@ -18,7 +18,7 @@ mod verify;
 mod watch;
 mod words;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -31,6 +31,7 @@ use inlet_core::settings::Settings;
 use inlet_core::upload::Upload;
 use tokio::runtime::Runtime;
 
+use crate::{lake, settings};
 use arguments::{Arguments, Command, Form};
 use output::Streams;
 
@@ -99,6 +100,23 @@ fn misread(error: &clap::Error, call: &Call<'_>, streams: &Streams) -> u8 {
 const BLOCKING_THREADS: usize = 8;
 /// Where memory is limited hard, each thread's stack counts whole.
 const STACK_BYTES: usize = 1 << 20;
+
+/// What a command is told besides its line.
+struct Told {
+    settings: Settings,
+    /// The lake as it was written, on the line or in the settings.
+    lake: Option<OsString>,
+}
+
+/// Reads the settings, says their warnings, and finds the lake.
+fn told(settings: Option<&OsStr>, lake: Option<&OsStr>, runtime: &Runtime, streams: &Streams) -> Result<Told, Fault> {
+    let settings = settings::load(settings, runtime.handle())?;
+    for warning in &settings.warnings {
+        streams.err.line(&format!("warning: {}", table::plain(warning)));
+    }
+    let lake = lake::meant(lake, &settings)?;
+    Ok(Told { settings, lake })
+}
 
 /// The threads that wait for stores; it lives as long as the run.
 fn runtime() -> Result<Runtime, Fault> {

@@ -72,7 +72,7 @@ fn sorted(store: Arc<dyn ObjectStore>, objects: Vec<ObjectMeta>, prefix: &str) -
 }
 
 /// Credentials, endpoint and region come from the variables that the store's own tools use; its builder reads them.
-fn opened(address: &StoreAddress, patience: Duration) -> Result<Arc<dyn ObjectStore>, Error> {
+pub(crate) fn opened(address: &StoreAddress, patience: Duration) -> Result<Arc<dyn ObjectStore>, Error> {
     let retry = RetryConfig { retry_timeout: patience.min(Duration::from_secs(60)), ..RetryConfig::default() };
     Ok(match &address.account {
         None => Arc::new(AmazonS3Builder::from_env().with_bucket_name(&address.container).with_retry(retry).build()?),
@@ -86,7 +86,8 @@ fn opened(address: &StoreAddress, patience: Duration) -> Result<Arc<dyn ObjectSt
     })
 }
 
-fn explained(address: &StoreAddress, error: Error) -> Fault {
+/// A store's error by what the reader can do.
+pub(crate) fn explained(address: &StoreAddress, error: Error) -> Fault {
     let place = &address.url;
     let variables = match address.store {
         "s3" => "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION",

@@ -18,6 +18,7 @@ Examples:
   inlet ingest a.gz b.ndjson --lake ./lake --json       answer with one JSON object
   echo '{…}' | inlet ingest - --plan                    what would this event become?
   inlet ingest s3://bucket/segment-logs --lake s3://other/lake --schema shop
+  inlet ingest s3://bucket/segment-logs --settings inlet.toml
   inlet sql --lake ./lake | duckdb events.db            open every table and view
   inlet verify --lake ./lake tests/fixtures/uploads     prove that nothing was lost or doubled
   inlet status --lake ./lake                            what landed lately, and what waits
@@ -47,9 +48,12 @@ pub(crate) struct Ingest {
     /// Files, folders (walked), `-` for standard input, or s3://, abfss://, az://, file:// URLs
     #[arg(value_name = "PATH|URL|-", required = true)]
     pub(crate) places: Vec<OsString>,
-    /// Where the tables live: a folder or a URL; a missing or empty folder is a fine lake
+    /// Where the tables live: a folder or a URL; a missing or empty folder is a fine lake [default: that of the settings]
     #[arg(long, value_name = "DIR|URL")]
     pub(crate) lake: Option<OsString>,
+    /// Settings to read: a file or an object's URL [default: INLET_SETTINGS, else inlet.toml where it stands]
+    #[arg(long, value_name = "PATH|URL")]
+    pub(crate) settings: Option<OsString>,
     /// The schema to land in [default: the source id of `segment-logs/<source-id>/<day>/…`, else `events`]
     #[arg(long, value_name = "NAME")]
     pub(crate) schema: Option<String>,
@@ -69,9 +73,12 @@ pub(crate) struct Ingest {
 
 #[derive(Debug, Args)]
 pub(crate) struct Sql {
-    /// The lake: a folder or a URL
+    /// The lake: a folder or a URL [default: that of the settings]
     #[arg(long, value_name = "DIR|URL")]
     pub(crate) lake: Option<OsString>,
+    /// Settings to read: a file or an object's URL [default: INLET_SETTINGS, else inlet.toml where it stands]
+    #[arg(long, value_name = "PATH|URL")]
+    pub(crate) settings: Option<OsString>,
     /// For DuckDB (the default)
     #[arg(long, conflicts_with = "spark")]
     pub(crate) duckdb: bool,
@@ -88,9 +95,12 @@ pub(crate) struct Verify {
     /// Uploads whose bytes are compared with the tables too: files, folders, or URLs, as `ingest` takes them
     #[arg(value_name = "PATH|URL")]
     pub(crate) places: Vec<OsString>,
-    /// The lake: a folder or a URL
+    /// The lake: a folder or a URL [default: that of the settings]
     #[arg(long, value_name = "DIR|URL")]
     pub(crate) lake: Option<OsString>,
+    /// Settings to read: a file or an object's URL [default: INLET_SETTINGS, else inlet.toml where it stands]
+    #[arg(long, value_name = "PATH|URL")]
+    pub(crate) settings: Option<OsString>,
     /// Only this schema; with uploads, the schema that they landed in
     #[arg(long, value_name = "NAME")]
     pub(crate) schema: Option<String>,
@@ -101,9 +111,12 @@ pub(crate) struct Verify {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// The lake: a folder or a URL
+    /// The lake: a folder or a URL [default: that of the settings]
     #[arg(long, value_name = "DIR|URL")]
     pub(crate) lake: Option<OsString>,
+    /// Settings to read: a file or an object's URL [default: INLET_SETTINGS, else inlet.toml where it stands]
+    #[arg(long, value_name = "PATH|URL")]
+    pub(crate) settings: Option<OsString>,
     /// Only this schema
     #[arg(long, value_name = "NAME")]
     pub(crate) schema: Option<String>,

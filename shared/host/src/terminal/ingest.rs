@@ -8,7 +8,6 @@ use inlet_core::delta::Lake;
 use inlet_core::fault::Fault;
 use inlet_core::report::{FaultReport, PlanReport, Report, Totals};
 use inlet_core::route::Parts;
-use inlet_core::settings::Settings;
 use inlet_core::upload::Upload;
 use url::Url;
 
@@ -16,7 +15,7 @@ use super::arguments::{Form, Ingest};
 use super::output::Streams;
 use super::watch::Watcher;
 use super::words::{self, Context};
-use super::{Call, exit_code, exit_code_of_plan, plan, runtime};
+use super::{Call, Told, exit_code, exit_code_of_plan, plan, runtime, told};
 use crate::address::Address;
 use crate::lake::{self, LakeAddress};
 use crate::landing::{self, Ask, Landing};
@@ -32,12 +31,16 @@ pub(super) fn run(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 
 /// A report as JSON: the whole, or what stands on the last line when each upload has had its own.
 pub(super) fn json(report: &Report, form: Form) -> String {
     let json = match form {
-        Form::JsonLines => match &report.fault {
-            Some(fault) => serde_json::to_string(
-                &serde_json::json!({ "function": report.function, "totals": report.totals, "fault": fault }),
-            ),
-            None => serde_json::to_string(&serde_json::json!({ "function": report.function, "totals": report.totals })),
-        },
+        Form::JsonLines => {
+            let mut line = serde_json::json!({ "function": report.function, "totals": report.totals });
+            if !report.skipped.is_empty() {
+                line["skipped"] = serde_json::json!(report.skipped);
+            }
+            if let Some(fault) = &report.fault {
+                line["fault"] = serde_json::json!(fault);
+            }
+            serde_json::to_string(&line)
+        }
         Form::Words | Form::Json => serde_json::to_string(report),
     };
     json.unwrap_or_default()
@@ -50,9 +53,8 @@ fn land(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {
     }
     let report = &run.report;
     match (call.form, &run.lake) {
-        (Form::Words, Some(lake)) => {
-            let named = asked.lake.as_deref().unwrap_or_default().to_string_lossy();
-            let context = Context { lake, lake_as_named: &named, program: &call.program, schemas: &run.schemas };
+        (Form::Words, Some((lake, named))) => {
+            let context = Context { lake, lake_as_named: named, program: &call.program, schemas: &run.schemas };
             streams.out.write(&words::report(report, context));
         }
         (Form::Words, None) => {}
@@ -70,18 +72,20 @@ fn land(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {
 /// A run and what its words need.
 struct Landed {
     report: Report,
-    lake: Option<Url>,
+    /// Its URL, and as it was named.
+    lake: Option<(Url, String)>,
     schemas: BTreeMap<String, String>,
 }
 
 impl Landed {
     fn land(&mut self, asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> Result<(), Fault> {
-        let settings = Settings::from_environment()?;
-        let named = lake::to_write(asked.lake.as_deref(), &asked.line_with_lake(&call.program))?;
         let runtime = runtime()?;
+        let Told { settings, lake } = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
+        let named = lake::to_write(lake.as_deref(), &asked.line_with_lake(&call.program))?;
         let ask =
             Ask { schema: asked.schema.as_deref(), lake: Some(&named), settings: &settings, runtime: runtime.handle() };
         let found = gather(asked, &ask, streams)?;
+        let lake_as_named = lake.unwrap_or_default().to_string_lossy().into_owned();
         let schema_of = |upload: &Upload| (upload.name.clone(), upload.schema.clone());
         self.schemas = found.uploads.iter().map(schema_of).collect();
         // A lake that has nothing to take is not opened, and not made.
@@ -92,8 +96,12 @@ impl Landed {
             let parts = Parts { lake, settings, host: "terminal" };
             self.report = caught(|| (call.functions.ingest)(&parts, found.uploads, &watcher))?;
         }
-        self.lake = Some(named.url);
+        self.lake = Some((named.url, lake_as_named));
         self.report.totals.skipped += found.skipped;
+        for source in found.skipped_sources {
+            self.report.totals.skipped += source.uploads;
+            self.report.skipped.push(source);
+        }
         for upload in found.unreadable {
             self.report.push(upload);
         }
@@ -108,6 +116,7 @@ fn plan_only(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {
         plan: true,
         tables: Vec::new(),
         rejections: Vec::new(),
+        skipped: Vec::new(),
         totals: Totals::default(),
         fault: Some(FaultReport::from(&fault)),
     });
@@ -122,12 +131,12 @@ fn plan_only(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {
 }
 
 fn planned(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> Result<PlanReport, Fault> {
-    let settings = Settings::from_environment()?;
-    let named: Option<LakeAddress> = match &asked.lake {
+    let runtime = runtime()?;
+    let Told { settings, lake } = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
+    let named: Option<LakeAddress> = match &lake {
         Some(text) => Some(lake::to_write(Some(text), &asked.line_with_lake(&call.program))?),
         None => None,
     };
-    let runtime = runtime()?;
     let ask =
         Ask { schema: asked.schema.as_deref(), lake: named.as_ref(), settings: &settings, runtime: runtime.handle() };
     let found = gather(asked, &ask, streams)?;
@@ -138,6 +147,10 @@ fn planned(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> Result<Pla
     let mut report = caught(|| (call.functions.plan)(lake.as_ref(), &settings, found.uploads, &watcher))?;
     watcher.end(&[]);
     report.totals.skipped += found.skipped;
+    for source in found.skipped_sources {
+        report.totals.skipped += source.uploads;
+        report.skipped.push(source);
+    }
     if report.fault.is_none() {
         report.fault = found.unreadable.into_iter().find_map(|upload| upload.fault);
     }

@@ -95,6 +95,7 @@ mod tests {
                 PlannedRejection { upload: "-".to_owned(), line: Some(2), item: Some(0), reason: "unknown_type" },
                 PlannedRejection { upload: "b.gz".to_owned(), line: None, item: None, reason: "unreadable" },
             ],
+            skipped: Vec::new(),
             totals: Totals {
                 uploads: 2,
                 skipped: 0,

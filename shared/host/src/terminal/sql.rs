@@ -7,12 +7,12 @@ use inlet_core::sql::{self, TableColumns};
 
 use super::arguments::Sql;
 use super::output::Streams;
-use super::{Call, runtime, words};
+use super::{Call, runtime, told, words};
 use crate::lake;
 
 /// Runs the command and returns its exit code.
 pub(super) fn run(asked: &Sql, call: &Call<'_>, streams: &Streams) -> u8 {
-    match statements(asked, &call.program) {
+    match statements(asked, &call.program, streams) {
         Ok(text) => {
             streams.out.write(&text);
             0
@@ -25,9 +25,10 @@ pub(super) fn run(asked: &Sql, call: &Call<'_>, streams: &Streams) -> u8 {
     }
 }
 
-fn statements(asked: &Sql, program: &str) -> Result<String, Fault> {
-    let named = lake::to_read(asked.lake.as_deref(), &format!("{program} sql --lake ./lake"))?;
+fn statements(asked: &Sql, program: &str, streams: &Streams) -> Result<String, Fault> {
     let runtime = runtime()?;
+    let told = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
+    let named = lake::to_read(told.lake.as_deref(), &format!("{program} sql --lake ./lake"))?;
     let lake = Lake::open(&named.url, runtime.handle().clone())?;
     let schemas = lake::chosen(lake.schemas()?, asked.schema.as_deref())?;
     let mut tables = Vec::new();

@@ -7,7 +7,7 @@ use inlet_core::status::{SchemaStatus, Status, Sums, status};
 use super::arguments::{Form, Status as Asked};
 use super::output::Streams;
 use super::table::{counted, number, plain};
-use super::{Call, runtime, words};
+use super::{Call, runtime, told, words};
 use crate::lake;
 
 /// Notes under way that are named.
@@ -15,7 +15,7 @@ const NOTES: usize = 5;
 
 /// Runs the command and returns its exit code.
 pub(super) fn run(asked: &Asked, call: &Call<'_>, streams: &Streams) -> u8 {
-    let status = look(asked, &call.program).unwrap_or_else(|fault| Status::failed(&fault));
+    let status = look(asked, &call.program, streams).unwrap_or_else(|fault| Status::failed(&fault));
     match call.form {
         Form::Words => streams.out.write(&said(&status)),
         Form::Json | Form::JsonLines => streams.out.line(&serde_json::to_string(&status).unwrap_or_default()),
@@ -29,9 +29,10 @@ pub(super) fn run(asked: &Asked, call: &Call<'_>, streams: &Streams) -> u8 {
     }
 }
 
-fn look(asked: &Asked, program: &str) -> Result<Status, Fault> {
-    let named = lake::to_read(asked.lake.as_deref(), &format!("{program} status --lake ./lake"))?;
+fn look(asked: &Asked, program: &str, streams: &Streams) -> Result<Status, Fault> {
     let runtime = runtime()?;
+    let told = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
+    let named = lake::to_read(told.lake.as_deref(), &format!("{program} status --lake ./lake"))?;
     let lake = Lake::open(&named.url, runtime.handle().clone())?;
     let status = status(&lake, &lake::chosen(lake.schemas()?, asked.schema.as_deref())?)?;
     if status.schemas.is_empty() {

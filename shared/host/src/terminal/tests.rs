@@ -62,7 +62,15 @@ fn planning(lake: Option<&Lake>, _: &Settings, uploads: Vec<Upload>, watch: &dyn
         watch.read(upload.size);
         totals.uploads += 1;
     }
-    PlanReport { function: "ingest", plan: true, tables: Vec::new(), rejections: Vec::new(), totals, fault: None }
+    PlanReport {
+        function: "ingest",
+        plan: true,
+        tables: Vec::new(),
+        rejections: Vec::new(),
+        skipped: Vec::new(),
+        totals,
+        fault: None,
+    }
 }
 
 fn inlet(line: &[&str], input: &'static str) -> Answer {

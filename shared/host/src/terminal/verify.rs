@@ -5,13 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use inlet_core::delta::Lake;
 use inlet_core::fault::{Fault, FaultKind};
-use inlet_core::settings::Settings;
 use inlet_core::verify::{Difference, Proof, verify};
 
 use super::arguments::{Form, Verify};
 use super::output::Streams;
 use super::table::{Table, counted, number, plain};
-use super::{Call, runtime, words};
+use super::{Call, Told, runtime, told, words};
 use crate::lake;
 use crate::landing::{self, Ask};
 
@@ -34,14 +33,14 @@ pub(super) fn run(asked: &Verify, call: &Call<'_>, streams: &mut Streams) -> u8 
 }
 
 fn prove(asked: &Verify, call: &Call<'_>, streams: &mut Streams) -> Result<Proof, Fault> {
-    let settings = Settings::from_environment()?;
+    let runtime = runtime()?;
+    let Told { settings, lake } = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
     let line = format!("{} verify --lake ./lake", call.program);
-    let named = lake::to_read(asked.lake.as_deref(), &line)?;
+    let named = lake::to_read(lake.as_deref(), &line)?;
     if asked.places.iter().any(|place| place == "-") {
         return Err(Fault::setup("`verify` reads no standard input")
             .hint("name a file of the same bytes: an upload is known by its content"));
     }
-    let runtime = runtime()?;
     let lake = Lake::open(&named.url, runtime.handle().clone())?;
     let schemas = lake.schemas()?;
     if schemas.is_empty() {
@@ -60,6 +59,10 @@ fn prove(asked: &Verify, call: &Call<'_>, streams: &mut Streams) -> Result<Proof
     }
     for note in &found.notes {
         streams.err.line(&format!("note: {note}"));
+    }
+    if found.uploads.is_empty() {
+        return Err(Fault::setup("there is no upload to compare with the tables: all were skipped")
+            .hint("name other uploads; without any, the tables are compared with `_loads` alone"));
     }
     let schemas: BTreeSet<String> = found.uploads.iter().map(|upload| upload.schema.clone()).collect();
     let schemas: Vec<String> = schemas.into_iter().collect();

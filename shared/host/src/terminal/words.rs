@@ -35,10 +35,7 @@ pub(crate) struct Context<'a> {
 /// The whole answer for standard output.
 pub(crate) fn report(report: &Report, context: Context<'_>) -> String {
     let uploads = report.uploads.len();
-    let skipped = match report.totals.skipped {
-        0 => String::new(),
-        skipped => format!("{} skipped: hidden, empty or `dummy-object.txt`\n", counted(skipped, "file")),
-    };
+    let skipped = skipped(report);
     if uploads == 0 {
         return if report.fault.is_some() { String::new() } else { format!("nothing to land\n{skipped}") };
     }
@@ -96,9 +93,25 @@ pub(crate) fn faults(report: &Report) -> String {
 
 /// `kind: message`, and the hint on a line of its own.
 pub(crate) fn fault(fault: &FaultReport, message: &str) -> String {
-    let mut text = format!("{}: {}\n", fault.kind.name(), plain(message));
+    // Several lines are several faults; behind a beginning of its own none of them can be taken for another message.
+    let message: Vec<String> = message.split('\n').map(plain).collect();
+    let mut text = format!("{}: {}\n", fault.kind.name(), message.join("\n  "));
     if let Some(hint) = &fault.hint {
         text.push_str(&format!("hint: {}\n", plain(hint)));
+    }
+    text
+}
+
+/// What was found and is not landed, in lines of its own.
+fn skipped(report: &Report) -> String {
+    let of_sources: u64 = report.skipped.iter().map(|source| source.uploads).sum();
+    let mut text = String::new();
+    match report.totals.skipped.saturating_sub(of_sources) {
+        0 => {}
+        files => text.push_str(&format!("{} skipped: hidden, empty or `dummy-object.txt`\n", counted(files, "file"))),
+    }
+    if of_sources > 0 {
+        text.push_str(&format!("{} skipped: of sources that are not connected\n", counted(of_sources, "upload")));
     }
     text
 }

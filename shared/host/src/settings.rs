@@ -1,0 +1,190 @@
+//! The settings file: where it is, and its text. A path, or an object that is read again when it has changed.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use inlet_core::fault::Fault;
+use inlet_core::settings::Settings;
+use object_store::{Error, GetOptions, ObjectStore};
+use tokio::runtime::Handle;
+
+use crate::address::{Address, StoreAddress};
+use crate::landing::{nearest, objects};
+
+/// The file that is read when none is named.
+const USUAL: &str = "inlet.toml";
+/// A larger file holds something else.
+const FILE_BYTES: u64 = 1 << 20;
+/// How long a store is asked for the file.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The settings of a command: from the file that `--settings` or `INLET_SETTINGS` names, else from `inlet.toml` where
+/// the command runs, if there is one; and from variables.
+pub(crate) fn load(asked: Option<&OsStr>, runtime: &Handle) -> Result<Settings, Fault> {
+    let place = match (asked, Settings::file_of_environment()) {
+        (Some(asked), _) => asked.to_owned(),
+        (None, Some(named)) => named.into(),
+        (None, None) => {
+            return match fs::metadata(USUAL) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Settings::from_environment(),
+                _ => of_path(Path::new(USUAL)),
+            };
+        }
+    };
+    match Address::parse(&place)? {
+        Address::Local(path) => of_path(&path),
+        Address::Store(address) => {
+            let read = runtime.block_on(SettingsObject::open(address)?.current())?;
+            Ok(Arc::unwrap_or_clone(read))
+        }
+        Address::Stdin => Err(Fault::setup("settings are not read from standard input").hint("--settings inlet.toml")),
+    }
+}
+
+fn of_path(path: &Path) -> Result<Settings, Fault> {
+    let shown = path.display().to_string();
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes)) {
+        Ok(_) => Settings::from_file(&shown, &text(&shown, bytes)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let fault = Fault::setup(format!("no settings file at `{shown}`"));
+            Err(match nearest::existing(path) {
+                Some(near) => fault.hint(format!("did you mean `{}`?", near.display())),
+                None => fault.hint("docs/settings.md has one to copy"),
+            })
+        }
+        Err(error) => Err(Fault::setup(format!("cannot read the settings `{shown}`")).because(error)),
+    }
+}
+
+fn text(name: &str, bytes: Vec<u8>) -> Result<String, Fault> {
+    if bytes.len() as u64 > FILE_BYTES {
+        return Err(too_large(name));
+    }
+    String::from_utf8(bytes).map_err(|_| Fault::setup(format!("the settings `{name}` are no UTF-8 text")))
+}
+
+fn too_large(name: &str) -> Fault {
+    Fault::setup(format!("the settings `{name}` are larger than {FILE_BYTES} bytes"))
+        .hint("name the settings file, a small text in TOML")
+}
+
+/// A settings file in a store. It is cheap to ask again and again: the store answers whether it has changed.
+#[derive(Debug)]
+pub(crate) struct SettingsObject {
+    address: StoreAddress,
+    store: Arc<dyn ObjectStore>,
+    last: Option<Last>,
+}
+
+#[derive(Debug)]
+struct Last {
+    etag: Option<String>,
+    settings: Arc<Settings>,
+}
+
+impl SettingsObject {
+    /// Names the object; nothing is read yet.
+    ///
+    /// # Errors
+    /// Setup when the store's own variables are incomplete.
+    pub(crate) fn open(address: StoreAddress) -> Result<Self, Fault> {
+        let mut address = address;
+        // What stands there may be a signature, and the URL is repeated in messages.
+        address.url.set_query(None);
+        address.url.set_fragment(None);
+        let store = objects::opened(&address, PATIENCE).map_err(|error| objects::explained(&address, error))?;
+        Ok(Self { address, store, last: None })
+    }
+
+    /// The settings as they are now: read anew when the object has another ETag than before. Secrets that they name
+    /// are read with them.
+    ///
+    /// # Errors
+    /// Setup when there is no such object or its text is wrong, also when an earlier text was right: what somebody has
+    /// changed must not be passed over in silence. Again when the store does not answer.
+    pub(crate) async fn current(&mut self) -> Result<Arc<Settings>, Fault> {
+        let name = self.address.url.to_string();
+        let etag = self.last.as_ref().and_then(|last| last.etag.clone());
+        let options = GetOptions { if_none_match: etag, ..GetOptions::default() };
+        let path = object_store::path::Path::parse(&self.address.key)
+            .map_err(|error| objects::explained(&self.address, error.into()))?;
+        let found = match (self.store.get_opts(&path, options).await, &self.last) {
+            (Ok(found), _) => found,
+            (Err(Error::NotModified { .. }), Some(last)) => return Ok(Arc::clone(&last.settings)),
+            (Err(Error::NotFound { .. }), _) => return Err(Fault::setup(format!("no settings file at `{name}`"))),
+            (Err(error), _) => return Err(objects::explained(&self.address, error)),
+        };
+        if found.meta.size > FILE_BYTES {
+            return Err(too_large(&name));
+        }
+        let etag = found.meta.e_tag.clone();
+        let bytes = found.bytes().await.map_err(|error| objects::explained(&self.address, error))?;
+        let settings = Arc::new(Settings::from_file(&name, &text(&name, bytes.to_vec())?)?);
+        self.last = Some(Last { etag, settings: Arc::clone(&settings) });
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
+    use object_store::path::Path as Key;
+
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().unwrap()
+    }
+
+    fn object(store: &Arc<InMemory>) -> SettingsObject {
+        let Ok(Address::Store(address)) = Address::parse(OsStr::new("s3://bucket/_inlet/inlet.toml")) else { panic!() };
+        SettingsObject { address, store: Arc::clone(store) as Arc<dyn ObjectStore>, last: None }
+    }
+
+    #[test]
+    fn an_object_is_read_again_when_it_has_changed() {
+        let (runtime, store) = (runtime(), Arc::new(InMemory::new()));
+        let put = |text: &str| {
+            runtime.block_on(store.put(&Key::from("_inlet/inlet.toml"), text.to_owned().into())).unwrap();
+        };
+        let mut object = object(&store);
+        let mut current = || runtime.block_on(object.current());
+        assert_eq!(current().unwrap_err().to_string(), "no settings file at `s3://bucket/_inlet/inlet.toml`");
+        put("name = 'one'");
+        let one = current().unwrap();
+        assert_eq!(one.name.as_deref(), Some("one"));
+        assert!(Arc::ptr_eq(&one, &current().unwrap()), "nothing was read anew");
+        put("name = 'two'");
+        assert_eq!(current().unwrap().name.as_deref(), Some("two"));
+        put("nome = 'three'");
+        let said = current().unwrap_err().to_string();
+        assert_eq!(said, "`nome` (s3://bucket/_inlet/inlet.toml, line 1) is no key of the settings");
+        assert!(current().is_err(), "a wrong text is said each time");
+        put(&"#".repeat(1 << 20));
+        assert!(current().is_ok());
+        put(&"#".repeat((1 << 20) + 1));
+        assert!(current().unwrap_err().to_string().contains("larger than 1048576 bytes"));
+    }
+
+    #[test]
+    fn a_path_is_read_and_a_wrong_one_answered_with_the_nearest() {
+        let here = tempfile::tempdir().unwrap();
+        let runtime = runtime();
+        let load = |name: &str| load(Some(here.path().join(name).as_os_str()), runtime.handle());
+        fs::write(here.path().join("inlet.toml"), "name = 'here'").unwrap();
+        fs::write(here.path().join("latin.toml"), b"name = '\xe9'").unwrap();
+        fs::write(here.path().join("large.toml"), "#".repeat((1 << 20) + 1)).unwrap();
+        assert_eq!(load("inlet.toml").unwrap().name.as_deref(), Some("here"));
+        let fault = load("inlte.toml").unwrap_err();
+        assert!(fault.hint_text().unwrap().contains("inlet.toml"), "{fault}");
+        assert!(load("latin.toml").unwrap_err().to_string().ends_with("are no UTF-8 text"));
+        assert!(load("large.toml").unwrap_err().to_string().contains("larger than"));
+        assert!(load("").is_err(), "a folder");
+    }
+}
