@@ -1,5 +1,6 @@
 //! The executable `inlet`: one program, several functions, in the place that it finds itself in.
 
+mod evolve;
 mod ingest;
 
 use std::process::ExitCode;
@@ -7,5 +8,5 @@ use std::process::ExitCode;
 use inlet_host::terminal::{self, Functions};
 
 fn main() -> ExitCode {
-    terminal::run(&Functions { ingest: ingest::run, plan: ingest::plan })
+    terminal::run(&Functions { ingest: ingest::run, evolve: evolve::run, plan: ingest::plan })
 }

@@ -51,10 +51,15 @@ pub fn open_lake(
         StorageAccess::Principal { tenant_id: Some(tenant_id), client_id, client_secret } => {
             let authority =
                 settings.destination.as_ref().and_then(|destination| destination.connection.entra_authority.as_ref());
-            Source::Identity(StorageIdentity::principal(tenant_id, client_id, client_secret.clone(), authority))
+            Source::Identity(Box::new(StorageIdentity::principal(
+                tenant_id,
+                client_id,
+                client_secret.clone(),
+                authority,
+            )))
         }
         StorageAccess::ManagedIdentity { client_id } => {
-            Source::Identity(StorageIdentity::managed(client_id.as_deref(), settings.identity_endpoint()))
+            Source::Identity(Box::new(StorageIdentity::managed(client_id.as_deref(), settings.identity_endpoint())))
         }
     };
     let lent = Lent { source, azure: Mutex::default(), aws: Mutex::default() };
@@ -85,7 +90,7 @@ fn location(url: &Url) -> String {
 enum Source {
     /// The workspace's own identity, for storage.
     Workspace(Workspace),
-    Identity(StorageIdentity),
+    Identity(Box<StorageIdentity>),
     /// Lent by Unity Catalog, for this place.
     Vended(Workspace, String),
 }

@@ -3,6 +3,7 @@
 //! Standard output holds the answer alone; everything said besides goes to standard error.
 
 mod arguments;
+mod evolve;
 mod ingest;
 mod output;
 mod plan;
@@ -10,6 +11,7 @@ mod query;
 mod sql;
 mod status;
 mod table;
+mod teardown;
 #[cfg(feature = "verify")]
 mod verify;
 #[cfg(not(feature = "verify"))]
@@ -23,13 +25,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use inlet_core::clock::Deadline;
+use inlet_core::databricks::Workspace;
 use inlet_core::delta::Lake;
+use inlet_core::evolve::{Ask, EvolveReport};
 use inlet_core::fault::{Fault, FaultKind};
 use inlet_core::report::{FaultReport, PlanReport, Report, Status};
 use inlet_core::route::{Parts, Watch};
 use inlet_core::settings::Settings;
+use inlet_core::storage::open_lake;
 use inlet_core::upload::Upload;
 use tokio::runtime::Runtime;
+use url::Url;
 
 use crate::{lake, settings};
 use arguments::{Arguments, Command, Form};
@@ -40,6 +47,8 @@ use output::Streams;
 pub struct Functions {
     /// Lands uploads.
     pub ingest: fn(&Parts, Vec<Upload>, &dyn Watch) -> Report,
+    /// Brings Unity Catalog up to date with the lake.
+    pub evolve: fn(&inlet_core::evolve::Parts, Ask, Deadline, &(dyn Fn(&str) + Sync)) -> EvolveReport,
     /// Says what uploads would become.
     pub plan: fn(Option<&Lake>, &Settings, Vec<Upload>, &dyn Watch) -> PlanReport,
 }
@@ -69,6 +78,8 @@ fn answer(arguments: &[OsString], functions: &Functions, mut streams: Streams) -
         Ok(Arguments { command: Command::Sql(asked) }) => sql::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::Verify(asked) }) => verify::run(&asked, &call, &mut streams),
         Ok(Arguments { command: Command::Status(asked) }) => status::run(&asked, &call, &streams),
+        Ok(Arguments { command: Command::Evolve(asked) }) => evolve::run(&asked, &call, &streams),
+        Ok(Arguments { command: Command::Teardown(asked) }) => teardown::run(&asked, &call, &streams),
         Err(error) => misread(&error, &call, &streams),
     };
     match streams.out.failure() {
@@ -116,6 +127,17 @@ fn told(settings: Option<&OsStr>, lake: Option<&OsStr>, runtime: &Runtime, strea
     }
     let lake = lake::meant(lake, &settings)?;
     Ok(Told { settings, lake })
+}
+
+/// The workspace of the settings, if they name one; nothing is connected to yet.
+fn workspace(settings: &Settings) -> Result<Option<Workspace>, Fault> {
+    let Some(destination) = &settings.destination else { return Ok(None) };
+    Workspace::with_identity_endpoint(destination.connection.clone(), settings.identity_endpoint()).map(Some)
+}
+
+/// Opens a lake as the settings say.
+fn opened(url: &Url, settings: &Settings, runtime: &Runtime) -> Result<Lake, Fault> {
+    open_lake(url, settings, workspace(settings)?.as_ref(), runtime.handle())
 }
 
 /// The threads that wait for stores; it lives as long as the run.

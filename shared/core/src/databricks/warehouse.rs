@@ -147,6 +147,13 @@ impl Page for Warehouses {
     }
 }
 
+/// A warehouse that we may call our own.
+struct Own {
+    id: String,
+    /// It has our tag; else only the name.
+    is_tagged: bool,
+}
+
 #[derive(Deserialize)]
 struct Made {
     id: String,
@@ -211,8 +218,8 @@ impl Workspace {
     /// # Errors
     /// We may not make one.
     pub async fn own_warehouse(&self, spec: &WarehouseSpec, deadline: Deadline) -> Result<String, Error> {
-        if let Some(id) = self.find_own(spec, deadline).await? {
-            return Ok(id);
+        if let Some(own) = self.find_own(spec, deadline).await? {
+            return Ok(own.id);
         }
         let made = match self.make(spec, spec.serverless, deadline).await {
             // Serverless is not there in every region, and not allowed in every workspace.
@@ -223,9 +230,18 @@ impl Workspace {
         };
         match made {
             // Somebody was faster, or our first request did arrive.
-            Err(error) if error.already_exists() => self.find_own(spec, deadline).await?.ok_or(error),
+            Err(error) if error.already_exists() => self.find_own(spec, deadline).await?.map(|own| own.id).ok_or(error),
             made => made,
         }
+    }
+
+    /// The warehouse that [`Workspace::own_warehouse`] made, known by its tag.
+    ///
+    /// # Errors
+    /// What the workspace answers.
+    pub async fn tagged_warehouse(&self, spec: &WarehouseSpec, deadline: Deadline) -> Result<Option<String>, Error> {
+        let own = self.find_own(spec, deadline).await?;
+        Ok(own.filter(|own| own.is_tagged).map(|own| own.id))
     }
 
     /// Stops a warehouse. A missing one is fine.
@@ -249,15 +265,15 @@ impl Workspace {
     }
 
     /// Our warehouse among those that we may see. Of several the one of the least id: all callers choose the same.
-    async fn find_own(&self, spec: &WarehouseSpec, deadline: Deadline) -> Result<Option<String>, Error> {
+    async fn find_own(&self, spec: &WarehouseSpec, deadline: Deadline) -> Result<Option<Own>, Error> {
         let about = Subject::NewWarehouse(spec.name.clone());
         let mut all = self.pages::<Warehouses>(WAREHOUSES, &[], &[], &about, deadline).await?;
         all.retain(|one| !matches!(one.state, State::Deleting | State::Deleted));
         let tagged = |one: &&Warehouse| one.tags.custom_tags.iter().any(|tag| tag.key == TAG && tag.value == spec.name);
         let named = |one: &&Warehouse| one.name == spec.name;
-        let least = |found: Option<&Warehouse>| found.map(|one| one.id.clone());
-        let by_tag = least(all.iter().filter(tagged).min_by_key(|one| &one.id));
-        Ok(by_tag.or_else(|| least(all.iter().find(named))))
+        let own = |found: Option<&Warehouse>, is_tagged| found.map(|one| Own { id: one.id.clone(), is_tagged });
+        let by_tag = own(all.iter().filter(tagged).min_by_key(|one| &one.id), true);
+        Ok(by_tag.or_else(|| own(all.iter().find(named), false)))
     }
 
     async fn make(&self, spec: &WarehouseSpec, serverless: bool, deadline: Deadline) -> Result<String, Error> {

@@ -9,9 +9,9 @@ mod report;
 mod rounds;
 mod wakes;
 
+pub(crate) use self::catalog::{MADE_BY_INLET, is_within};
 pub use self::report::{EvolveReport, NoteCounts, TableEvolved, TableStatus, WarehouseUse};
 pub use self::wakes::Budget;
-pub(crate) use self::catalog::{MADE_BY_INLET, is_within};
 
 use crate::clock::{self, Deadline};
 use crate::databricks::Workspace;

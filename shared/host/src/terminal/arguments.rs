@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Bring Unity Catalog up to date with the lake; wakes the warehouse once, and only when something changed
     Evolve(Evolve),
+    /// List what Inlet made in the catalog and the lake, and remove it
+    Teardown(Teardown),
 }
 
 #[derive(Debug, Args)]
@@ -145,6 +147,28 @@ pub(crate) struct Evolve {
     /// Do nothing: print only the statements
     #[arg(long, conflicts_with = "json")]
     pub(crate) sql: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Teardown {
+    /// The settings: a file or a URL [default: INLET_SETTINGS, else ./inlet.toml]
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) settings: Option<OsString>,
+    /// The lake: a folder or a URL [default: the settings' own]
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) lake: Option<OsString>,
+    /// Only list what would go (the default)
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) plan: bool,
+    /// Remove it
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// The tables' files and Inlet's state in the lake too, not only the entries of the catalog
+    #[arg(long)]
+    pub(crate) data: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

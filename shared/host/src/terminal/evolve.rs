@@ -1,16 +1,19 @@
 //! `inlet evolve`: brings Unity Catalog up to date with the lake, or says what that would take.
 
+use std::ffi::OsStr;
+use std::time::Duration;
+
 use inlet_core::clock::Deadline;
-use inlet_core::databricks::Workspace;
-use inlet_core::delta::Lake;
 use inlet_core::evolve::{Ask, EvolveReport, Parts, TableEvolved, TableStatus};
-use inlet_core::fault::Fault;
+use inlet_core::fault::{Fault, FaultKind};
 use inlet_core::report::FaultReport;
+use inlet_core::storage::open_lake;
+use tokio::runtime::Runtime;
 
 use super::arguments::{Evolve, Form};
 use super::output::Streams;
 use super::table::{Table, counted, plain};
-use super::{Call, runtime, settings, words};
+use super::{Call, Told, runtime, told, words, workspace};
 use crate::lake;
 
 /// Tables that are listed; the rest is counted.
@@ -39,30 +42,50 @@ pub(super) fn run(asked: &Evolve, call: &Call<'_>, streams: &Streams) -> u8 {
     if let Some(fault) = &report.fault {
         streams.err.write(&words::fault(fault, &fault.message));
     }
-    report.gravest().map_or(0, |kind| kind.exit_code())
+    report.gravest().map_or(0, FaultKind::exit_code)
 }
 
 fn evolved(asked: &Evolve, call: &Call<'_>, streams: &Streams) -> Result<EvolveReport, Fault> {
     let runtime = runtime()?;
-    let settings = settings::load(asked.settings.as_deref(), runtime.handle())?;
-    let named = settings::lake(&settings, asked.lake.as_deref(), &call.program)?;
+    let Destined { parts, patience } =
+        destined(asked.settings.as_deref(), asked.lake.as_deref(), call, &runtime, streams)?;
+    let ask = Ask { plan: asked.plan || asked.sql, all: asked.all, retry: asked.retry, by_hand: true };
+    let err = &streams.err;
+    let told = |text: &str| err.line(text);
+    Ok((call.functions.evolve)(&parts, ask, Deadline::after(patience), &told))
+}
+
+/// A lake with its catalog, for the commands that need both.
+pub(super) struct Destined {
+    pub(super) parts: Parts,
+    pub(super) patience: Duration,
+}
+
+/// Finds the lake and the workspace that the settings name.
+pub(super) fn destined(
+    settings: Option<&OsStr>,
+    lake: Option<&OsStr>,
+    call: &Call<'_>,
+    runtime: &Runtime,
+    streams: &Streams,
+) -> Result<Destined, Fault> {
+    let Told { settings, lake } = told(settings, lake, runtime, streams)?;
     let Some(destination) = settings.destination.clone() else {
-        return Err(Fault::setup("no Databricks workspace is set: there is no catalog to bring up to date")
-            .hint("write workspace_url and catalog into inlet.toml; the page docs/settings.md has every key"));
+        return Err(Fault::setup("the settings name no Databricks workspace: there is no catalog")
+            .hint("write workspace_url and catalog into inlet.toml; docs/settings.md has every key"));
     };
-    lake::to_read(Some(named.as_ref()), "")?;
-    let lake = settings::open_lake(&settings, &named, runtime.handle())?;
-    let deadline = Deadline::after(settings.patience);
+    let named = lake::to_read(lake.as_deref(), &format!("{} evolve --lake DIR", call.program))?;
+    let workspace = workspace(&settings)?;
+    let lake = open_lake(&named.url, &settings, workspace.as_ref(), runtime.handle())?;
+    let Some(workspace) = workspace else { return Err(Fault::bug("a destination without a workspace")) };
     let parts = Parts {
         lake,
-        workspace: Workspace::new(destination.connection)?,
+        workspace,
         catalog: destination.catalog,
         warehouse: destination.warehouse,
         budget: settings.evolution.budget(),
     };
-    let ask = Ask { plan: asked.plan || asked.sql, all: asked.all, retry: asked.retry, by_hand: true };
-    let told = |text: &str| streams.err.line(text);
-    Ok((call.functions.evolve)(&parts, ask, deadline, &told))
+    Ok(Destined { parts, patience: settings.patience })
 }
 
 /// The statements alone, for a person to run.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use inlet_core::delta::Lake;
 use inlet_core::fault::Fault;
 use inlet_core::report::{FaultReport, PlanReport, Report, Totals};
 use inlet_core::route::Parts;
@@ -15,7 +14,7 @@ use super::arguments::{Form, Ingest};
 use super::output::Streams;
 use super::watch::Watcher;
 use super::words::{self, Context};
-use super::{Call, Told, exit_code, exit_code_of_plan, plan, runtime, told};
+use super::{Call, Told, exit_code, exit_code_of_plan, opened, plan, runtime, told};
 use crate::address::Address;
 use crate::lake::{self, LakeAddress};
 use crate::landing::{self, Ask, Landing};
@@ -89,7 +88,7 @@ impl Landed {
         let schema_of = |upload: &Upload| (upload.name.clone(), upload.schema.clone());
         self.schemas = found.uploads.iter().map(schema_of).collect();
         // A lake that has nothing to take is not opened, and not made.
-        let lake = (!found.uploads.is_empty()).then(|| Lake::open(&named.url, runtime.handle().clone())).transpose()?;
+        let lake = (!found.uploads.is_empty()).then(|| opened(&named.url, &settings, &runtime)).transpose()?;
         let lines = (call.form == Form::JsonLines).then_some(&streams.out);
         let watcher = Watcher::new(&found.uploads, streams.progress, lines);
         if let Some(lake) = lake {
@@ -142,7 +141,7 @@ fn planned(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> Result<Pla
     let found = gather(asked, &ask, streams)?;
     // Opening makes a missing folder, and a plan writes nothing: such a lake is empty all the same.
     let standing = named.filter(|named| !matches!(&named.address, Address::Local(path) if !path.exists()));
-    let lake = standing.map(|named| Lake::open(&named.url, runtime.handle().clone())).transpose()?;
+    let lake = standing.map(|named| opened(&named.url, &settings, &runtime)).transpose()?;
     let watcher = Watcher::new(&found.uploads, streams.progress, None);
     let mut report = caught(|| (call.functions.plan)(lake.as_ref(), &settings, found.uploads, &watcher))?;
     watcher.end(&[]);

@@ -1,13 +1,13 @@
 //! `inlet sql`: prints the SQL that opens a lake elsewhere.
 
-use inlet_core::delta::{Lake, Table};
+use inlet_core::delta::Table;
 use inlet_core::fault::Fault;
 use inlet_core::report::FaultReport;
 use inlet_core::sql::{self, TableColumns};
 
 use super::arguments::Sql;
 use super::output::Streams;
-use super::{Call, runtime, told, words};
+use super::{Call, opened, runtime, told, words};
 use crate::lake;
 
 /// Runs the command and returns its exit code.
@@ -29,7 +29,7 @@ fn statements(asked: &Sql, program: &str, streams: &Streams) -> Result<String, F
     let runtime = runtime()?;
     let told = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
     let named = lake::to_read(told.lake.as_deref(), &format!("{program} sql --lake ./lake"))?;
-    let lake = Lake::open(&named.url, runtime.handle().clone())?;
+    let lake = opened(&named.url, &told.settings, &runtime)?;
     let schemas = lake::chosen(lake.schemas()?, asked.schema.as_deref())?;
     let mut tables = Vec::new();
     for schema in schemas {

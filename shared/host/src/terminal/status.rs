@@ -1,13 +1,12 @@
 //! `inlet status`: what a lake did lately, in words or JSON.
 
-use inlet_core::delta::Lake;
 use inlet_core::fault::Fault;
 use inlet_core::status::{SchemaStatus, Status, Sums, status};
 
 use super::arguments::{Form, Status as Asked};
 use super::output::Streams;
 use super::table::{counted, number, plain};
-use super::{Call, runtime, told, words};
+use super::{Call, opened, runtime, told, words};
 use crate::lake;
 
 /// Notes under way that are named.
@@ -33,7 +32,7 @@ fn look(asked: &Asked, program: &str, streams: &Streams) -> Result<Status, Fault
     let runtime = runtime()?;
     let told = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
     let named = lake::to_read(told.lake.as_deref(), &format!("{program} status --lake ./lake"))?;
-    let lake = Lake::open(&named.url, runtime.handle().clone())?;
+    let lake = opened(&named.url, &told.settings, &runtime)?;
     let status = status(&lake, &lake::chosen(lake.schemas()?, asked.schema.as_deref())?)?;
     if status.schemas.is_empty() {
         return Err(Fault::setup(format!("nothing has landed in the lake `{}` yet", named.url))

@@ -1,8 +1,8 @@
 //! `inlet teardown`: lists what Inlet made, and removes it.
 
 use inlet_core::clock::Deadline;
+use inlet_core::fault::{Fault, FaultKind};
 use inlet_core::teardown::{Ask, Object, ObjectKind, ObjectStatus, TeardownReport, teardown};
-use inlet_core::fault::Fault;
 
 use super::arguments::{Form, Teardown};
 use super::evolve::{Destined, destined};
@@ -25,7 +25,7 @@ pub(super) fn run(asked: &Teardown, call: &Call<'_>, streams: &Streams) -> u8 {
     if let Some(fault) = &report.fault {
         streams.err.write(&words::fault(fault, &fault.message));
     }
-    report.gravest().map_or(0, |kind| kind.exit_code())
+    report.gravest().map_or(0, FaultKind::exit_code)
 }
 
 fn torn_down(asked: &Teardown, call: &Call<'_>, streams: &Streams) -> Result<TeardownReport, Fault> {
@@ -43,7 +43,11 @@ fn said(report: &TeardownReport, program: &str) -> String {
     }
     let count = |status| report.objects.iter().filter(|object| object.status == status).count() as u64;
     let mut text = if report.plan {
-        format!("{} would go, {} stay; nothing was removed\n\n", counted(count(ObjectStatus::ToRemove), "object"), count(ObjectStatus::Kept))
+        format!(
+            "{} would go, {} stay; nothing was removed\n\n",
+            counted(count(ObjectStatus::ToRemove), "object"),
+            count(ObjectStatus::Kept)
+        )
     } else {
         let (removed, kept, failed) =
             (count(ObjectStatus::Removed), count(ObjectStatus::Kept), count(ObjectStatus::Failed));
@@ -78,4 +82,3 @@ fn row(object: &Object) -> [String; 4] {
     };
     [kind.to_owned(), object.name.clone(), status.to_owned(), object.because.clone().unwrap_or_default()]
 }
-

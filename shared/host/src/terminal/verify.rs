@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use inlet_core::delta::Lake;
 use inlet_core::fault::{Fault, FaultKind};
 use inlet_core::verify::{Difference, Proof, verify};
 
 use super::arguments::{Form, Verify};
 use super::output::Streams;
 use super::table::{Table, counted, number, plain};
-use super::{Call, Told, runtime, told, words};
+use super::{Call, Told, opened, runtime, told, words};
 use crate::lake;
 use crate::landing::{self, Ask};
 
@@ -41,7 +40,7 @@ fn prove(asked: &Verify, call: &Call<'_>, streams: &mut Streams) -> Result<Proof
         return Err(Fault::setup("`verify` reads no standard input")
             .hint("name a file of the same bytes: an upload is known by its content"));
     }
-    let lake = Lake::open(&named.url, runtime.handle().clone())?;
+    let lake = opened(&named.url, &settings, &runtime)?;
     let schemas = lake.schemas()?;
     if schemas.is_empty() {
         return Err(Fault::setup(format!("the lake `{}` holds no tables yet", named.url))
