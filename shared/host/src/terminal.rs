@@ -42,13 +42,16 @@ use crate::{lake, settings};
 use arguments::{Arguments, Command, Form};
 use output::Streams;
 
+/// The function `evolve`: it is told how long it may take, and tells what takes long.
+pub type EvolveFunction = fn(&inlet_core::evolve::Parts, Ask, Deadline, &(dyn Fn(&str) + Sync)) -> EvolveReport;
+
 /// What the executable can do; the face only finds their arguments and says what came of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Functions {
     /// Lands uploads.
     pub ingest: fn(&Parts, Vec<Upload>, &dyn Watch) -> Report,
     /// Brings Unity Catalog up to date with the lake.
-    pub evolve: fn(&inlet_core::evolve::Parts, Ask, Deadline, &(dyn Fn(&str) + Sync)) -> EvolveReport,
+    pub evolve: EvolveFunction,
     /// Says what uploads would become.
     pub plan: fn(Option<&Lake>, &Settings, Vec<Upload>, &dyn Watch) -> PlanReport,
 }
