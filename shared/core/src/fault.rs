@@ -107,6 +107,12 @@ impl Fault {
         Self { kind: self.kind, message, hint: self.hint.clone(), source: None }
     }
 
+    /// The same fault once more, for everything else that it stopped.
+    #[must_use]
+    pub(crate) fn repeated(&self) -> Self {
+        Self { kind: self.kind, message: self.chain(), hint: self.hint.clone(), source: None }
+    }
+
     /// What the reader can do.
     pub fn kind(&self) -> FaultKind {
         self.kind

@@ -49,11 +49,21 @@ pub fn spark(lake: &str, tables: &[TableColumns]) -> String {
     sql
 }
 
-/// The views over a table in a Unity Catalog: their names, and what they select. `known` says which names of the schema
-/// are tables of the lake.
-pub fn unity_views(catalog: &str, table: &TableColumns, known: &dyn Fn(&str) -> bool) -> Vec<(String, String)> {
+/// A view over a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its name, without its schema.
+    pub name: String,
+    /// What it selects.
+    pub body: String,
+    /// The columns that it shows, in order.
+    pub columns: Vec<String>,
+}
+
+/// The views over a table in a Unity Catalog. `known` says which names of the schema are tables of the lake.
+pub fn unity_views(catalog: &str, table: &TableColumns, known: &dyn Fn(&str) -> bool) -> Vec<View> {
     let names = Names { dialect: &SPARK, catalog: Some(catalog), schema: &table.schema, table: &table.table };
-    views(&names, &table.columns).into_iter().filter(|(name, _)| !known(name)).collect()
+    views(&names, &table.columns).into_iter().filter(|view| !known(&view.name)).collect()
 }
 
 /// How a reader spells what both can do.
@@ -131,27 +141,30 @@ fn opened(dialect: &Dialect, place: &str, tables: &[TableColumns], sql: &mut Str
         }
         let location = (dialect.text)(&format!("{place}/{in_schema}/{table}"));
         sql.push_str(&(dialect.open)(&names.of(table), &location));
-        for (name, body) in views(&names, columns) {
+        for view in views(&names, columns) {
             // Somebody's own table of that name stays what it is.
-            if !known.contains(&(in_schema.as_str(), name.as_str())) {
-                sql.push_str(&format!("CREATE OR REPLACE VIEW {} AS\n{body}", names.of(&name)));
+            if !known.contains(&(in_schema.as_str(), view.name.as_str())) {
+                sql.push_str(&format!("CREATE OR REPLACE VIEW {} AS\n{}", names.of(&view.name), view.body));
             }
         }
     }
 }
 
-/// The views over a table: their names, and what they select.
-fn views(names: &Names<'_>, columns: &[(String, KnownType)]) -> Vec<(String, String)> {
+/// The views over a table.
+fn views(names: &Names<'_>, columns: &[(String, KnownType)]) -> Vec<View> {
     let mut views = Vec::new();
     if !["_loads", "_rejects"].contains(&names.table) && has(columns, "id") {
-        views.push((format!("{}__unique", names.table), (names.dialect.unique)(names, columns)));
+        views.push(View {
+            name: format!("{}__unique", names.table),
+            body: (names.dialect.unique)(names, columns),
+            columns: columns.iter().map(|(column, _)| column.clone()).collect(),
+        });
     }
-    let latest = match names.table {
-        "identifies" => latest(names, "user_id", columns).map(|body| ("users".to_owned(), body)),
-        "groups" => latest(names, "group_id", columns).map(|body| ("accounts".to_owned(), body)),
+    views.extend(match names.table {
+        "identifies" => latest(names, "users", "user_id", columns),
+        "groups" => latest(names, "accounts", "group_id", columns),
         _ => None,
-    };
-    views.extend(latest);
+    });
     views
 }
 
@@ -179,23 +192,25 @@ const BOOKKEEPING: [&str; 10] = [
 
 /// The latest value of every column per user or account: a late row never overwrites a newer value, and a value that a
 /// later call leaves out stays. Calls of one request share `received_at`; then the event's own time decides.
-fn latest(names: &Names<'_>, key: &str, columns: &[(String, KnownType)]) -> Option<String> {
+fn latest(names: &Names<'_>, view: &str, key: &str, columns: &[(String, KnownType)]) -> Option<View> {
     if !has(columns, key) || !has(columns, "received_at") {
         return None;
     }
     let order = ["received_at", "timestamp", "id"].into_iter().filter(|column| has(columns, column));
     let order: Vec<String> = order.map(|column| names.quoted(column)).collect();
     let order = format!("{}({})", names.dialect.tuple, order.join(", "));
+    let mut shown = vec!["id".to_owned(), "received_at".to_owned()];
     let (key, received) = (names.quoted(key), names.quoted("received_at"));
     let mut sql = format!("SELECT\n    {key} AS {},\n    max({received}) AS {received}", names.quoted("id"));
     for (column, _) in columns {
         let name = names.quoted(column);
         if name != key && !BOOKKEEPING.contains(&column.as_str()) {
             sql.push_str(&format!(",\n    max_by({name}, {order}) FILTER (WHERE {name} IS NOT NULL) AS {name}"));
+            shown.push(column.clone());
         }
     }
     sql.push_str(&format!("\nFROM {}\nWHERE {key} IS NOT NULL\nGROUP BY {key};\n", names.of(names.table)));
-    Some(sql)
+    Some(View { name: view.to_owned(), body: sql, columns: shown })
 }
 
 fn has(columns: &[(String, KnownType)], name: &str) -> bool {

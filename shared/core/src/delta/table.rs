@@ -81,6 +81,15 @@ impl Table {
         Ok(Some(Self { ids, ..Self::made(lake, schema, name, snapshot) }))
     }
 
+    /// The columns of a table as its log has them now; `None` when there is no log. Its ids are not read.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub fn columns_in_log(lake: &Lake, schema: &str, name: &str) -> Result<Option<Vec<Column>>, Fault> {
+        let snapshot = load(lake, &lake.table_url(schema, name)?)?;
+        Ok(snapshot.map(|snapshot| columns_of(&snapshot)))
+    }
+
     /// A table that we have just made: its ids are known without a look.
     pub(super) fn made(lake: &Lake, schema: &str, name: &str, snapshot: SnapshotRef) -> Self {
         Self {

@@ -113,6 +113,13 @@ impl EvolveReport {
         }
     }
 
+    /// Notes what a person should know, once.
+    pub(crate) fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
     /// A report of nothing but a fault.
     pub fn failed(fault: FaultReport) -> Self {
         Self { fault: Some(fault), ..Self::new(false) }

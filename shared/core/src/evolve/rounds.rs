@@ -31,8 +31,16 @@ struct Work {
     name: FullName,
     need: Need,
     columns: Vec<Column>,
-    /// The statements, in their order: those that the table needs, then its views.
-    statements: Vec<String>,
+    /// What the table needs, if it needs something.
+    statement: Option<String>,
+    /// Views that are not there, or show other columns.
+    views: Vec<String>,
+}
+
+impl Work {
+    fn statements(&self) -> impl Iterator<Item = &String> {
+        self.statement.iter().chain(&self.views)
+    }
 }
 
 /// What the catalog shows of a schema, by name.
@@ -86,11 +94,11 @@ impl<'a> Rounds<'a> {
         self.check_catalog()?;
         for work in self.compare(asked, report)? {
             let status = match work.need {
-                Need::Nothing => TableStatus::UpToDate,
+                Need::Nothing if work.views.is_empty() => TableStatus::UpToDate,
                 Need::Register => TableStatus::ToRegister,
-                Need::Sync { .. } => TableStatus::ToSync,
+                Need::Nothing | Need::Sync { .. } => TableStatus::ToSync,
             };
-            report.statements.extend(work.statements.iter().cloned());
+            report.statements.extend(work.statements().cloned());
             report.tables.push(evolved(&work, status, None));
         }
         Ok(())
@@ -116,7 +124,7 @@ impl<'a> Rounds<'a> {
                 self.check_catalog()?;
             }
             let work = self.compare(asked, report)?;
-            let (needy, fine): (Vec<_>, Vec<_>) = work.into_iter().partition(|work| work.need != Need::Nothing);
+            let (needy, fine): (Vec<_>, Vec<_>) = work.into_iter().partition(|work| work.statements().next().is_some());
             for work in fine {
                 self.settle(&work, TableStatus::UpToDate, report)?;
             }
@@ -203,18 +211,19 @@ impl<'a> Rounds<'a> {
     /// Compares logs and catalog; what fails for one table stands in the report and stops no other.
     fn compare(&mut self, asked: BTreeSet<(String, String)>, report: &mut EvolveReport) -> Result<Vec<Work>, Fault> {
         let mut works = Vec::new();
-        let mut catalog: HashMap<String, Shown> = HashMap::new();
+        let mut catalog: HashMap<String, Result<Shown, Fault>> = HashMap::new();
         for (schema, table) in asked {
             let name = FullName { catalog: self.parts.catalog.clone(), schema, table };
             if !catalog.contains_key(&name.schema) {
-                catalog.insert(name.schema.clone(), self.shown(&name.schema, report)?);
+                catalog.insert(name.schema.clone(), self.shown(&name.schema, report));
             }
-            match self.compare_one(&name, &catalog[&name.schema], report) {
+            let compared = match &catalog[&name.schema] {
+                Ok(shown) => self.compare_one(&name, shown, report),
+                Err(fault) => Err(fault.repeated()),
+            };
+            match compared {
                 Ok(Some(work)) => works.push(work),
                 Ok(None) => report.tables.push(plain(&name, TableStatus::Waiting, None)),
-                Err(fault) if self.ask.plan => {
-                    report.tables.push(plain(&name, TableStatus::Failed, Some(FaultReport::from(&fault))));
-                }
                 Err(fault) => self.failed(&name, Vec::new(), &fault, report)?,
             }
         }
@@ -229,8 +238,7 @@ impl<'a> Rounds<'a> {
         report: &mut EvolveReport,
     ) -> Result<Option<Work>, Fault> {
         let lake = &self.parts.lake;
-        let log = Table::open(lake, &name.schema, &name.table)?;
-        let Some(columns) = log.as_ref().map(Table::columns).map(<[Column]>::to_vec) else {
+        let Some(columns) = Table::columns_in_log(lake, &name.schema, &name.table)? else {
             self.leave_notes(name, None)?;
             return Ok(None);
         };
@@ -241,15 +249,13 @@ impl<'a> Rounds<'a> {
             let why = before.map(|before| before.message).unwrap_or_default();
             return Err(Fault::setup(format!("left alone after {ATTEMPTS} attempts: {why}")).hint(PARKED_HINT));
         }
-        let mut statements = match &need {
-            Need::Nothing => Vec::new(),
-            Need::Register => vec![catalog::register(name, &location)],
-            Need::Sync { .. } => vec![catalog::sync(name)],
+        let statement = match &need {
+            Need::Nothing => None,
+            Need::Register => Some(catalog::register(name, &location)),
+            Need::Sync { .. } => Some(catalog::sync(name)),
         };
-        if need != Need::Nothing {
-            statements.extend(self.views(name, &columns, shown, report)?);
-        }
-        Ok(Some(Work { name: name.clone(), need, columns, statements }))
+        let views = self.views(name, &columns, shown, report)?;
+        Ok(Some(Work { name: name.clone(), need, columns, statement, views }))
     }
 
     /// Whether the table failed too often; whoever says `--retry` tries again.
@@ -283,7 +289,8 @@ impl<'a> Rounds<'a> {
         Ok(tables.into_iter().map(|table| (table.name.to_lowercase(), table)).collect())
     }
 
-    /// The statements of a table's views. A name that somebody else has taken stays theirs.
+    /// The statements of views that are missing or show other columns than they should. A name that somebody else has
+    /// taken stays theirs.
     fn views(
         &mut self,
         name: &FullName,
@@ -298,17 +305,16 @@ impl<'a> Rounds<'a> {
             columns: columns.iter().map(|column| (column.name.clone(), column.column_type)).collect(),
         };
         let mut statements = Vec::new();
-        for (view, body) in unity_views(&name.catalog, &table, &|other| known.contains(other)) {
-            let view = FullName { table: view, ..name.clone() };
-            let is_ours = |there: &TableInfo| {
-                there.kind == TableKind::View
-                    && there.comment.as_deref().is_some_and(|text| text.starts_with(MADE_BY_INLET))
-            };
-            match shown.get(&view.table) {
-                Some(other) if !is_ours(other) => report
-                    .warnings
-                    .push(format!("view {} is not made: the catalog has another object of that name", view.quoted())),
-                _ => statements.push(catalog::view(&view, &body)),
+        for view in unity_views(&name.catalog, &table, &|other| known.contains(other)) {
+            let full = FullName { table: view.name.clone(), ..name.clone() };
+            match shown.get(&view.name) {
+                Some(there) if !is_our_view(there) => {
+                    let taken =
+                        format!("view {} is not made: the catalog has another object of that name", full.quoted());
+                    report.warn(taken);
+                }
+                Some(there) if there.columns.iter().map(|column| &column.name).eq(&view.columns) => {}
+                _ => statements.push(catalog::view(&full, &view.body)),
             }
         }
         Ok(statements)
@@ -347,26 +353,46 @@ impl<'a> Rounds<'a> {
         let Some((warehouse, _)) = &self.warehouse else { return Err(Fault::bug("no warehouse was opened")) };
         let (lake, workspace, deadline) = (&self.parts.lake, &self.parts.workspace, self.deadline);
         for work in &needy {
-            report.statements.extend(work.statements.iter().cloned());
+            report.statements.extend(work.statements().cloned());
         }
+        let statement = |text: String| async move {
+            match workspace.run(warehouse, &text, deadline).await {
+                Err(error) if !error.already_exists() => Err(Fault::from(error)),
+                _ => Ok(()),
+            }
+        };
         let run = |work: Work| async move {
-            for statement in &work.statements {
-                match workspace.run(warehouse, statement, deadline).await {
-                    Err(error) if !error.already_exists() => return (work, Err(Fault::from(error))),
-                    _ => {}
-                }
+            if let Some(text) = work.statement.clone()
+                && let Err(fault) = statement(text).await
+            {
+                return (work, Err(fault), None);
+            }
+            // The table comes first; a view that cannot be made is no reason to call it failed.
+            let mut view_fault = None;
+            for text in work.views.clone() {
+                view_fault = statement(text).await.err().or(view_fault);
             }
             let full = &work.name;
             let seen = workspace.table(&full.catalog, &full.schema, &full.table, deadline).await;
-            (work, seen.map_err(Fault::from))
+            (work, seen.map_err(Fault::from), view_fault)
         };
         let done: Vec<_> = lake.handle().block_on(futures::stream::iter(needy).map(run).buffered(AT_ONCE).collect());
-        for (work, seen) in done {
+        for (work, seen, view_fault) in done {
             if !self.lease.is_none_or(Lease::is_held) {
                 return Err(Fault::again("this evolve was too slow, and another one has taken its place")
                     .hint("run `inlet evolve` again: everything it does can be done twice"));
             }
-            match seen.and_then(|seen| self.shows(&work, seen.as_ref())) {
+            let shows = seen.and_then(|seen| self.shows(&work, seen.as_ref()));
+            let outcome = match view_fault {
+                // Its note stays, and the next run makes the view.
+                Some(fault) if fault.kind() == FaultKind::Again => shows.and(Err(fault)),
+                Some(fault) => {
+                    report.warn(format!("a view over {} is not made: {}", work.name.quoted(), fault.chain()));
+                    shows
+                }
+                None => shows,
+            };
+            match outcome {
                 Ok(()) => {
                     let status = match work.need {
                         Need::Register => TableStatus::Registered,
@@ -433,6 +459,10 @@ impl<'a> Rounds<'a> {
     ) -> Result<(), Fault> {
         let lake = &self.parts.lake;
         let fault = FaultReport::from(fault);
+        if self.ask.plan {
+            report.tables.push(TableEvolved { new_columns, ..plain(name, TableStatus::Failed, Some(fault)) });
+            return Ok(());
+        }
         let before = notes::attempts(lake, &name.schema, &name.table)?.map_or(0, |before| before.failed);
         let is_parked = before >= ATTEMPTS && !self.ask.retry;
         // What is only not there yet will be: it is no reason to give a table up.
@@ -446,6 +476,11 @@ impl<'a> Rounds<'a> {
 }
 
 const PARKED_HINT: &str = "mend what it says, then run: inlet evolve --retry";
+
+/// Whether a view is one that Inlet may replace.
+fn is_our_view(there: &TableInfo) -> bool {
+    there.kind == TableKind::View && there.comment.as_deref().is_some_and(|text| text.starts_with(MADE_BY_INLET))
+}
 
 fn new_columns(work: &Work) -> Vec<String> {
     match &work.need {
