@@ -148,7 +148,7 @@ impl Registry {
         if missing.is_empty() {
             return Ok(());
         }
-        table.may_add_columns()?;
+        table.may_add_columns(&missing)?;
         if table.needs_columns_first() {
             add_columns_only(lake, table, &missing, deadline)?;
             let mut plan = TablePlan::clone(&known.plan);
