@@ -162,7 +162,7 @@ impl Registry {
         if missing.is_empty() {
             return Ok(());
         }
-        table.may_add_columns()?;
+        table.may_add_columns(&missing)?;
         if table.needs_columns_first() && self.writes != Writes::Nothing {
             if self.writes == Writes::WithCatalog {
                 let names = missing.iter().map(|(name, _)| name.clone()).collect();

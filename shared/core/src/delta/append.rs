@@ -201,7 +201,7 @@ pub fn add_columns_only(
         }
         let engine = lake.engine().as_ref();
         let built = builder.build(engine, Box::new(FileSystemCommitter::new()));
-        let transaction = gate::refused(table, "Inlet cannot add columns to", built)?;
+        let transaction = gate::refused(table, "Inlet cannot add columns to", &missing, built)?;
         if deadline.is_over() {
             return Err(Fault::again(format!(
                 "no new columns in table `{label}` before the deadline ({attempt} tries)"

@@ -6,28 +6,27 @@
 use std::sync::Arc;
 
 use delta_kernel::committer::FileSystemCommitter;
-use delta_kernel::schema::{DataType, StructField};
+use delta_kernel::schema::StructField;
 use delta_kernel::transaction::{Transaction, UpdateTableOperation};
 use delta_kernel::{KernelError, KernelResult};
-use inlet_events::KnownType;
+use inlet_events::{ColumnType, KnownType};
 
 use super::ENGINE_INFO;
 use super::faults::{kernel_fault, without_backtrace};
+use super::features::{refusal, sql_name};
 use super::table::Table;
+use super::types::kernel_field;
 use crate::fault::Fault;
-
-/// A column name that no table has: `__` is ours.
-const PROBE: &str = "__inlet_probe";
 
 /// May we append?
 pub(super) fn may_append(table: &Table) -> Result<(), Fault> {
     write_transaction(table, &[], true).and_then(|transaction| check(table, &transaction))
 }
 
-/// May we add columns?
-pub(super) fn may_add_columns(table: &Table) -> Result<(), Fault> {
-    let probe = StructField::nullable(PROBE, DataType::STRING);
-    write_transaction(table, &[probe], false).and_then(|transaction| check(table, &transaction))
+/// May we add these columns?
+pub(super) fn may_add_columns(table: &Table, columns: &[(String, ColumnType)]) -> Result<(), Fault> {
+    let columns: Vec<StructField> = columns.iter().map(kernel_field).collect();
+    write_transaction(table, &columns, false).and_then(|transaction| check(table, &transaction))
 }
 
 /// Begins a write to a table, with new columns, and checks what the kernel does not.
@@ -51,15 +50,21 @@ fn write_transaction(table: &Table, new_columns: &[StructField], blind_append: b
         builder = builder.add_column(column.clone());
     }
     let what = if new_columns.is_empty() { "Inlet cannot append to" } else { "Inlet cannot add columns to" };
-    refused(table, what, builder.build(table.lake.engine().as_ref(), Box::new(FileSystemCommitter::new())))
+    let built = builder.build(table.lake.engine().as_ref(), Box::new(FileSystemCommitter::new()));
+    refused(table, what, new_columns, built)
 }
 
 /// Turns the kernel's refusal into a fault with a way out.
-pub(super) fn refused<T>(table: &Table, what: &str, built: KernelResult<T>) -> Result<T, Fault> {
+pub(super) fn refused<T>(
+    table: &Table,
+    what: &str,
+    new_columns: &[StructField],
+    built: KernelResult<T>,
+) -> Result<T, Fault> {
     built.map_err(|error| match without_backtrace(error) {
         KernelError::Unsupported(reason) | KernelError::InvalidProtocol(reason) => {
-            let hint = way_out(table, &reason);
-            Fault::setup(format!("{what} table `{}`: {reason}", table.label())).hint(hint)
+            let (why, way_out) = refusal(table, &reason, new_columns);
+            Fault::setup(format!("{what} table `{}`: {why}", table.label())).hint(way_out)
         }
         error @ KernelError::Schema(_) => {
             Fault::setup(format!("{what} table `{}`: {error}", table.label())).hint("rename the column in its source")
@@ -68,39 +73,19 @@ pub(super) fn refused<T>(table: &Table, what: &str, built: KernelResult<T>) -> R
     })
 }
 
-fn way_out(table: &Table, reason: &str) -> String {
-    let label = table.label();
-    let dropped = ["checkConstraints", "generatedColumns", "identityColumns", "allowColumnDefaults", "invariants"];
-    if let Some(feature) = dropped.into_iter().find(|feature| reason.contains(feature)) {
-        // A table lists these even when no column uses them: old protocols imply them, upgrades keep them.
-        return format!(
-            "run: ALTER TABLE {label} DROP FEATURE {feature} -- or let Inlet make a fresh table under another name"
-        );
-    }
-    if reason.contains("checkpointProtection") {
-        return format!("run: ALTER TABLE {label} DROP FEATURE checkpointProtection -- after the retention it names");
-    }
-    if reason.contains("icebergCompat") {
-        return format!(
-            "add the columns by SQL (ALTER TABLE {label} ADD COLUMNS …): UniForm tables take rows, no columns"
-        );
-    }
-    format!("drop the feature (ALTER TABLE {label} DROP FEATURE …) or let Inlet make a fresh table under another name")
-}
-
 /// What the kernel would let pass.
 fn check(table: &Table, transaction: &Transaction) -> Result<(), Fault> {
-    let label = table.label();
+    let (label, sql_name) = (table.label(), sql_name(&table.schema, &table.name));
     let partitions = transaction.logical_partition_columns();
     if !partitions.is_empty() {
         return Err(Fault::setup(format!("table `{label}` is partitioned by {}", partitions.join(", ")))
             .hint("Inlet writes unpartitioned and clustered tables: make a fresh table, CLUSTER BY instead"));
     }
     let defaults = transaction.top_level_column_defaults();
-    if let Some(column) = refused(table, "Inlet cannot append to", defaults)?.keys().min() {
+    if let Some(column) = refused(table, "Inlet cannot append to", &[], defaults)?.keys().min() {
         // A writer must fill in defaults itself, by evaluating their SQL; NULL would be wrong rows.
         return Err(Fault::setup(format!("column `{column}` of table `{label}` has a default (allowColumnDefaults)"))
-            .hint(format!("run: ALTER TABLE {label} ALTER COLUMN {column} DROP DEFAULT")));
+            .hint(format!("run: ALTER TABLE {sql_name} ALTER COLUMN `{column}` DROP DEFAULT")));
     }
     let must_fill = |column: &&super::Column| !column.nullable && column.column_type == KnownType::Foreign;
     if let Some(column) = table.columns.iter().find(must_fill) {
@@ -108,7 +93,7 @@ fn check(table: &Table, transaction: &Transaction) -> Result<(), Fault> {
         return Err(Fault::setup(format!(
             "column `{name}` of table `{label}` is NOT NULL and of a type Inlet does not write"
         ))
-        .hint(format!("run: ALTER TABLE {label} ALTER COLUMN {name} DROP NOT NULL")));
+        .hint(format!("run: ALTER TABLE {sql_name} ALTER COLUMN `{name}` DROP NOT NULL")));
     }
     Ok(())
 }

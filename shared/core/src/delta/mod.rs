@@ -4,13 +4,14 @@
 //! files, [`commit`] puts files into a table, [`tidy()`] keeps its log short. Everything is synchronous: it runs on
 //! plain threads (never on a runtime's own thread) and drives stores by the lake's runtime handle.
 //!
-//! The log is written by `delta_kernel`. Its internal API is used in two files only: `create` and `ids`.
+//! The log is written by `delta_kernel`. Its internal API is used in three files only: `create`, `features` and `ids`.
 
 mod append;
 mod column_chunk;
 mod create;
 mod data_file;
 mod faults;
+mod features;
 mod gate;
 mod ids;
 mod lake;

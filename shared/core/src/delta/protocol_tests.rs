@@ -38,7 +38,7 @@ fn a_table_as_databricks_creates_it_today_takes_rows_and_columns() {
     test.forge("t", &features(&["deletionVectors"], &writer), PLAIN, configuration, "");
     let mut table = test.open("t");
     table.as_ref().unwrap().may_append().unwrap();
-    table.as_ref().unwrap().may_add_columns().unwrap();
+    table.as_ref().unwrap().may_add_columns(&named(&[("extra", ColumnType::String)])).unwrap();
     assert_eq!(test.append("t", &mut table, "1", &two_rows()).unwrap(), Appended::Committed { version: 1 });
     assert_eq!(test.append("t", &mut table, "2", &wider_row()).unwrap(), Appended::Committed { version: 2 });
     let log = test.log("t", 1);
@@ -189,7 +189,8 @@ fn what_must_not_be_written_to_is_refused_by_name() {
     for (name, protocol, schema, configuration, append, add) in cases {
         test.forge(name, &protocol, schema, configuration, "");
         let table = test.open(name).unwrap();
-        for (answer, said) in [(table.may_append(), append), (table.may_add_columns(), Some(add))] {
+        let extra = named(&[("extra", ColumnType::String)]);
+        for (answer, said) in [(table.may_append(), append), (table.may_add_columns(&extra), Some(add))] {
             match (answer, said) {
                 (Ok(()), None) => {}
                 (Err(fault), Some(said)) => {

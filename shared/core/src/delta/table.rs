@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use delta_kernel::schema::StructField;
 use delta_kernel::table_features::ColumnMappingMode;
-use delta_kernel::{KernelError, Snapshot, SnapshotRef};
+use delta_kernel::{KernelError, KernelResult, Snapshot, SnapshotRef};
 use futures::TryStreamExt;
-use inlet_events::KnownType;
+use inlet_events::{ColumnType, KnownType};
 use object_store::path::Path;
 use url::Url;
 
 use super::faults::{kernel_fault, store_fault, without_backtrace};
+use super::features::unreadable;
 use super::ids::Ids;
 use super::lake::{LOG_FOLDER, Lake};
 use super::tail::read_tail;
@@ -70,11 +71,12 @@ impl Table {
     /// What the store answers; Setup when the store's listing from an offset hides a log that is there.
     pub fn open(lake: &Lake, schema: &str, name: &str) -> Result<Option<Self>, Fault> {
         let url = lake.table_url(schema, name)?;
-        let snapshot = match load(lake, &url)? {
+        let load = || load(lake, &url).map_err(|error| unreadable(schema, name, &url, error));
+        let snapshot = match load()? {
             Some(snapshot) => snapshot,
             None if !has_log(lake, &url)? => return Ok(None),
             // Somebody may have made the table between the two looks; if not, the store lists wrongly.
-            None => load(lake, &url)?.ok_or_else(|| hidden_log(&url))?,
+            None => load()?.ok_or_else(|| hidden_log(&url))?,
         };
         let ids = Ids::read(lake.id_engine().as_ref(), &snapshot)
             .map_err(|error| kernel_fault("cannot read the ids of the table", &url, error))?;
@@ -180,12 +182,12 @@ impl Table {
         gate::may_append(self)
     }
 
-    /// The gate's second question: may we add columns?
+    /// The gate's second question: may we add these columns?
     ///
     /// # Errors
     /// Setup, naming the feature that forbids it and the way out.
-    pub fn may_add_columns(&self) -> Result<(), Fault> {
-        gate::may_add_columns(self)
+    pub fn may_add_columns(&self, columns: &[(String, ColumnType)]) -> Result<(), Fault> {
+        gate::may_add_columns(self, columns)
     }
 
     /// Reads some columns, in batches. `only` keeps the rows whose string column has one of the values: exactly, and
@@ -238,7 +240,7 @@ fn columns_of(snapshot: &SnapshotRef) -> Vec<Column> {
     snapshot.schema().fields().map(column).collect()
 }
 
-fn load(lake: &Lake, url: &Url) -> Result<Option<SnapshotRef>, Fault> {
+fn load(lake: &Lake, url: &Url) -> KernelResult<Option<SnapshotRef>> {
     // The kernel takes a local folder that is not there for a wrong address.
     if url.scheme() == "file" && url.to_file_path().is_ok_and(|folder| !folder.exists()) {
         return Ok(None);
@@ -246,7 +248,7 @@ fn load(lake: &Lake, url: &Url) -> Result<Option<SnapshotRef>, Fault> {
     match Snapshot::builder_for(url).build(lake.engine().as_ref()).map_err(without_backtrace) {
         Ok(snapshot) => Ok(Some(snapshot)),
         Err(KernelError::EmptyLog) => Ok(None),
-        Err(error) => Err(kernel_fault("cannot read the table", url, error)),
+        Err(error) => Err(error),
     }
 }
 

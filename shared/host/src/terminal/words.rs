@@ -42,7 +42,9 @@ pub(crate) fn report(report: &Report, context: Context<'_>) -> String {
     if report.uploads.iter().all(|upload| upload.status == Status::AlreadyLanded) {
         return format!("nothing to do: all {uploads} uploads are already landed\n{skipped}");
     }
-    let mut text = format!("{}\n{}\n{skipped}", statuses(report), events(&report.totals));
+    let failed = report.uploads.iter().any(|upload| upload.status == Status::Failed);
+    let again = if failed { "nothing is acknowledged of what failed: mend it and run the command again\n" } else { "" };
+    let mut text = format!("{}\n{}\n{again}{skipped}", statuses(report), events(&report.totals));
     let tables = tables(report);
     if !tables.is_empty() {
         text.push_str(&format!("\n{}", table_of(&tables)));

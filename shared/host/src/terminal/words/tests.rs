@@ -119,3 +119,20 @@ fn faults_name_their_upload_and_keep_the_hint_on_its_own_line() {
          rejected: all of it\\u{1b}\n"
     );
 }
+
+#[test]
+fn a_failed_upload_is_said_not_to_be_acknowledged() {
+    let counts = Counts { events: 1, landed: 1, rows: 1, ..Counts::default() };
+    let landed = upload("a.gz", Status::Landed, counts, vec![part("events.tracks", 1, 0, &[])]);
+    let failed = upload("b.gz", Status::Failed, Counts::default(), Vec::new());
+    let said = said(vec![landed, failed], 0);
+    let first: Vec<&str> = said.lines().take(3).collect();
+    assert_eq!(
+        first,
+        [
+            "1 upload landed, 1 failed",
+            "1 event: 1 landed",
+            "nothing is acknowledged of what failed: mend it and run the command again"
+        ]
+    );
+}
