@@ -88,7 +88,8 @@ impl Table {
     /// # Errors
     /// What the store answers.
     pub fn columns_in_log(lake: &Lake, schema: &str, name: &str) -> Result<Option<Vec<Column>>, Fault> {
-        let snapshot = load(lake, &lake.table_url(schema, name)?)?;
+        let url = lake.table_url(schema, name)?;
+        let snapshot = load(lake, &url).map_err(|error| unreadable(schema, name, &url, error))?;
         Ok(snapshot.map(|snapshot| columns_of(&snapshot)))
     }
 
