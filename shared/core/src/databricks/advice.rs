@@ -8,8 +8,6 @@ use super::http::NO_ANSWER;
 use crate::fault::Fault;
 
 mod sign_in;
-#[cfg(test)]
-mod tests;
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
@@ -45,7 +43,9 @@ fn advice(error: &Error) -> Advice {
     let Detail { failure, about, whom, said, .. } = &*error.0;
     match failure {
         Failure::NoSuchHost | Failure::NotTrusted | Failure::NoConnection | Failure::NotApi => no_api(error),
-        Failure::Lost => Advice::again(format!("{} got no answer from {}", about.what(), whom.host), AGAIN),
+        Failure::Lost | Failure::Forgotten => {
+            Advice::again(format!("{} got no answer from `{}`", about.what(), whom.host), AGAIN)
+        }
         Failure::OutOfTime => Advice::again(
             format!("{} took longer than there was time", about.what()),
             "run it again; INLET_PATIENCE_SECONDS gives it more time",
@@ -53,6 +53,10 @@ fn advice(error: &Error) -> Advice {
         Failure::Unreadable => Advice::setup(
             format!("{} got an answer that is not the documented one from {}", about.what(), whom.host),
             "check that `workspace_url` is a Databricks workspace, with no proxy of another make in front of it",
+        ),
+        Failure::Cancelled => Advice::again(
+            format!("{} was cancelled", about.what()),
+            "run it again; if nobody cancelled it, raise STATEMENT_TIMEOUT of the warehouse",
         ),
         Failure::WarehouseStarting => Advice::again(
             format!("{} is still starting: {}", about.what(), said.message),
@@ -174,6 +178,10 @@ fn known(error: &Error) -> Option<Advice> {
     }
     let advice = if coded(&["PRIVATE_LINK_VALIDATION_ERROR"]) || said.says("ip acl") || said.says("ip access list") {
         network(error)
+    } else if let Subject::Catalog(name) = about
+        && (said.says("not accessible in") || said.says("not bound"))
+    {
+        return Some(from(not_bound(name)));
     } else if said.says("user not authorized") {
         sign_in::not_a_member(whom)
     } else if coded(&["METASTORE_DOES_NOT_EXIST", "OPERATION_REQUIRES_UNITY_CATALOG", "UC_NOT_ENABLED"]) {
@@ -469,3 +477,6 @@ impl Subject {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

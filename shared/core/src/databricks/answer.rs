@@ -75,14 +75,15 @@ impl Said {
     fn with_message(mut self, message: &str) -> Self {
         let mut line = String::new();
         for word in message.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
-            if line.len() + word.len() > MESSAGE_MAX {
-                line.push_str(" …");
-                break;
-            }
             if !line.is_empty() {
                 line.push(' ');
             }
             line.push_str(word);
+            if let Some((end, _)) = line.char_indices().find(|(at, _)| *at >= MESSAGE_MAX) {
+                line.truncate(end);
+                line.push_str(" …");
+                break;
+            }
         }
         self.class = self.class.or_else(|| class(&line));
         self.sql_state = self.sql_state.or_else(|| sql_state(&line));
@@ -288,3 +289,6 @@ fn sql_state(message: &str) -> Option<String> {
     let state = rest.get(..5)?;
     state.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()).then(|| state.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

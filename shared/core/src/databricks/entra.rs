@@ -8,7 +8,7 @@ use url::Url;
 
 use super::answer::{self, Said};
 use super::error::{Error, Failure, Subject, Way, Whom};
-use super::http::{Http, Request, shown};
+use super::http::{BACK_OFF, Http, Request, shown};
 use super::token::{Cache, Token};
 use super::{Cloud, Connection};
 use crate::clock::Deadline;
@@ -198,14 +198,14 @@ impl StorageIdentity {
         let whom = whom(&authority, Way::Entra, Some(client_id));
         let (tenant_id, client_id) = (tenant_id.to_owned(), client_id.to_owned());
         let kind = Kind::Principal { authority, tenant_id, client_id, client_secret };
-        Self { kind, whom, http: Http::new(), cache: Cache::default() }
+        Self { kind, whom, http: Http::new(BACK_OFF), cache: Cache::default() }
     }
 
     /// The managed identity of the machine or function that we run on. `client_id` names a user-assigned one.
     pub fn managed(client_id: Option<&str>, endpoint: IdentityEndpoint) -> Self {
         let whom = whom("the identity endpoint", Way::ManagedIdentity, client_id);
         let kind = Kind::Managed { client_id: client_id.map(str::to_owned), endpoint };
-        Self { kind, whom, http: Http::direct(), cache: Cache::default() }
+        Self { kind, whom, http: Http::new(BACK_OFF), cache: Cache::default() }
     }
 
     /// The token for Azure storage; asked for once, and renewed before it expires.
@@ -238,5 +238,165 @@ fn whom(host: &str, way: Way, client_id: Option<&str>) -> Arc<Whom> {
 impl fmt::Debug for StorageIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StorageIdentity({:?})", self.whom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::databricks::testing::{
+        CLIENT, SECRET, Server, Step, at, bytes, connection, entra, oauth, pat, reply, run, soon, workspace,
+    };
+    use crate::databricks::{Auth, Workspace};
+
+    const TENANT: &str = "7f5e0a3c-0000-4000-8000-000000000001";
+    const ME: &str = "GET /api/2.0/preview/scim/v2/Me";
+
+    fn token_line() -> String {
+        format!("POST /{TENANT}/oauth2/v2.0/token")
+    }
+
+    fn token(expiry: &str) -> Step {
+        reply(&token_line(), 200, &format!(r#"{{"token_type":"Bearer",{expiry},"access_token":"entra-1"}}"#))
+    }
+
+    fn me() -> Step {
+        reply(ME, 200, r#"{"id":"1","userName":"u"}"#)
+    }
+
+    fn form(scope: &str) -> String {
+        let secret = "dose%2Bof%2Ftruth%3D";
+        format!("grant_type=client_credentials&client_id={CLIENT}&client_secret={secret}&scope={scope}%2F.default")
+    }
+
+    #[test]
+    fn a_principal_signs_in_at_the_v2_endpoint() {
+        for expiry in [r#""expires_in":3599"#, r#""expires_in":"3599""#, r#""expires_on":"99999999999""#] {
+            let server = Server::start(vec![token(expiry), me(), me()]);
+            let workspace = workspace(&server, entra(Some(TENANT)));
+            run(workspace.me(soon())).unwrap();
+            run(workspace.me(soon())).unwrap();
+            let seen = server.seen();
+            assert_eq!(seen[0].body, form(DATABRICKS));
+            assert_eq!(seen[0].header("authorization"), None);
+            assert_eq!(seen[2].header("authorization"), Some("Bearer entra-1"));
+        }
+    }
+
+    #[test]
+    fn the_tenant_is_asked_of_the_workspace() {
+        let to = format!("location: https://login.microsoftonline.com/{TENANT}/oauth2/authorize?client_id=x");
+        let server = Server::start(vec![reply("GET /aad/auth", 302, "").header(&to), token(r#""expires_in":1"#), me()]);
+        run(workspace(&server, entra(None)).me(soon())).unwrap();
+        server.seen();
+    }
+
+    #[test]
+    fn a_workspace_that_does_not_name_its_tenant_is_told_about() {
+        for answer in [
+            reply("GET /aad/auth", 302, "").header("location: /login.html"),
+            reply("GET /aad/auth", 302, "").header("location: https://login.microsoftonline.com/%2e%2e%2fx/y"),
+            reply("GET /aad/auth", 200, "<html>"),
+            reply("GET /aad/auth", 200, "{}"),
+            reply("GET /aad/auth", 404, ""),
+        ] {
+            let server = Server::start(vec![answer]);
+            let error = run(workspace(&server, entra(None)).me(soon())).unwrap_err();
+            server.seen();
+            let fault = crate::fault::Fault::from(error);
+            assert!(fault.hint_text().unwrap().contains("`tenant_id`"), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_is_no_path() {
+        for tenant in ["", "..", "a/../b", "a?b", "a b"] {
+            let server = Server::start(vec![]);
+            let error = run(workspace(&server, entra(Some(tenant))).me(soon())).unwrap_err();
+            server.seen();
+            assert_eq!(error.code(), Some("AADSTS900023"), "{tenant}");
+        }
+        assert!(is_tenant("contoso.onmicrosoft.com") && is_tenant(TENANT));
+    }
+
+    #[test]
+    fn storage_has_a_token_of_its_own() {
+        let server = Server::start(vec![token(r#""expires_in":3599"#), me(), token(r#""expires_in":3599"#)]);
+        let workspace = workspace(&server, entra(Some(TENANT)));
+        run(workspace.me(soon())).unwrap();
+        for _ in 0..2 {
+            assert_eq!(run(workspace.storage_token(soon())).unwrap().secret.expose(), "entra-1");
+        }
+        assert_eq!(server.seen()[2].body, form("https%3A%2F%2Fstorage.azure.com"));
+        for auth in [oauth(), pat()] {
+            let error = run(at(connection(&server, auth), IdentityEndpoint::default()).storage_token(soon()));
+            let fault = crate::fault::Fault::from(error.unwrap_err());
+            assert!(fault.hint_text().unwrap().contains("[storage]"), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn storage_alone_needs_no_workspace() {
+        let server = Server::start(vec![token(r#""expires_in":3599"#)]);
+        let identity = StorageIdentity::principal(TENANT, CLIENT, Secret::new(SECRET), Some(&server.url));
+        for _ in 0..2 {
+            let token = run(identity.token(soon())).unwrap();
+            assert!(token.expires.left().as_secs() > 3_000);
+        }
+        assert_eq!(server.seen()[0].body, form("https%3A%2F%2Fstorage.azure.com"));
+        assert!(!format!("{identity:?}").contains(SECRET));
+    }
+
+    #[test]
+    fn a_function_asks_its_own_endpoint() {
+        let resource = format!("api-version=2019-08-01&resource={DATABRICKS}&client_id=user-1");
+        let step = bytes(
+            &format!("GET /msi/token?{resource}"),
+            br#"{"access_token":"mi-1","expires_on":"99999999999","resource":"x","token_type":"Bearer"}"#.to_vec(),
+        );
+        let server = Server::start(vec![step, me()]);
+        let (url, header) = (format!("{}msi/token", server.url), Secret::new("planted"));
+        let auth = Auth::ManagedIdentity { client_id: Some("user-1".to_owned()) };
+        let endpoint = IdentityEndpoint::Function { url, header };
+        assert!(!format!("{endpoint:?}").contains("planted"));
+        run(at(connection(&server, auth), endpoint).me(soon())).unwrap();
+        let seen = server.seen();
+        assert_eq!(seen[0].header("x-identity-header"), Some("planted"));
+        assert_eq!(seen[1].header("authorization"), Some("Bearer mi-1"));
+    }
+
+    #[test]
+    fn a_machine_asks_its_metadata_service() {
+        let query = "api-version=2018-02-01&resource=https%3A%2F%2Fstorage.azure.com%2F";
+        let line = format!("GET /metadata/identity/oauth2/token?{query}");
+        let server = Server::start(vec![reply(&line, 200, r#"{"access_token":"mi-1","expires_in":"86399"}"#)]);
+        let host = server.url.as_str().trim_end_matches('/').to_owned();
+        let identity = StorageIdentity::managed(None, IdentityEndpoint::Machine(host));
+        assert_eq!(run(identity.token(soon())).unwrap().secret.expose(), "mi-1");
+        assert_eq!(server.seen()[0].header("metadata"), Some("true"));
+    }
+
+    #[test]
+    fn each_cloud_has_its_sign_in_host() {
+        let server = Server::start(vec![]);
+        let of = |host: &str| {
+            let url = Url::parse(&format!("https://{host}/")).unwrap();
+            authority(&Connection { url, entra_authority: None, ..connection(&server, pat()) })
+        };
+        assert_eq!(of("adb-1.2.azuredatabricks.net"), "https://login.microsoftonline.com");
+        assert_eq!(of("adb-1.2.databricks.azure.us"), "https://login.microsoftonline.us");
+        assert_eq!(of("adb-1.2.databricks.azure.cn"), "https://login.chinacloudapi.cn");
+        let own = Connection { entra_authority: Some(server.url.clone()), ..connection(&server, pat()) };
+        assert_eq!(format!("{}/", authority(&own)), server.url.as_str());
+    }
+
+    #[test]
+    fn a_managed_identity_is_none_of_the_workspaces_secrets() {
+        let server = Server::start(vec![]);
+        let auth = Auth::ManagedIdentity { client_id: None };
+        let nowhere = IdentityEndpoint::Machine("not a url".to_owned());
+        let workspace: Workspace = at(connection(&server, auth), nowhere);
+        let error = run(workspace.me(soon())).unwrap_err();
+        assert!(error.message().starts_with("no URL"), "{error}");
     }
 }

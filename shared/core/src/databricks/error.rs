@@ -1,7 +1,7 @@
 //! A failed call to Databricks or Microsoft Entra: what was asked, what came back, and what callers may conclude.
 //!
 //! An error names the method, the host and the path that were asked, never a query, a header or a body. Whatever a
-//! server said passes [`Request::error`](super::http::Request::error), which masks the secrets that were sent to it.
+//! server said passes `Request::error`, which masks the secrets that were sent to it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,6 +45,10 @@ pub(super) enum Failure {
     Refused,
     /// The request was taken, and the statement failed.
     StatementFailed,
+    /// The request was taken, and somebody else cancelled the statement.
+    Cancelled,
+    /// The request was taken, and the server has forgotten the statement: nobody knows what it came to.
+    Forgotten,
     /// The warehouse was still starting when the deadline was over.
     WarehouseStarting,
     /// The warehouse stopped again, or was deleted, while it started.
@@ -183,7 +187,8 @@ impl Error {
     /// Whether the same call may well succeed later, with nothing changed by anybody.
     pub fn is_passing(&self) -> bool {
         match self.0.failure {
-            Failure::NoConnection | Failure::Lost | Failure::OutOfTime | Failure::WarehouseStarting => true,
+            Failure::NoConnection | Failure::Lost | Failure::OutOfTime => true,
+            Failure::Cancelled | Failure::Forgotten | Failure::WarehouseStarting => true,
             Failure::NoSuchHost | Failure::NotTrusted | Failure::NotApi | Failure::Unreadable => false,
             Failure::WarehouseFailed => false,
             Failure::Refused | Failure::StatementFailed => self.0.said.is_passing(),
@@ -193,6 +198,12 @@ impl Error {
     /// Whether the caller's deadline was over.
     pub fn is_out_of_time(&self) -> bool {
         self.0.failure == Failure::OutOfTime
+    }
+
+    /// Whether a statement may be submitted again at once. What HTTP could ask again, it has.
+    pub(super) fn may_run_again(&self) -> bool {
+        let passing = || self.0.said.is_passing();
+        self.0.failure == Failure::Forgotten || (self.0.failure == Failure::StatementFailed && passing())
     }
 
     /// Whether a warehouse was still starting when the deadline was over; it goes on starting.
@@ -216,8 +227,10 @@ fn denied(message: &str) -> Option<Denied> {
     const WORDS: &str = "does not have ";
     let start = message.to_ascii_lowercase().find(WORDS)? + WORDS.len();
     let (privilege, rest) = split_at_word(message.get(start..)?, " on ")?;
-    let (securable, rest) = rest.split_once(['\'', '`', '"'])?;
-    let (name, _) = rest.split_once(['\'', '`', '"'])?;
+    let at = rest.find(['\'', '`', '"'])?;
+    let (securable, quoted) = (rest.get(..at)?, rest.get(at..)?);
+    let quote = quoted.chars().next()?;
+    let (name, _) = quoted.get(1..)?.split_once(quote)?;
     let words = |text: &str| {
         let words = text.trim().replace('_', " ").to_ascii_uppercase();
         let plain = !words.is_empty() && words.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
@@ -248,6 +261,8 @@ impl fmt::Display for Error {
             Failure::Unreadable => f.write_str(" was answered with JSON that is not the documented one")?,
             Failure::Refused => f.write_str(" was refused")?,
             Failure::StatementFailed => f.write_str(" ran a statement that failed")?,
+            Failure::Cancelled => f.write_str(" ran a statement that somebody cancelled")?,
+            Failure::Forgotten => f.write_str(" ran a statement that the server has forgotten")?,
             Failure::WarehouseStarting => f.write_str(" found the warehouse still starting")?,
             Failure::WarehouseFailed => f.write_str(" found the warehouse not running")?,
         }

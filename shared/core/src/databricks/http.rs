@@ -28,6 +28,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(70);
 pub(super) const BODY_MAX: usize = 16 << 20;
 /// What is said of a server that is silent.
 pub(super) const NO_ANSWER: &str = "no answer in time";
+/// The first wait before a request is sent again; each one after it is twice as long, up to 32 times this.
+pub(super) const BACK_OFF: Duration = Duration::from_millis(200);
 /// How often one request is sent at most.
 const TRIES: u32 = 10;
 /// How often it is sent again because nothing came back, or a gateway answered.
@@ -35,9 +37,10 @@ const LOST_MAX: u32 = 3;
 
 /// One client: its connections are kept and used again.
 pub(super) struct Http {
-    client: OnceLock<Client>,
-    /// Past any proxy: identity endpoints are on this machine.
-    direct: bool,
+    over_tls: OnceLock<Client>,
+    /// Plain HTTP stays on this machine: no proxy, no root certificates.
+    here: OnceLock<Client>,
+    back_off: Duration,
 }
 
 /// One request, as it is sent and sent again.
@@ -98,7 +101,8 @@ impl Request {
     pub(super) fn secret(mut self, secret: &Secret) -> Self {
         let text = secret.expose();
         let encoded = form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        for spelling in [text.to_owned(), encoded] {
+        let escaped = Value::from(text).to_string().trim_matches('"').to_owned();
+        for spelling in [text.to_owned(), encoded, escaped] {
             if !spelling.is_empty() && !self.secrets.contains(&spelling) {
                 self.secrets.push(spelling);
             }
@@ -189,14 +193,9 @@ impl Reply {
 }
 
 impl Http {
-    /// A client that heeds the machine's proxy settings.
-    pub(super) fn new() -> Self {
-        Self { client: OnceLock::new(), direct: false }
-    }
-
-    /// A client that goes past any proxy.
-    pub(super) fn direct() -> Self {
-        Self { client: OnceLock::new(), direct: true }
+    /// A client that is built when it is first needed.
+    pub(super) fn new(back_off: Duration) -> Self {
+        Self { over_tls: OnceLock::new(), here: OnceLock::new(), back_off }
     }
 
     /// Sends a request until it is answered, within bounds: 429 and 503 are waited out, lost answers asked for again.
@@ -211,15 +210,15 @@ impl Http {
             let wait = match &outcome {
                 Ok(Reply { status: 429 | 503, .. }) => {
                     let asked = outcome.as_ref().ok().and_then(Reply::retry_after);
-                    asked.map_or_else(|| back_off(sent), |asked| asked + clock::jitter(3))
+                    asked.map_or_else(|| self.wait(sent), |asked| asked + clock::jitter(3))
                 }
                 Ok(Reply { status: 500 | 502 | 504, .. }) if request.method != Method::POST && lost < LOST_MAX => {
                     lost += 1;
-                    back_off(sent)
+                    self.wait(sent)
                 }
                 Err(error) if error.is_passing() && lost < LOST_MAX => {
                     lost += 1;
-                    back_off(sent)
+                    self.wait(sent)
                 }
                 _ => return outcome,
             };
@@ -244,6 +243,11 @@ impl Http {
         Ok(request)
     }
 
+    /// How long to wait before a request is sent again, with some chance in it.
+    fn wait(&self, sent: u32) -> Duration {
+        self.back_off * (1 << (sent - 1).min(5)) + clock::jitter(sent)
+    }
+
     async fn once(&self, request: &Request, deadline: Deadline) -> Result<Reply, Error> {
         let lost = |error: reqwest::Error| request.unanswered(&error, deadline);
         let call = self.client(request)?.request(request.method.clone(), request.url.clone());
@@ -264,7 +268,9 @@ impl Http {
 
     /// The client, built when it is first needed: reading the machine's root certificates takes milliseconds.
     fn client(&self, request: &Request) -> Result<&Client, Error> {
-        if let Some(client) = self.client.get() {
+        let over_tls = request.url.scheme() == "https";
+        let client = if over_tls { &self.over_tls } else { &self.here };
+        if let Some(client) = client.get() {
             return Ok(client);
         }
         let mut builder = Client::builder()
@@ -272,20 +278,15 @@ impl Http {
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_WITHIN)
             .referer(false);
-        if self.direct {
-            builder = builder.no_proxy();
+        if !over_tls {
+            builder = builder.no_proxy().tls_built_in_root_certs(false);
         }
         let built = builder.build().map_err(|error| {
             let cause = error.source().map_or_else(String::new, ToString::to_string);
             request.error(Failure::NotTrusted, Said::of(&format!("no HTTP client can be made: {cause}")))
         })?;
-        Ok(self.client.get_or_init(|| built))
+        Ok(client.get_or_init(|| built))
     }
-}
-
-/// How long to wait before a request is sent again: 0.2, 0.4, … 6.4 seconds, and some chance on top.
-fn back_off(sent: u32) -> Duration {
-    Duration::from_millis(100 << sent.min(6)) + clock::jitter(sent + 3)
 }
 
 /// A URL's scheme, host and port: all of it that may be shown.
@@ -293,3 +294,6 @@ pub(super) fn shown(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,3 +184,65 @@ impl Workspace {
         self.pages::<Locations>(base, &[], &[("max_results", "0")], &Subject::Workspace, deadline).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::databricks::testing::{Server, pat, reply, run, soon, workspace};
+
+    #[test]
+    fn we_are_told_who_we_are() {
+        let body = r#"{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"id":"7001","userName":"app-1",
+            "displayName":"Segment Storage Destinations","active":true,
+            "entitlements":[{"value":"databricks-sql-access"},{"value":"allow-cluster-create"}],
+            "groups":[{"display":"users","value":"9","type":"direct"},{"value":"10"}]}"#;
+        let server = Server::start(vec![reply("GET /api/2.0/preview/scim/v2/Me", 200, body)]);
+        let me = run(workspace(&server, pat()).me(soon())).unwrap();
+        server.seen();
+        assert_eq!([me.id, me.user_name, me.display_name], ["7001", "app-1", "Segment Storage Destinations"]);
+        assert_eq!(me.entitlements, ["databricks-sql-access", "allow-cluster-create"]);
+        assert_eq!(me.groups, ["users", "10"]);
+    }
+
+    #[test]
+    fn privileges_of_all_assignments_are_joined() {
+        let line = "GET /api/2.1/unity-catalog/effective-permissions/catalog/segment?principal=app-1&max_results=0";
+        let body = r#"{"privilege_assignments":[{"principal":"app-1","privileges":[
+            {"privilege":"USE_CATALOG","inherited_from_type":"METASTORE","inherited_from_name":"m"},
+            {"privilege":"CREATE_SCHEMA"}]}],"next_page_token":"t"}"#;
+        let more = r#"{"privilege_assignments":[{"principal":"users","privileges":[{"privilege":"USE_CATALOG"}]}]}"#;
+        let next = format!("{line}&page_token=t");
+        let server = Server::start(vec![reply(line, 200, body), reply(&next, 200, more)]);
+        let workspace = workspace(&server, pat());
+        let privileges = workspace.effective_privileges(Securable::Catalog, "segment", "app-1", soon());
+        assert_eq!(run(privileges).unwrap(), ["CREATE_SCHEMA", "USE_CATALOG"]);
+        server.seen();
+    }
+
+    #[test]
+    fn external_locations_are_listed_through_empty_pages() {
+        let line = "GET /api/2.1/unity-catalog/external-locations?max_results=0";
+        let location = r#"{"external_locations":[{"name":"bronze","url":"abfss://c@a.dfs.core.windows.net/lake",
+            "credential_name":"cred","read_only":false,"isolation_mode":"ISOLATION_MODE_OPEN"}],"next_page_token":""}"#;
+        let server = Server::start(vec![
+            reply(line, 200, r#"{"next_page_token":"a b"}"#),
+            reply(&format!("{line}&page_token=a+b"), 200, r#"{"external_locations":[],"next_page_token":"c"}"#),
+            reply(&format!("{line}&page_token=c"), 200, location),
+        ]);
+        let locations = run(workspace(&server, pat()).external_locations(soon())).unwrap();
+        server.seen();
+        assert_eq!(locations.len(), 1);
+        assert_eq!((locations[0].name.as_str(), locations[0].credential_name.as_str()), ("bronze", "cred"));
+    }
+
+    #[test]
+    fn pages_that_lead_to_themselves_end() {
+        let line = "GET /api/2.1/unity-catalog/external-locations?max_results=0";
+        let again = r#"{"external_locations":[],"next_page_token":"a"}"#;
+        let next = format!("{line}&page_token=a");
+        let server = Server::start(vec![reply(line, 200, again), reply(&next, 200, again)]);
+        let error = run(workspace(&server, pat()).external_locations(soon())).unwrap_err();
+        server.seen();
+        assert!(error.message().contains("do not end"), "{error}");
+    }
+}

@@ -1,9 +1,9 @@
 //! A Databricks workspace: one address, one way to sign in, one client.
 //!
-//! [`Workspace`] is all that others call: who we are ([`identity`]), Unity Catalog ([`unity`], [`vended`]), warehouses
-//! ([`warehouse`]) and statements ([`statement`]). Each call takes a deadline and gives an [`Error`] that callers can
-//! ask what it means; as a [`Fault`] it says what to do. Below are the token ([`sign_in`], [`entra`], [`token`]) and
-//! the one module that opens connections ([`http`]).
+//! [`Workspace`] is all that others call: who we are (`identity`), Unity Catalog (`unity`, `vended`), warehouses
+//! (`warehouse`) and statements (`statement`). Each call takes a deadline and gives an [`Error`] that callers can ask
+//! what it means; as a [`Fault`] it says what to do (`advice`). Below are the token (`sign_in`, `entra`, `token`), the
+//! dialects of answers (`answer`) and the one module that opens connections (`http`).
 
 mod advice;
 mod answer;
@@ -13,6 +13,8 @@ mod http;
 mod identity;
 mod sign_in;
 mod statement;
+#[cfg(test)]
+mod testing;
 mod token;
 mod unity;
 mod vended;
@@ -152,11 +154,17 @@ struct Pace {
     most: Duration,
     /// For so long a warehouse may still say that it is stopped after it was started.
     grace: Duration,
+    /// The first wait before a request is sent again.
+    back_off: Duration,
 }
 
 impl Pace {
-    const USUAL: Self =
-        Self { first: Duration::from_millis(500), most: Duration::from_secs(10), grace: Duration::from_secs(10) };
+    const USUAL: Self = Self {
+        first: Duration::from_millis(500),
+        most: Duration::from_secs(10),
+        grace: Duration::from_secs(10),
+        back_off: http::BACK_OFF,
+    };
 
     /// The time between two looks: each half as long again as the one before.
     fn poll(self, looks: u32) -> Duration {
@@ -177,14 +185,19 @@ impl Workspace {
     ///
     /// # Errors
     /// A Setup fault: the URL is none that secrets may be sent to.
-    pub fn with_identity_endpoint(mut connection: Connection, endpoint: IdentityEndpoint) -> Result<Self, Fault> {
+    pub fn with_identity_endpoint(connection: Connection, endpoint: IdentityEndpoint) -> Result<Self, Fault> {
+        Self::at_pace(connection, endpoint, Pace::USUAL)
+    }
+
+    fn at_pace(mut connection: Connection, endpoint: IdentityEndpoint, pace: Pace) -> Result<Self, Fault> {
         trusted(&mut connection.url, "the workspace URL")?;
         if let Some(authority) = &mut connection.entra_authority {
             trusted(authority, "the URL of Entra's sign-in host")?;
         }
-        let (url, whom, http) = (connection.url.clone(), Arc::new(sign_in::whom(&connection)), Arc::new(Http::new()));
+        let (url, whom, http) =
+            (connection.url.clone(), Arc::new(sign_in::whom(&connection)), Arc::new(Http::new(pace.back_off)));
         let session = Session::new(connection, endpoint, Arc::clone(&http), Arc::clone(&whom));
-        Ok(Self { inner: Arc::new(Inner { url, http, session, whom, pace: Pace::USUAL }) })
+        Ok(Self { inner: Arc::new(Inner { url, http, session, whom, pace }) })
     }
 
     /// A token of the same identity for Azure storage: the lake's, when one principal is used for both.

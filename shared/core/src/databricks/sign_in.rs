@@ -22,8 +22,6 @@ pub(super) struct Session {
     identity_endpoint: IdentityEndpoint,
     whom: Arc<Whom>,
     http: Arc<Http>,
-    /// Identity endpoints are on this machine: no proxy.
-    here: Http,
     api: Cache,
     storage: Cache,
     /// Found once, at the first token.
@@ -44,8 +42,8 @@ impl Session {
         http: Arc<Http>,
         whom: Arc<Whom>,
     ) -> Self {
-        let (here, api, storage, found) = (Http::direct(), Cache::default(), Cache::default(), OnceCell::new());
-        Self { connection, identity_endpoint, whom, http, here, api, storage, found }
+        let (api, storage, found) = (Cache::default(), Cache::default(), OnceCell::new());
+        Self { connection, identity_endpoint, whom, http, api, storage, found }
     }
 
     /// The token for the workspace's API.
@@ -96,7 +94,7 @@ impl Session {
             }
             Auth::ManagedIdentity { client_id } => {
                 let endpoint = &self.identity_endpoint;
-                entra::managed_token(&self.here, endpoint, client_id.as_deref(), resource, &self.whom, deadline).await
+                entra::managed_token(&self.http, endpoint, client_id.as_deref(), resource, &self.whom, deadline).await
             }
             Auth::Databricks { .. } | Auth::Token(_) => {
                 let said = Said::of("this way to sign in has no tokens for Azure storage");
@@ -182,4 +180,184 @@ pub(super) fn whom(connection: &Connection) -> Whom {
         Auth::ManagedIdentity { client_id } => (Way::ManagedIdentity, client_id.as_ref()),
     };
     Whom { host: shown(&connection.url), cloud: connection.cloud, way, client_id: client_id.cloned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::databricks::Workspace;
+    use crate::databricks::testing::{
+        CLIENT, PAT, SECRET, Seen, Server, Step, connection, oauth, pat, reply, run, soon, workspace,
+    };
+    use crate::fault::Fault;
+
+    const CONFIG: &str = "GET /.well-known/databricks-config";
+    const OIDC: &str = "GET /oidc/.well-known/oauth-authorization-server";
+    const ME: &str = "GET /api/2.0/preview/scim/v2/Me";
+
+    fn config() -> Step {
+        reply(CONFIG, 200, r#"{"oidc_endpoint":"{host}/oidc","account_id":"a","workspace_id":"900800"}"#)
+    }
+
+    fn oidc() -> Step {
+        reply(OIDC, 200, r#"{"token_endpoint":"{host}/oidc/v1/token","issuer":"{host}/oidc"}"#)
+    }
+
+    fn token(text: &str) -> Step {
+        let body = format!(r#"{{"access_token":"{text}","token_type":"Bearer","expires_in":3600}}"#);
+        reply("POST /oidc/v1/token", 200, &body)
+    }
+
+    fn me() -> Step {
+        reply(ME, 200, r#"{"id":"1","userName":"u"}"#)
+    }
+
+    fn refused() -> Step {
+        reply(ME, 401, r#"{"error_code":401,"message":"Credential was not sent or was of an unsupported type."}"#)
+    }
+
+    #[test]
+    fn oauth_finds_the_endpoint_and_sends_id_and_secret_once() {
+        let server = Server::start(vec![config(), oidc(), token("jwt-1"), me(), me()]);
+        let workspace = workspace(&server, oauth());
+        run(async {
+            workspace.me(soon()).await.unwrap();
+            workspace.me(soon()).await.unwrap();
+        });
+        let seen = server.seen();
+        let of = |seen: &Seen, name: &str| seen.header(name).map(str::to_owned);
+        assert_eq!(seen[2].body, "grant_type=client_credentials&scope=all-apis");
+        assert_eq!(of(&seen[2], "content-type").as_deref(), Some("application/x-www-form-urlencoded"));
+        // base64 of `0a1b2c3d-1111-2222-3333-444455556666:dose+of/truth=`
+        let basic = "Basic MGExYjJjM2QtMTExMS0yMjIyLTMzMzMtNDQ0NDU1NTU2NjY2OmRvc2Urb2YvdHJ1dGg9";
+        assert_eq!(of(&seen[2], "authorization").as_deref(), Some(basic));
+        assert_eq!([of(&seen[0], "authorization"), of(&seen[1], "authorization")], [None, None]);
+        for call in &seen[3..] {
+            assert_eq!(of(call, "authorization").as_deref(), Some("Bearer jwt-1"));
+            assert_eq!(of(call, "x-databricks-workspace-id").as_deref(), Some("900800"), "as it was found");
+        }
+    }
+
+    #[test]
+    fn a_workspace_without_a_configuration_page_is_found_by_the_usual_path() {
+        let no_page = reply(CONFIG, 404, r#"{"error":"Bad Target: /.well-known/databricks-config"}"#);
+        let server = Server::start(vec![no_page, oidc(), token("jwt-1"), me()]);
+        run(workspace(&server, oauth()).me(soon())).unwrap();
+        assert_eq!(server.seen()[3].header("x-databricks-workspace-id"), None);
+    }
+
+    #[test]
+    fn the_account_stands_in_its_endpoint() {
+        let config =
+            reply(CONFIG, 200, r#"{"oidc_endpoint":"{host}/oidc/accounts/{account_id}","account_id":"acc-7"}"#);
+        let oidc = r#"{"token_endpoint":"{host}/oidc/v1/token"}"#;
+        let oidc = reply("GET /oidc/accounts/acc-7/.well-known/oauth-authorization-server", 200, oidc);
+        let server = Server::start(vec![config, oidc, token("jwt-1"), me()]);
+        run(workspace(&server, oauth()).me(soon())).unwrap();
+        server.seen();
+    }
+
+    #[test]
+    fn the_secret_goes_to_no_other_host() {
+        for place in
+            ["https://evil.example/token", "http://cloud.databricks.com.evil/", "https://u:p@{host}/x", "//x/y"]
+        {
+            let oidc = reply(OIDC, 200, &format!(r#"{{"token_endpoint":"{place}"}}"#));
+            let server = Server::start(vec![config(), oidc]);
+            let error = run(workspace(&server, oauth()).me(soon())).unwrap_err();
+            server.seen();
+            assert!(error.to_string().contains("not trusted"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refused_token_is_asked_for_anew_once() {
+        let server = Server::start(vec![config(), oidc(), token("old"), refused(), token("new"), me(), me()]);
+        let workspace_here = workspace(&server, oauth());
+        run(workspace_here.me(soon())).unwrap();
+        run(workspace_here.me(soon())).unwrap();
+        assert_eq!(server.seen()[5].header("authorization"), Some("Bearer new"));
+
+        let invalid = reply(ME, 403, r#"{"error_code":403,"message":"Invalid access token."}"#);
+        let server = Server::start(vec![config(), oidc(), token("old"), invalid, token("new"), refused()]);
+        let error = run(workspace(&server, oauth()).me(soon())).unwrap_err();
+        server.seen();
+        assert_eq!(error.status(), Some(401));
+    }
+
+    #[test]
+    fn a_personal_token_is_sent_as_it_is_and_not_twice() {
+        let server = Server::start(vec![refused()]);
+        let error = run(workspace(&server, pat()).me(soon())).unwrap_err();
+        assert_eq!(server.seen()[0].header("authorization"), Some(format!("Bearer {PAT}").as_str()));
+        assert_eq!(error.status(), Some(401));
+    }
+
+    #[test]
+    fn twenty_calls_at_once_sign_in_once() {
+        let mut steps = vec![config(), oidc(), token("jwt-1")];
+        steps.extend((0..20).map(|_| me()));
+        let server = Server::start(steps);
+        let workspace = workspace(&server, oauth());
+        let calls = (0..20).map(|_| workspace.me(soon()));
+        assert!(run(futures::future::join_all(calls)).iter().all(Result::is_ok));
+        server.seen();
+    }
+
+    #[test]
+    fn a_given_workspace_id_is_sent() {
+        let server = Server::start(vec![me()]);
+        let given = Connection { workspace_id: Some("42".to_owned()), ..connection(&server, pat()) };
+        run(Workspace::new(given).unwrap().me(soon())).unwrap();
+        assert_eq!(server.seen()[0].header("x-databricks-workspace-id"), Some("42"));
+    }
+
+    #[test]
+    fn an_error_that_echoes_the_secret_is_masked() {
+        let basic = "MGExYjJjM2QtMTExMS0yMjIyLTMzMzMtNDQ0NDU1NTU2NjY2OmRvc2Urb2YvdHJ1dGg9";
+        let echo = format!("{CLIENT}:{SECRET} and {basic}");
+        let echo = serde_json::json!({ "error": "invalid_client", "error_description": echo }).to_string();
+        let server = Server::start(vec![config(), oidc(), reply("POST /oidc/v1/token", 401, &echo)]);
+        let error = run(workspace(&server, oauth()).me(soon())).unwrap_err();
+        assert_eq!(error.message(), format!("{CLIENT}:*** and ***"));
+        let fault = Fault::from(error);
+        assert!(!format!("{fault:?} {}", fault.chain()).contains(SECRET));
+    }
+
+    #[test]
+    fn nothing_of_a_connection_shows_its_secrets() {
+        let server = Server::start(vec![]);
+        let mut planted = connection(&server, oauth());
+        planted.url = Url::parse("https://ann:planted@adb-1.2.azuredatabricks.net/x?token=planted#planted").unwrap();
+        planted.entra_authority = Some(Url::parse("https://planted@login.microsoftonline.com/planted").unwrap());
+        let debug = format!("{planted:?} {:?}", Workspace::new(planted.clone()).unwrap());
+        assert!(!debug.contains("planted") && !debug.contains(SECRET), "{debug}");
+        assert!(debug.contains("https://adb-1.2.azuredatabricks.net"), "{debug}");
+    }
+
+    #[test]
+    fn secrets_are_sent_over_tls_or_on_this_machine() {
+        let server = Server::start(vec![]);
+        for (url, fine) in [
+            ("http://adb-1.2.azuredatabricks.net/", false),
+            ("ftp://127.0.0.1/", false),
+            ("http://127.0.0.1:8080/", true),
+            ("http://[::1]/", true),
+            ("http://localhost/", true),
+            ("https://dbc-1.cloud.databricks.com/", true),
+        ] {
+            let other = Connection { url: Url::parse(url).unwrap(), ..connection(&server, pat()) };
+            assert_eq!(Workspace::new(other).is_ok(), fine, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_caller_out_of_time_is_told_so() {
+        let server = Server::start(vec![]);
+        let error = run(workspace(&server, oauth()).me(Deadline::after(Duration::ZERO))).unwrap_err();
+        assert!(error.is_out_of_time());
+        server.seen();
+    }
 }

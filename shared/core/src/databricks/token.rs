@@ -133,3 +133,143 @@ impl Cache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+
+    use bytes::Bytes;
+    use reqwest::header::HeaderMap;
+    use url::Url;
+
+    use super::*;
+    use crate::databricks::Cloud;
+    use crate::databricks::answer::Said;
+    use crate::databricks::error::{Subject, Way, Whom};
+    use crate::databricks::testing::{run, soon};
+
+    fn whom() -> Arc<Whom> {
+        let host = "https://h".to_owned();
+        Arc::new(Whom { host, cloud: Cloud::Other, way: Way::Databricks, client_id: None })
+    }
+
+    fn error(failure: Failure) -> Error {
+        Error::unsent(failure, Subject::SignIn, &whom(), Said::default())
+    }
+
+    fn read(body: &str) -> Result<Token, Error> {
+        let request = Request::get(Url::parse("https://h/token").unwrap(), Subject::SignIn, &whom());
+        let body = Bytes::from(body.to_owned());
+        Token::read(&request, &Reply { status: 200, headers: HeaderMap::new(), body })
+    }
+
+    fn token(text: &str, life: u64) -> Token {
+        Token::living(Secret::new(text), Duration::from_secs(life))
+    }
+
+    /// Asks the cache; counts how often it asks.
+    async fn asked(
+        cache: &Cache,
+        times: &AtomicU32,
+        answer: impl FnOnce() -> Result<Token, Error>,
+    ) -> Result<String, Error> {
+        let ask = || async {
+            times.fetch_add(1, Ordering::Relaxed);
+            clock::pause(Duration::from_millis(5), soon()).await;
+            answer()
+        };
+        let token = cache.token(soon(), || error(Failure::OutOfTime), ask).await?;
+        Ok(token.secret.expose().to_owned())
+    }
+
+    #[test]
+    fn a_token_is_renewed_five_minutes_or_a_quarter_of_its_life_early() {
+        let seconds = |life| renewed_after(Duration::from_secs(life)).as_secs();
+        assert_eq!([seconds(3600), seconds(1200), seconds(400), seconds(0)], [3300, 900, 300, 0]);
+    }
+
+    #[test]
+    fn each_spelling_of_the_expiry_is_read() {
+        let life = |expiry: &str| {
+            let left = read(&format!("{{\"access_token\":\"t\",{expiry}}}")).unwrap().expires.left().as_secs();
+            left / 10 * 10
+        };
+        assert_eq!(life(r#""expires_in":3600"#), 3550);
+        assert_eq!(life(r#""expires_in":"3600""#), 3550);
+        assert_eq!(life(r#""expires_in":3600.5,"expires_on":"7""#), 3560);
+        let at = clock::now() / 1_000_000 + 3600;
+        assert_eq!(life(&format!(r#""expires_on":"{at}""#)), 3550);
+        assert_eq!(life(&format!(r#""expires_on":{at}"#)), 3550);
+        assert_eq!(life(r#""token_type":"Bearer""#), 250, "a short one");
+        for over in [r#""expires_in":-1"#, r#""expires_in":"0""#, r#""expires_on":"7""#] {
+            assert_eq!(life(over), 0, "{over}");
+        }
+        assert_eq!(life(r#""expires_in":1e300"#), 86_350);
+        for none in ["{}", r#"{"access_token":""}"#, r#"{"access_token":7}"#, "null"] {
+            assert!(read(none).is_err(), "{none}");
+        }
+    }
+
+    #[test]
+    fn twenty_callers_ask_once() {
+        let (cache, times) = (Cache::default(), AtomicU32::new(0));
+        let callers = (0..20).map(|_| asked(&cache, &times, || Ok(token("a", 3600))));
+        let tokens = run(futures::future::join_all(callers));
+        assert!(tokens.iter().all(|token| token.as_deref().unwrap() == "a"));
+        assert_eq!(times.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn twenty_callers_share_one_failure_and_the_next_asks_again() {
+        let (cache, times) = (Cache::default(), AtomicU32::new(0));
+        let callers = (0..20).map(|_| asked(&cache, &times, || Err(error(Failure::Refused))));
+        assert!(run(futures::future::join_all(callers)).iter().all(Result::is_err));
+        assert_eq!(times.load(Ordering::Relaxed), 1);
+        assert_eq!(run(asked(&cache, &times, || Ok(token("b", 3600)))).unwrap(), "b");
+    }
+
+    #[test]
+    fn one_callers_deadline_is_no_failure_of_the_others() {
+        let (cache, times) = (Cache::default(), AtomicU32::new(0));
+        let first = asked(&cache, &times, || Err(error(Failure::OutOfTime)));
+        let second = asked(&cache, &times, || Ok(token("a", 3600)));
+        let (first, second) = run(futures::future::join(first, second));
+        assert!(first.unwrap_err().is_out_of_time());
+        assert_eq!(second.unwrap(), "a");
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_renewed_is_used_while_it_lives() {
+        let (cache, times) = (Cache::default(), AtomicU32::new(0));
+        let mut old = token("old", 3600);
+        old.renewed = Deadline::after(Duration::ZERO);
+        assert_eq!(run(asked(&cache, &times, || Ok(old.clone()))).unwrap(), "old");
+        assert_eq!(run(asked(&cache, &times, || Err(error(Failure::Lost)))).unwrap(), "old");
+        assert_eq!(run(asked(&cache, &times, || Ok(token("new", 3600)))).unwrap(), "old", "not asked for a minute");
+        assert_eq!(times.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn only_the_token_that_was_refused_is_dropped() {
+        let (cache, times) = (Cache::default(), AtomicU32::new(0));
+        run(async {
+            asked(&cache, &times, || Ok(token("a", 3600))).await.unwrap();
+            cache.forget(&Secret::new("older"), soon()).await;
+            assert_eq!(asked(&cache, &times, || Ok(token("b", 3600))).await.unwrap(), "a");
+            cache.forget(&Secret::new("a"), soon()).await;
+            assert_eq!(asked(&cache, &times, || Ok(token("b", 3600))).await.unwrap(), "b");
+        });
+    }
+
+    #[test]
+    fn nobody_waits_for_another_past_its_own_deadline() {
+        let cache = Cache::default();
+        let never = cache.token(soon(), || error(Failure::OutOfTime), std::future::pending);
+        let brief = Deadline::after(Duration::from_millis(10));
+        let late = async { cache.token(brief, || error(Failure::OutOfTime), || async { Ok(token("a", 9)) }).await };
+        let outcome = run(futures::future::select(Box::pin(never), Box::pin(late)));
+        let futures::future::Either::Right((outcome, _)) = outcome else { panic!("the first never ends") };
+        assert!(outcome.unwrap_err().is_out_of_time());
+    }
+}

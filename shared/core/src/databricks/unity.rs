@@ -397,3 +397,192 @@ fn optional<T>(outcome: Result<T, Error>) -> Result<Option<T>, Error> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::databricks::testing::{Server, Step, pat, reply, run, soon, workspace};
+    use crate::fault::FaultKind;
+
+    const CATALOG: &str = "GET /api/2.1/unity-catalog/catalogs/segment?include_browse=true";
+    const SCHEMA: &str = "GET /api/2.1/unity-catalog/schemas/segment.shop";
+    const TABLE: &str = "GET /api/2.1/unity-catalog/tables/segment.shop.tracks?include_delta_metadata=true";
+    const MAKE: &str = "POST /api/2.1/unity-catalog/schemas";
+
+    fn missing(line: &str, code: &str) -> Step {
+        reply(line, 404, &json!({ "error_code": code, "message": "It does not exist." }).to_string())
+    }
+
+    #[test]
+    fn a_metastore_is_its_assignment_and_its_summary() {
+        let server = Server::start(vec![
+            reply(
+                "GET /api/2.1/unity-catalog/current-metastore-assignment",
+                200,
+                r#"{"workspace_id":123,"metastore_id":"m-1","default_catalog_name":"main"}"#,
+            ),
+            reply(
+                "GET /api/2.1/unity-catalog/metastore_summary",
+                200,
+                r#"{"metastore_id":"m-1","name":"metastore_westeurope","region":"westeurope","external_access_enabled":true,
+                    "privilege_model_version":"1.0"}"#,
+            ),
+        ]);
+        let metastore = run(workspace(&server, pat()).metastore(soon())).unwrap();
+        server.seen();
+        assert_eq!(
+            metastore,
+            Metastore {
+                id: "m-1".to_owned(),
+                name: "metastore_westeurope".to_owned(),
+                region: "westeurope".to_owned(),
+                default_catalog: "main".to_owned(),
+                external_access_enabled: true,
+                storage_root: None,
+            }
+        );
+        metastore.may_vend().unwrap();
+        let fault = Metastore { external_access_enabled: false, ..metastore }.may_vend().unwrap_err();
+        assert_eq!(fault.kind(), FaultKind::Setup);
+        assert!(fault.to_string().contains("`metastore_westeurope`"), "{fault}");
+    }
+
+    #[test]
+    fn only_an_own_catalog_of_this_workspace_may_hold_tables() {
+        let of = |body: &str| {
+            let server = Server::start(vec![reply(CATALOG, 200, body)]);
+            let catalog = run(workspace(&server, pat()).catalog("segment", soon())).unwrap();
+            server.seen();
+            catalog
+        };
+        let catalog = of(r#"{"name":"segment","catalog_type":"MANAGED_CATALOG","isolation_mode":"OPEN",
+            "storage_root":"abfss://c@a.dfs.core.windows.net/m","storage_location":"abfss://c@a.dfs.core.windows.net/m/1"}"#);
+        catalog.may_hold_tables().unwrap();
+        assert_eq!(catalog.storage_location.as_deref(), Some("abfss://c@a.dfs.core.windows.net/m/1"));
+        let foreign = of(r#"{"name":"segment","catalog_type":"FOREIGN_CATALOG"}"#).may_hold_tables().unwrap_err();
+        assert!(foreign.to_string().contains("`segment` is FOREIGN_CATALOG"), "{foreign}");
+        let elsewhere = of(r#"{"name":"segment","catalog_type":"MANAGED_CATALOG","isolation_mode":"ISOLATED",
+            "accessible_in_current_workspace":false}"#);
+        assert!(elsewhere.isolated);
+        let elsewhere = elsewhere.may_hold_tables().unwrap_err();
+        assert!(elsewhere.hint_text().unwrap().contains("Assign to workspaces"), "{elsewhere:?}");
+    }
+
+    #[test]
+    fn a_table_comes_with_its_columns_in_order() {
+        let body = r#"{"name":"tracks","catalog_name":"segment","schema_name":"shop","full_name":"segment.shop.tracks",
+            "table_id":"t-1","table_type":"EXTERNAL","data_source_format":"DELTA","owner":"app-1",
+            "storage_location":"abfss://c@a.dfs.core.windows.net/lake/shop/tracks",
+            "columns":[{"name":"n","type_text":"bigint","type_name":"LONG","position":1,"nullable":false,"comment":"c"},
+                {"name":"id","type_text":"string","type_json":"{}","type_name":"STRING","position":0,"nullable":true}],
+            "properties":{"delta.minReaderVersion":"1","delta.feature.appendOnly":"supported"}}"#;
+        let server = Server::start(vec![reply(TABLE, 200, body)]);
+        let table = run(workspace(&server, pat()).table("segment", "shop", "tracks", soon())).unwrap().unwrap();
+        server.seen();
+        assert_eq!((table.kind, table.format.as_deref()), (TableKind::External, Some("DELTA")));
+        let columns: Vec<_> =
+            table.columns.iter().map(|c| (c.name.as_str(), c.type_name.as_str(), c.nullable)).collect();
+        assert_eq!(columns, [("id", "STRING", true), ("n", "LONG", false)]);
+        assert_eq!(table.columns[1].comment.as_deref(), Some("c"));
+        assert_eq!(table.properties["delta.feature.appendOnly"], "supported");
+        assert!(!table.row_filter);
+    }
+
+    #[test]
+    fn filters_and_masks_are_seen() {
+        let kind = |body: &str| TableInfo::from(serde_json::from_str::<RawTable>(body).unwrap());
+        assert!(kind(r#"{"name":"t","row_filter":{"function_name":"f"}}"#).row_filter);
+        assert!(kind(r#"{"name":"t","columns":[{"name":"c","mask":{"function_name":"f"}}]}"#).row_filter);
+        let view = kind(r#"{"name":"t","table_type":"VIEW","row_filter":null,"columns":[{"name":"c","mask":null}]}"#);
+        assert_eq!((view.kind, view.row_filter), (TableKind::View, false));
+        let other = kind(r#"{"name":"t","table_type":"STREAMING_TABLE"}"#);
+        assert_eq!(other.kind, TableKind::Other("STREAMING_TABLE".to_owned()));
+    }
+
+    #[test]
+    fn what_is_missing_is_none_and_a_missing_catalog_is_an_error() {
+        let server = Server::start(vec![
+            missing(SCHEMA, "SCHEMA_DOES_NOT_EXIST"),
+            missing(TABLE, "TABLE_DOES_NOT_EXIST"),
+            missing(TABLE, "SCHEMA_DOES_NOT_EXIST"),
+            missing(TABLE, "CATALOG_DOES_NOT_EXIST"),
+            missing(SCHEMA, "ENDPOINT_NOT_FOUND"),
+            reply(SCHEMA, 403, r#"{"error_code":"PERMISSION_DENIED","message":"no"}"#),
+        ]);
+        let workspace = workspace(&server, pat());
+        run(async {
+            assert_eq!(workspace.schema("segment", "shop", soon()).await.unwrap(), None);
+            assert_eq!(workspace.table("segment", "shop", "tracks", soon()).await.unwrap(), None);
+            assert_eq!(workspace.table("segment", "shop", "tracks", soon()).await.unwrap(), None);
+            assert!(workspace.table("segment", "shop", "tracks", soon()).await.unwrap_err().is_missing());
+            assert!(!workspace.schema("segment", "shop", soon()).await.unwrap_err().is_missing());
+            assert!(workspace.schema("segment", "shop", soon()).await.unwrap_err().is_denied());
+        });
+        server.seen();
+    }
+
+    #[test]
+    fn a_schema_is_made_once() {
+        let taken = r#"{"error_code":"SCHEMA_ALREADY_EXISTS","message":"Schema 'segment.shop' already exists"}"#;
+        let denied = r#"{"error_code":"PERMISSION_DENIED","message":"no"}"#;
+        let server = Server::start(vec![
+            reply(MAKE, 200, r#"{"name":"shop","full_name":"segment.shop"}"#),
+            reply(MAKE, 400, taken),
+            reply(MAKE, 409, taken),
+            reply(MAKE, 403, denied),
+        ]);
+        let workspace = workspace(&server, pat());
+        run(async {
+            for _ in 0..3 {
+                workspace.create_schema("segment", "shop", "events", soon()).await.unwrap();
+            }
+            assert!(workspace.create_schema("segment", "shop", "events", soon()).await.unwrap_err().is_denied());
+        });
+        let body: Value = serde_json::from_str(&server.seen()[0].body).unwrap();
+        assert_eq!(body, json!({ "name": "shop", "catalog_name": "segment", "comment": "events" }));
+    }
+
+    #[test]
+    fn all_tables_of_a_schema_are_listed() {
+        let line = "GET /api/2.1/unity-catalog/tables?catalog_name=segment&schema_name=shop&max_results=0";
+        let server = Server::start(vec![
+            reply(line, 200, r#"{"tables":[{"name":"a"}],"next_page_token":"x"}"#),
+            reply(&format!("{line}&page_token=x"), 200, r#"{"tables":[{"name":"b"}]}"#),
+            missing(line, "SCHEMA_DOES_NOT_EXIST"),
+        ]);
+        let workspace = workspace(&server, pat());
+        let tables = run(workspace.tables("segment", "shop", soon())).unwrap();
+        assert_eq!(tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(run(workspace.tables("segment", "shop", soon())).unwrap().is_empty());
+        server.seen();
+    }
+
+    #[test]
+    fn deleting_what_is_missing_is_fine() {
+        let (table, schema) = (TABLE.replace("GET", "DELETE"), SCHEMA.replace("GET", "DELETE"));
+        let table = table.split('?').next().unwrap();
+        let full = r#"{"error_code":"INVALID_STATE","message":"Schema is not empty"}"#;
+        let server = Server::start(vec![
+            reply(table, 200, "{}"),
+            missing(table, "TABLE_DOES_NOT_EXIST"),
+            reply(&schema, 400, full),
+            missing(&schema, "SCHEMA_DOES_NOT_EXIST"),
+        ]);
+        let workspace = workspace(&server, pat());
+        run(async {
+            workspace.delete_table("segment", "shop", "tracks", soon()).await.unwrap();
+            workspace.delete_table("segment", "shop", "tracks", soon()).await.unwrap();
+            assert!(workspace.delete_schema("segment", "shop", soon()).await.is_err());
+            workspace.delete_schema("segment", "shop", soon()).await.unwrap();
+        });
+        server.seen();
+    }
+
+    #[test]
+    fn names_are_one_segment_of_the_path() {
+        let server =
+            Server::start(vec![missing("GET /api/2.1/unity-catalog/schemas/a%2Fb.c%3Fd%23%20e", "X_DOES_NOT_EXIST")]);
+        assert_eq!(run(workspace(&server, pat()).schema("a/b", "c?d# e", soon())).unwrap(), None);
+        server.seen();
+    }
+}

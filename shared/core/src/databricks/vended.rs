@@ -132,3 +132,80 @@ fn shown(url: &str) -> String {
         Err(()) => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::databricks::testing::{Server, pat, reply, run, soon, workspace};
+
+    const PATH: &str = "POST /api/2.0/unity-catalog/temporary-path-credentials";
+    const TABLE: &str = "POST /api/2.0/unity-catalog/temporary-table-credentials";
+
+    fn vended(body: &str) -> Vended {
+        let server = Server::start(vec![reply(TABLE, 200, body)]);
+        let vended = run(workspace(&server, pat()).table_credentials("t-1", soon())).unwrap();
+        let sent: Value = serde_json::from_str(&server.seen()[0].body).unwrap();
+        assert_eq!(sent, json!({ "table_id": "t-1", "operation": "READ_WRITE" }));
+        assert!(!format!("{vended:?}").contains("planted"), "{vended:?}");
+        vended
+    }
+
+    #[test]
+    fn each_cloud_has_its_credentials() {
+        let aws = vended(
+            r#"{"expiration_time":1730000000000,"url":"s3://b/t","aws_temp_credentials":{"access_key_id":"AKIA",
+                "secret_access_key":"planted1","session_token":"planted2"}}"#,
+        );
+        assert_eq!((aws.url.as_str(), aws.expires_at), ("s3://b/t", 1_730_000_000_000_000));
+        let Credential::Aws { access_key_id, secret_access_key, session_token } = aws.credential else { panic!() };
+        assert_eq!(
+            [access_key_id.as_str(), secret_access_key.expose(), session_token.expose()],
+            ["AKIA", "planted1", "planted2"]
+        );
+        let of = |part: &str| {
+            let place = "abfss://c@a.dfs.core.windows.net/t";
+            vended(&format!(r#"{{"expiration_time":1,"url":"{place}",{part}}}"#)).credential
+        };
+        assert_eq!(
+            of(r#""azure_user_delegation_sas":{"sas_token":"?sv=2&sig=planted"}"#),
+            Credential::AzureSas(Secret::new("sv=2&sig=planted"))
+        );
+        assert_eq!(of(r#""azure_aad":{"aad_token":"planted"}"#), Credential::AzureToken(Secret::new("planted")));
+        assert_eq!(of(r#""gcp_oauth_token":{"oauth_token":"planted"}"#), Credential::Gcp(Secret::new("planted")));
+    }
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret() {
+        assert_eq!(shown("abfss://c@a.dfs.core.windows.net/t?sv=1&sig=planted"), "abfss://c@a.dfs.core.windows.net/t");
+        assert_eq!(shown("s3://key:planted@bucket/t"), "s3://bucket/t");
+        assert_eq!(shown("https://planted@a.blob.core.windows.net/c"), "https://a.blob.core.windows.net/c");
+        assert_eq!(shown("planted"), "");
+    }
+
+    #[test]
+    fn a_place_is_asked_for_by_its_url() {
+        let place = "abfss://c@a.dfs.core.windows.net/lake";
+        let body = r#"{"expiration_time":1,"azure_user_delegation_sas":{"sas_token":"sig"}}"#;
+        let server = Server::start(vec![reply(PATH, 200, body)]);
+        let vended = run(workspace(&server, pat()).path_credentials(place, soon())).unwrap();
+        assert_eq!(vended.url, place, "the one that was asked for");
+        let sent: Value = serde_json::from_str(&server.seen()[0].body).unwrap();
+        assert_eq!(sent, json!({ "url": place, "operation": "PATH_READ_WRITE" }));
+    }
+
+    #[test]
+    fn an_answer_without_credentials_or_end_is_not_quoted() {
+        for body in [
+            r#"{"expiration_time":1,"r2_temp_credentials":{"x":"planted"}}"#,
+            r#"{"url":"planted","azure_aad":{"aad_token":"planted"}}"#,
+            r#"{"expiration_time":"planted","azure_aad":{"aad_token":"planted"}}"#,
+        ] {
+            let server = Server::start(vec![reply(TABLE, 200, body)]);
+            let error = run(workspace(&server, pat()).table_credentials("t-1", soon())).unwrap_err();
+            server.seen();
+            assert!(!format!("{error} {error:?}").contains("planted"), "{error}");
+        }
+    }
+}

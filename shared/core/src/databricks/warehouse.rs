@@ -316,3 +316,6 @@ fn minutes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> 
     let number = value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or_default();
     Ok(u32::try_from(number).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests;
