@@ -1,0 +1,361 @@
+//! The grammar: the statements that Databricks takes and that we can do, no more. What Databricks takes and we cannot do is
+//! told apart from what makes no sense.
+
+use sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Query, SelectItem, SetExpr, TableFactor, Value,
+};
+use sqlparser::tokenizer::Token;
+
+use super::cursor::Cursor;
+use super::{ColumnDef, CreateTable, CreateView, Dropped, Name, Refused, Sql};
+use crate::statement::Failure;
+use crate::types::SqlType;
+
+/// First words of statements that Databricks has and we have not.
+const NOT_HERE: [&str; 34] = [
+    "ANALYZE", "BEGIN", "CACHE", "CALL", "CLEAR", "CONVERT", "COPY", "DECLARE", "DELETE", "EXECUTE", "EXPLAIN", "FROM",
+    "FSCK", "GRANT", "INSERT", "LIST", "LOAD", "MERGE", "PUT", "REFRESH", "REMOVE", "REORG", "RESET", "RESTORE",
+    "REVOKE", "SET", "SYNC", "TABLE", "TRUNCATE", "UNCACHE", "UNDROP", "UPDATE", "USE", "VACUUM",
+];
+
+/// Reads one statement.
+pub(crate) fn parse(text: &str) -> Result<Sql, Refused> {
+    let mut cursor = Cursor::new(text)?;
+    let sql = statement(&mut cursor)?;
+    cursor.end()?;
+    Ok(sql)
+}
+
+fn statement(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
+    match cursor.word().as_deref() {
+        Some("CREATE") => create(cursor),
+        Some("ALTER") => alter(cursor),
+        Some("COMMENT") => comment_on(cursor),
+        Some("MSCK" | "REPAIR") => {
+            cursor.take("MSCK");
+            cursor.expect("REPAIR TABLE")?;
+            let table = cursor.name()?;
+            if !cursor.take("SYNC METADATA") {
+                return Err(not_here("REPAIR TABLE without SYNC METADATA"));
+            }
+            Ok(Sql::SyncMetadata { table })
+        }
+        Some("DROP") => drop(cursor),
+        Some("DESC" | "DESCRIBE") => {
+            cursor.next();
+            if !cursor.take("DETAIL") {
+                return Err(not_here("DESCRIBE but DESCRIBE DETAIL"));
+            }
+            Ok(Sql::DescribeDetail { table: cursor.name()? })
+        }
+        Some("OPTIMIZE") => {
+            cursor.next();
+            let table = cursor.name()?;
+            match cursor.word().as_deref() {
+                Some(word @ ("WHERE" | "ZORDER" | "FULL")) => Err(not_here(&format!("OPTIMIZE … {word}"))),
+                _ => Ok(Sql::Optimize { table }),
+            }
+        }
+        Some("SHOW") => {
+            cursor.next();
+            if !cursor.take("TABLES") {
+                return Err(not_here("SHOW but SHOW TABLES"));
+            }
+            let named = cursor.take("IN") || cursor.take("FROM");
+            let schema = if named { Some(cursor.name()?) } else { None };
+            if cursor.word().is_some() {
+                return Err(not_here("SHOW TABLES … LIKE"));
+            }
+            Ok(Sql::ShowTables { schema })
+        }
+        Some("SELECT" | "WITH" | "VALUES") => {
+            let (query, _) = cursor.query()?;
+            select(&query).ok_or_else(|| not_here("SELECT but of one integer, or count(*) of one table"))
+        }
+        Some(word) if NOT_HERE.contains(&word) => Err(not_here(word)),
+        _ => Err(cursor.stuck()),
+    }
+}
+
+fn create(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
+    cursor.expect("CREATE")?;
+    let or_replace = cursor.take("OR REPLACE");
+    match cursor.word().as_deref() {
+        Some("SCHEMA" | "DATABASE") if !or_replace => create_schema(cursor),
+        Some("TABLE") if !or_replace => create_table(cursor),
+        Some("VIEW") => create_view(cursor, or_replace),
+        Some(
+            "TABLE" | "EXTERNAL" | "CATALOG" | "VOLUME" | "FUNCTION" | "TEMP" | "TEMPORARY" | "MATERIALIZED"
+            | "STREAMING" | "GLOBAL" | "LOCATION" | "STORAGE" | "SHARE" | "CONNECTION",
+        ) => {
+            let what = if or_replace { "CREATE OR REPLACE" } else { "CREATE" };
+            Err(not_here(&format!("{what} {}", cursor.word().unwrap_or_default())))
+        }
+        _ => Err(cursor.stuck()),
+    }
+}
+
+fn create_schema(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
+    cursor.next();
+    let if_not_exists = cursor.take("IF NOT EXISTS");
+    let name = cursor.name()?;
+    let (mut comment, mut managed_location) = (None, None);
+    loop {
+        if comment.is_none() && cursor.take("COMMENT") {
+            comment = Some(cursor.string()?);
+        } else if managed_location.is_none() && cursor.take("MANAGED LOCATION") {
+            managed_location = Some(cursor.string()?);
+        } else if cursor.take("WITH") || cursor.take("LOCATION") || cursor.take("DEFAULT") {
+            return Err(not_here("CREATE SCHEMA with DBPROPERTIES, LOCATION or DEFAULT"));
+        } else {
+            return Ok(Sql::CreateSchema { name, if_not_exists, comment, managed_location });
+        }
+    }
+}
+
+fn create_table(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
+    cursor.next();
+    let if_not_exists = cursor.take("IF NOT EXISTS");
+    let name = cursor.name()?;
+    let columns = if cursor.peek() == Some(&Token::LParen) { cursor.list(column)? } else { Vec::new() };
+    let (mut using, mut location, mut comment, mut properties) = (None, None, None, None);
+    loop {
+        if using.is_none() && cursor.take("USING") {
+            using = Some(cursor.identifier()?.to_uppercase());
+        } else if location.is_none() && cursor.take("LOCATION") {
+            location = Some(cursor.string()?);
+        } else if comment.is_none() && cursor.take("COMMENT") {
+            comment = Some(cursor.string()?);
+        } else if properties.is_none() && cursor.take("TBLPROPERTIES") {
+            properties = Some(cursor.list(property)?);
+        } else {
+            break;
+        }
+    }
+    if let Some(
+        word @ ("PARTITIONED" | "CLUSTER" | "CLUSTERED" | "OPTIONS" | "AS" | "SELECT" | "LIKE" | "SHALLOW" | "DEEP"
+        | "WITH"),
+    ) = cursor.word().as_deref()
+    {
+        return Err(not_here(&format!("CREATE TABLE … {word}")));
+    }
+    if using.as_deref().is_some_and(|using| using != "DELTA") {
+        return Err(not_here(&format!("CREATE TABLE … USING {}", using.unwrap_or_default())));
+    }
+    let properties = properties.unwrap_or_default();
+    Ok(Sql::CreateTable(CreateTable { name, if_not_exists, columns, location, comment, properties }))
+}
+
+fn create_view(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<Sql, Refused> {
+    cursor.next();
+    let if_not_exists = cursor.take("IF NOT EXISTS");
+    let name = cursor.name()?;
+    let mut columns = Vec::new();
+    if cursor.peek() == Some(&Token::LParen) {
+        columns = cursor.list(|cursor| {
+            let name = cursor.identifier()?;
+            let comment = if cursor.take("COMMENT") { Some(cursor.string()?) } else { None };
+            Ok((name, comment))
+        })?;
+    }
+    let (mut comment, mut properties) = (None, None);
+    loop {
+        if comment.is_none() && cursor.take("COMMENT") {
+            comment = Some(cursor.string()?);
+        } else if properties.is_none() && cursor.take("TBLPROPERTIES") {
+            properties = Some(cursor.list(property)?);
+        } else {
+            break;
+        }
+    }
+    if cursor.word().as_deref() == Some("WITH") {
+        return Err(not_here("CREATE VIEW … WITH"));
+    }
+    cursor.expect("AS")?;
+    let (query, text) = cursor.query()?;
+    let properties = properties.unwrap_or_default();
+    Ok(Sql::CreateView(Box::new(CreateView {
+        name,
+        or_replace,
+        if_not_exists,
+        columns,
+        comment,
+        properties,
+        query,
+        text,
+    })))
+}
+
+fn alter(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
+    cursor.expect("ALTER")?;
+    if !cursor.take("TABLE") {
+        return Err(not_here(&format!("ALTER {}", cursor.word().unwrap_or_default())));
+    }
+    let table = cursor.name()?;
+    if cursor.take("ADD COLUMNS") || cursor.take("ADD COLUMN") {
+        let columns = match cursor.peek() {
+            Some(Token::LParen) => cursor.list(column)?,
+            _ => vec![column(cursor)?],
+        };
+        if let Some(word @ ("FIRST" | "AFTER")) = cursor.word().as_deref() {
+            return Err(not_here(&format!("ADD COLUMNS … {word}")));
+        }
+        return Ok(Sql::AddColumns { table, columns });
+    }
+    if cursor.take("SET TBLPROPERTIES") {
+        return Ok(Sql::SetProperties { table, properties: cursor.list(property)? });
+    }
+    if cursor.take("ALTER COLUMN") || cursor.take("CHANGE COLUMN") {
+        let column = cursor.identifier()?;
+        if !cursor.take("COMMENT") {
+            return Err(not_here("ALTER COLUMN but COMMENT"));
+        }
+        return Ok(Sql::ColumnComment { table, column, comment: cursor.string()? });
+    }
+    match cursor.word().as_deref() {
+        Some(
+            word @ ("ADD" | "SET" | "UNSET" | "DROP" | "RENAME" | "ALTER" | "CHANGE" | "CLUSTER" | "REPLACE" | "OWNER"),
+        ) => Err(not_here(&format!("ALTER TABLE … {word}"))),
+        _ => Err(cursor.stuck()),
+    }
+}
+
+fn comment_on(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
+    cursor.expect("COMMENT ON")?;
+    let of_table = cursor.take("TABLE");
+    if !of_table && !cursor.take("SCHEMA") && !cursor.take("DATABASE") {
+        return match cursor.word().as_deref() {
+            Some(word @ ("COLUMN" | "CATALOG" | "VOLUME" | "CONNECTION" | "SHARE")) => {
+                Err(not_here(&format!("COMMENT ON {word}")))
+            }
+            _ => Err(cursor.stuck()),
+        };
+    }
+    let name = cursor.name()?;
+    cursor.expect("IS")?;
+    let comment = if cursor.take("NULL") { None } else { Some(cursor.string()?) };
+    Ok(match of_table {
+        true => Sql::CommentOnTable { table: name, comment },
+        false => Sql::CommentOnSchema { schema: name, comment },
+    })
+}
+
+fn drop(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
+    cursor.expect("DROP")?;
+    let word = cursor.word().unwrap_or_default();
+    let mut what = match word.as_str() {
+        "TABLE" => Dropped::Table,
+        "VIEW" => Dropped::View,
+        "SCHEMA" | "DATABASE" => Dropped::Schema { cascade: false },
+        "CATALOG" | "VOLUME" | "FUNCTION" | "CONNECTION" | "SHARE" => return Err(not_here(&format!("DROP {word}"))),
+        _ => return Err(cursor.stuck()),
+    };
+    cursor.next();
+    let if_exists = cursor.take("IF EXISTS");
+    let name = cursor.name()?;
+    if let Dropped::Schema { cascade } = &mut what {
+        *cascade = cursor.take("CASCADE");
+        if !*cascade {
+            cursor.take("RESTRICT");
+        }
+    }
+    Ok(Sql::Drop { what, name, if_exists })
+}
+
+fn column(cursor: &mut Cursor<'_>) -> Result<ColumnDef, Refused> {
+    let name = cursor.identifier()?;
+    let word = cursor.word().ok_or_else(|| cursor.stuck())?;
+    cursor.next();
+    let kind = match word.as_str() {
+        "DECIMAL" | "DEC" | "NUMERIC" => decimal(cursor)?,
+        "ARRAY" | "MAP" | "STRUCT" | "VARIANT" | "VARCHAR" | "CHAR" | "CHARACTER" | "INTERVAL" | "VOID" | "OBJECT"
+        | "GEOMETRY" | "GEOGRAPHY" => return Err(not_here(&format!("columns of type {word}"))),
+        other => SqlType::parse(other).ok_or_else(|| {
+            let class = Failure::class("UNSUPPORTED_DATATYPE", "0A000", format!("Unsupported data type \"{other}\"."));
+            Refused::Failed(class)
+        })?,
+    };
+    let comment = if cursor.take("COMMENT") { Some(cursor.string()?) } else { None };
+    match cursor.word().as_deref() {
+        Some(
+            word @ ("NOT" | "DEFAULT" | "GENERATED" | "COLLATE" | "PRIMARY" | "MASK" | "CONSTRAINT" | "REFERENCES"),
+        ) => Err(not_here(&format!("columns with {word}"))),
+        _ => Ok(ColumnDef { name, kind, comment }),
+    }
+}
+
+fn decimal(cursor: &mut Cursor<'_>) -> Result<SqlType, Refused> {
+    if cursor.peek() != Some(&Token::LParen) {
+        return Ok(SqlType::Decimal(10, 0));
+    }
+    let numbers = cursor.list(|cursor| match cursor.next() {
+        Some(Token::Number(digits, false)) => digits.parse::<u8>().map_err(|_| cursor.stuck()),
+        _ => Err(cursor.stuck()),
+    })?;
+    match numbers[..] {
+        [precision] if precision <= 38 => Ok(SqlType::Decimal(precision, 0)),
+        [precision, scale] if precision <= 38 && scale <= precision => Ok(SqlType::Decimal(precision, scale)),
+        _ => Err(cursor.stuck()),
+    }
+}
+
+/// `'key' = 'value'`
+fn property(cursor: &mut Cursor<'_>) -> Result<(String, String), Refused> {
+    let key = match cursor.peek() {
+        Some(Token::SingleQuotedString(_) | Token::DoubleQuotedString(_)) => cursor.string()?,
+        _ => {
+            let mut key = cursor.identifier()?;
+            while cursor.take_token(&Token::Period) {
+                key = format!("{key}.{}", cursor.identifier()?);
+            }
+            key
+        }
+    };
+    cursor.take_token(&Token::Eq);
+    let value = match cursor.peek().cloned() {
+        Some(Token::Number(digits, _)) => {
+            cursor.next();
+            digits
+        }
+        _ if cursor.take("TRUE") => "true".to_owned(),
+        _ if cursor.take("FALSE") => "false".to_owned(),
+        _ => cursor.string()?,
+    };
+    Ok((key, value))
+}
+
+/// The two queries that we can answer.
+fn select(query: &Query) -> Option<Sql> {
+    let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none();
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let filtered =
+        select.selection.is_some() || select.having.is_some() || select.distinct.is_some() || select.qualify.is_some();
+    let [item] = &select.projection[..] else { return None };
+    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return None };
+    match (expr, &select.from[..]) {
+        _ if !plain || filtered => None,
+        (Expr::Value(value), []) => match &value.value {
+            Value::Number(digits, false) => Some(Sql::Literal(digits.parse().ok()?)),
+            _ => None,
+        },
+        (Expr::Function(function), [from]) if from.joins.is_empty() => {
+            let TableFactor::Table { name, alias: None, args: None, .. } = &from.relation else { return None };
+            let FunctionArguments::List(arguments) = &function.args else { return None };
+            let is_count = function.name.to_string().eq_ignore_ascii_case("count")
+                && function.filter.is_none()
+                && function.over.is_none();
+            let all = matches!(arguments.args[..], [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]);
+            let parts = name
+                .0
+                .iter()
+                .map(|part| part.as_ident().map(|ident| ident.value.clone()))
+                .collect::<Option<Vec<_>>>()?;
+            (is_count && all).then_some(Sql::Count { table: Name(parts) })
+        }
+        _ => None,
+    }
+}
+
+fn not_here(what: &str) -> Refused {
+    Refused::NotHere(what.to_owned())
+}
