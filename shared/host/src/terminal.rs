@@ -3,6 +3,11 @@
 //! Standard output holds the answer alone; everything said besides goes to standard error.
 
 mod arguments;
+#[cfg(feature = "demo")]
+mod demo;
+#[cfg(not(feature = "demo"))]
+#[path = "terminal/no_demo.rs"]
+mod demo;
 mod evolve;
 mod ingest;
 mod output;
@@ -82,6 +87,7 @@ fn answer(arguments: &[OsString], functions: &Functions, mut streams: Streams) -
         Ok(Arguments { command: Command::Verify(asked) }) => verify::run(&asked, &call, &mut streams),
         Ok(Arguments { command: Command::Status(asked) }) => status::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::Evolve(asked) }) => evolve::run(&asked, &call, &streams),
+        Ok(Arguments { command: Command::Demo(asked) }) => demo::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::Teardown(asked) }) => teardown::run(&asked, &call, &streams),
         Err(error) => misread(&error, &call, &streams),
     };

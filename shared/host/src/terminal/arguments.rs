@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Bring Unity Catalog up to date with the lake; wakes the warehouse once, and only when something changed
     Evolve(Evolve),
+    /// Show what three uploads cause in a pretend Databricks workspace: statements, wakes, tables; no account needed
+    Demo(Demo),
     /// List what Inlet made in the catalog and the lake, and remove it
     Teardown(Teardown),
 }
@@ -150,6 +152,13 @@ pub(crate) struct Evolve {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Keep the lake, the uploads and the settings in this new folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<OsString>,
 }
 
 #[derive(Debug, Args)]
