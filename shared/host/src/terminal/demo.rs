@@ -4,7 +4,6 @@
 //! over HTTP. The workspace keeps the log of requests that the story is told from.
 
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -159,11 +158,11 @@ impl<'a> Demo<'a> {
         for name in self.pretend.tables() {
             let Some(table) = self.pretend.table(&name) else { continue };
             let kind = if table.view_definition.is_some() { "view " } else { "table" };
-            drop(writeln!(text, "  {kind} {name} ({} columns)", table.columns.len()));
+            text.push_str(&format!("  {kind} {name} ({} columns)\n", table.columns.len()));
         }
         let coupon = self.pretend.table(&format!("{CATALOG}.{SCHEMA}.order_completed"));
         if let Some(comment) = coupon.as_ref().and_then(|table| table.column_comments.get("coupon")) {
-            drop(writeln!(text, "the column `coupon` says: {}", plain(comment)));
+            text.push_str(&format!("the column `coupon` says: {}\n", plain(comment)));
         }
         text
     }
@@ -237,11 +236,11 @@ fn evolved(report: &EvolveReport) -> String {
         used.seconds
     );
     for schema in &report.schemas_created {
-        drop(writeln!(text, "     POST /api/2.1/unity-catalog/schemas: {schema}"));
+        text.push_str(&format!("     POST /api/2.1/unity-catalog/schemas: {schema}\n"));
     }
     for statement in &report.statements {
         let line = statement.lines().next().unwrap_or_default();
-        drop(writeln!(text, "     {}{}", plain(line), if statement.contains('\n') { " …" } else { "" }));
+        text.push_str(&format!("     {}{}\n", plain(line), if statement.contains('\n') { " …" } else { "" }));
     }
     text
 }
