@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn error(failure: Failure) -> Error {
-        Error::unsent(failure, Subject::SignIn, &whom(), Said::default())
+        Error::of(failure, Subject::SignIn, &whom(), Said::default())
     }
 
     fn read(body: &str) -> Result<Token, Error> {
