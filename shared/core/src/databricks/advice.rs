@@ -188,8 +188,13 @@ fn known(error: &Error) -> Option<Advice> {
         && (said.says("not accessible in") || said.says("not bound"))
     {
         return Some(from(not_bound(name)));
-    } else if said.says("user not authorized") {
+    } else if said.status == Some(403) && said.says("user not authorized") {
         sign_in::not_a_member(whom)
+    } else if coded(&["PRINCIPAL_DOES_NOT_EXIST"]) {
+        Advice::setup(
+            format!("{what}: the account knows no such principal: {}", said.message),
+            "grants are made to a service principal's Application ID: check `auth.client_id`",
+        )
     } else if coded(&["METASTORE_DOES_NOT_EXIST", "OPERATION_REQUIRES_UNITY_CATALOG", "UC_NOT_ENABLED"]) {
         Advice::setup(
             format!("`{}` has no Unity Catalog: {}", whom.host, said.message),

@@ -267,6 +267,7 @@ impl Http {
     }
 
     /// The client, built when it is first needed: reading the machine's root certificates takes milliseconds.
+    #[expect(clippy::disallowed_methods, reason = "this is the module that connects")]
     fn client(&self, request: &Request) -> Result<&Client, Error> {
         let over_tls = request.url.scheme() == "https";
         let client = if over_tls { &self.over_tls } else { &self.here };

@@ -112,8 +112,11 @@ impl Workspace {
         about: &Subject,
         deadline: Deadline,
     ) -> Result<Answer, Error> {
-        // Answered before the deadline, so that there is an id to cancel by.
-        let wait = (deadline.left().as_secs() / 2).clamp(5, WAIT_MAX);
+        // Answered before the deadline, so that there is an id to cancel by. Between nothing and 5 s is not allowed.
+        let wait = match deadline.left().as_secs() / 2 {
+            0..5 => 0,
+            half => half.min(WAIT_MAX),
+        };
         let body = json!({
             "statement": statement,
             "warehouse_id": warehouse,

@@ -24,10 +24,11 @@ fn outcome(steps: Vec<Step>, deadline: Deadline) -> Result<Answer, Error> {
 
 #[test]
 fn a_statement_is_submitted_to_be_waited_for() {
-    let server = Server::start(vec![reply(SUBMIT, 200, DONE), reply(SUBMIT, 200, DONE)]);
+    let server = Server::start(vec![reply(SUBMIT, 200, DONE); 3]);
     let workspace = workspace(&server, pat());
     run(workspace.run("w-1", "SELECT 1", soon())).unwrap();
     run(workspace.run("w-1", "SELECT 1", Deadline::after(Duration::from_secs(600)))).unwrap();
+    run(workspace.run("w-1", "SELECT 1", Deadline::after(Duration::from_secs(9)))).unwrap();
     let seen = server.seen();
     let body: Value = serde_json::from_str(&seen[1].body).unwrap();
     assert_eq!(
@@ -37,6 +38,8 @@ fn a_statement_is_submitted_to_be_waited_for() {
     );
     let body: Value = serde_json::from_str(&seen[0].body).unwrap();
     assert_eq!(body["wait_timeout"], "14s", "answered before the deadline");
+    let body: Value = serde_json::from_str(&seen[2].body).unwrap();
+    assert_eq!(body["wait_timeout"], "0s", "the least that is allowed is 5");
     assert_eq!(seen[0].header("authorization"), Some(format!("Bearer {PAT}").as_str()));
 }
 
