@@ -11,6 +11,11 @@ pub fn now() -> Micros {
     micros(SystemTime::now())
 }
 
+/// The moment `after` from now, in microseconds since the epoch.
+pub fn after(after: Duration) -> Micros {
+    now().saturating_add(Micros::try_from(after.as_micros()).unwrap_or(Micros::MAX))
+}
+
 /// A file system's or a store's time in microseconds since the epoch; times before 1970 are negative.
 pub fn micros(time: SystemTime) -> Micros {
     match time.duration_since(UNIX_EPOCH) {

@@ -6,8 +6,10 @@ use super::answer::Meaning;
 use super::error::{Denied, Detail, Error, Failure, Subject, Way, Whom};
 use super::http::NO_ANSWER;
 use crate::fault::Fault;
+use words::denied_on;
 
 mod sign_in;
+mod words;
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
@@ -80,6 +82,10 @@ fn no_api(error: &Error) -> Advice {
     if said.code.as_deref() == Some("PRIVATE_LINK_VALIDATION_ERROR") {
         return network(error);
     }
+    let elsewhere = matches!(whom.way, Way::Entra | Way::ManagedIdentity);
+    if elsewhere && matches!(about, Subject::SignIn | Subject::StorageSignIn) {
+        return sign_in::not_reached(error, server);
+    }
     if let Some(advice) = account_console(whom) {
         return advice;
     }
@@ -91,7 +97,7 @@ fn no_api(error: &Error) -> Advice {
         ),
         Failure::NotApi if *about == Subject::Tenant => Advice::setup(
             format!("`{server}` does not say which tenant of Microsoft Entra it trusts"),
-            "set `tenant_id` in [auth]: the tenant of the workspace, not the one of the application",
+            "set `auth.tenant_id`: the tenant of the workspace, not the one of the application",
         ),
         Failure::NotApi => Advice::setup(format!("`{server}` answered with {}, not with JSON", said.message), URL),
         // A port that nobody listens on is mostly dropped by a firewall without a word.
@@ -182,8 +188,13 @@ fn known(error: &Error) -> Option<Advice> {
         && (said.says("not accessible in") || said.says("not bound"))
     {
         return Some(from(not_bound(name)));
-    } else if said.says("user not authorized") {
+    } else if said.status == Some(403) && said.says("user not authorized") {
         sign_in::not_a_member(whom)
+    } else if coded(&["PRINCIPAL_DOES_NOT_EXIST"]) {
+        Advice::setup(
+            format!("{what}: the account knows no such principal: {}", said.message),
+            "grants are made to a service principal's Application ID: check `auth.client_id`",
+        )
     } else if coded(&["METASTORE_DOES_NOT_EXIST", "OPERATION_REQUIRES_UNITY_CATALOG", "UC_NOT_ENABLED"]) {
         Advice::setup(
             format!("`{}` has no Unity Catalog: {}", whom.host, said.message),
@@ -403,79 +414,6 @@ pub(super) fn not_bound(catalog: &str) -> Fault {
 fn from(fault: Fault) -> Advice {
     let hint = fault.hint_text().map(str::to_owned);
     Advice { fault, hint }
-}
-
-fn denied_on(privilege: &str, securable: &str, name: &str) -> Denied {
-    Denied { privilege: privilege.to_owned(), securable: securable.to_owned(), name: name.to_owned() }
-}
-
-impl Denied {
-    /// The statement that grants it.
-    fn grant(&self, whom: &Whom) -> String {
-        let Self { privilege, securable, name } = self;
-        let quoted: Vec<String> = name.split('.').map(quoted).collect();
-        format!("GRANT {privilege} ON {securable} {} TO {}", quoted.join("."), whom.grantee())
-    }
-}
-
-fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
-}
-
-impl Whom {
-    /// As SQL names us.
-    fn grantee(&self) -> String {
-        self.client_id.as_deref().map_or_else(|| "`<principal>`".to_owned(), quoted)
-    }
-
-    /// As a sentence names us.
-    fn principal(&self) -> String {
-        match &self.client_id {
-            Some(client_id) => format!("`{client_id}`"),
-            None if self.way == Way::ManagedIdentity => "the managed identity".to_owned(),
-            None => "the owner of this token".to_owned(),
-        }
-    }
-}
-
-impl Subject {
-    /// As a sentence names it.
-    fn what(&self) -> String {
-        match self {
-            Self::SignIn => "signing in".to_owned(),
-            Self::StorageSignIn => "signing in to Azure storage".to_owned(),
-            Self::Tenant => "finding the workspace's tenant".to_owned(),
-            Self::Workspace => "the workspace".to_owned(),
-            Self::Metastore => "Unity Catalog".to_owned(),
-            Self::Catalog(name) => format!("catalog `{name}`"),
-            Self::NewSchema(name) => format!("making schema `{name}`"),
-            Self::Schema(name) => format!("schema `{name}`"),
-            Self::Table(name) => format!("table `{name}`"),
-            Self::TableCredentials(id) => format!("credentials for the table with id `{id}`"),
-            Self::PathCredentials(url) => format!("credentials for `{url}`"),
-            Self::Warehouse(id) => format!("warehouse `{id}`"),
-            Self::NewWarehouse(name) => format!("making warehouse `{name}`"),
-            Self::Statement(_, head) => format!("the statement `{head}`"),
-        }
-    }
-
-    fn warehouse(&self) -> String {
-        match self {
-            Self::Warehouse(id) | Self::Statement(id, _) => format!("`{id}`"),
-            _ => String::new(),
-        }
-    }
-
-    /// What is needed for it, when no message says so.
-    fn privilege(&self) -> Option<Denied> {
-        match self {
-            Self::Catalog(name) => Some(denied_on("USE CATALOG", "CATALOG", name)),
-            Self::NewSchema(name) => name.split('.').next().map(|name| denied_on("CREATE SCHEMA", "CATALOG", name)),
-            Self::Schema(name) => Some(denied_on("USE SCHEMA", "SCHEMA", name)),
-            Self::Table(name) => Some(denied_on("SELECT", "TABLE", name)),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]

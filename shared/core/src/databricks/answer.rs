@@ -4,6 +4,7 @@
 use reqwest::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::error::Category;
 
 use super::error::{Error, Failure};
 use super::http::{Reply, Request};
@@ -23,6 +24,8 @@ pub(super) struct Said {
     /// One line.
     pub(super) message: String,
     pub(super) request_id: Option<String>,
+    /// It came as a page for people.
+    pub(super) is_page: bool,
 }
 
 /// What an error means: its code counts before its status.
@@ -63,7 +66,7 @@ impl Said {
     pub(super) fn of_statement(code: Option<String>, message: &str, sql_state: Option<String>) -> Self {
         // What follows is the statement itself.
         let message = message.split("== SQL").next().unwrap_or_default();
-        Self { status: Some(200), code, sql_state, ..Self::default() }.with_message(message)
+        Self { code, sql_state, ..Self::default() }.with_message(message)
     }
 
     /// Our own words, where a server said nothing.
@@ -71,7 +74,7 @@ impl Said {
         Self::default().with_message(message)
     }
 
-    /// The same with a message, on one line and bounded, and with what can be read out of it.
+    /// The same with a message, on one line, and with what can be read out of it.
     fn with_message(mut self, message: &str) -> Self {
         let mut line = String::new();
         for word in message.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
@@ -79,15 +82,19 @@ impl Said {
                 line.push(' ');
             }
             line.push_str(word);
-            if let Some((end, _)) = line.char_indices().find(|(at, _)| *at >= MESSAGE_MAX) {
-                line.truncate(end);
-                line.push_str(" …");
-                break;
-            }
         }
         self.class = self.class.or_else(|| class(&line));
         self.sql_state = self.sql_state.or_else(|| sql_state(&line));
         self.message = line;
+        self
+    }
+
+    /// The same with a message of bounded length; after the mask, which must see secrets whole.
+    pub(super) fn bounded(mut self) -> Self {
+        if let Some((end, _)) = self.message.char_indices().find(|(at, _)| *at >= MESSAGE_MAX) {
+            self.message.truncate(end);
+            self.message.push_str(" …");
+        }
         self
     }
 
@@ -131,7 +138,7 @@ impl Said {
                 Meaning::Unauthenticated
             }
             Some(403) => Meaning::Denied,
-            Some(404) if bad_target => Meaning::NoSuchCall,
+            Some(404) if bad_target || self.is_page => Meaning::NoSuchCall,
             Some(404) => Meaning::Missing,
             Some(409) => Meaning::Exists,
             Some(429) => Meaning::Busy,
@@ -159,11 +166,26 @@ impl Said {
 /// The JSON of a good answer, or the error of any other.
 pub(super) fn read<T: DeserializeOwned>(request: &Request, reply: &Reply) -> Result<T, Error> {
     accepted(request, reply)?;
-    serde_json::from_slice(&reply.body).map_err(|error| {
+    serde_json::from_slice(&reply.body).map(without_nulls).and_then(serde_json::from_value).map_err(|error| {
         // serde's own text quotes the value that it did not expect, which may be a token.
-        let place = format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column());
-        request.error(Failure::Unreadable, reply.head().with_message(&place))
+        let why = match error.classify() {
+            Category::Data => "a field is missing, or of another type".to_owned(),
+            _ => format!("no JSON from line {} column {} on", error.line(), error.column()),
+        };
+        request.error(Failure::Unreadable, reply.head().with_message(&why))
     })
+}
+
+/// A field that is null is one that is left out; in a list, null is a value.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(fields.map(|(name, value)| (name, without_nulls(value))).collect())
+        }
+        Value::Array(values) => Value::Array(values.into_iter().map(without_nulls).collect()),
+        value => value,
+    }
 }
 
 /// Nothing from a good answer, or the error of any other.
@@ -201,7 +223,7 @@ pub(super) fn said(reply: &Reply) -> Said {
         return of_json(head, &Value::Object(body));
     }
     if is_page(reply) {
-        return head.with_message(&of_page(&text));
+        return Said { is_page: true, ..head }.with_message(&of_page(&text));
     }
     // `CODE: message`; what is none of our codes stays a text.
     if let Some((code, message)) = text.split_once(": ").filter(|(code, _)| is_code(code)) {

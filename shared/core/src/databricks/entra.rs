@@ -1,16 +1,15 @@
 //! Microsoft Entra: tokens for principals and managed identities, and which tenant a workspace trusts.
 
-use std::fmt;
 use std::sync::Arc;
 
 use reqwest::Method;
 use url::Url;
 
+use super::Connection;
 use super::answer::{self, Said};
-use super::error::{Error, Failure, Subject, Way, Whom};
-use super::http::{BACK_OFF, Http, Request, shown};
-use super::token::{Cache, Token};
-use super::{Cloud, Connection};
+use super::error::{Error, Failure, Subject, Whom};
+use super::http::{Http, Request, shown};
+use super::token::Token;
 use crate::clock::Deadline;
 use crate::secret::Secret;
 
@@ -18,7 +17,7 @@ use crate::secret::Secret;
 const DATABRICKS: &str = "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d";
 const STORAGE: &str = "https://storage.azure.com";
 /// The sign-in host of the public cloud.
-const PUBLIC: &str = "https://login.microsoftonline.com";
+pub(super) const PUBLIC: &str = "https://login.microsoftonline.com";
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +102,7 @@ pub(super) async fn token(
     let Principal { tenant, client_id, client_secret } = principal;
     if !is_tenant(tenant) {
         let said = Said { code: Some("AADSTS900023".to_owned()), ..Said::of("the tenant id is malformed") };
-        return Err(Error::unsent(Failure::Refused, resource.subject(), whom, said));
+        return Err(Error::of(Failure::Refused, resource.subject(), whom, said));
     }
     let url = address(&format!("{authority}/{tenant}/oauth2/v2.0/token"), resource.subject(), whom)?;
     let fields = [
@@ -137,9 +136,9 @@ pub(super) async fn managed_token(
     }
     let request = Request::get(url, resource.subject(), whom);
     let request = match endpoint {
-        IdentityEndpoint::Machine(_) => request.header("metadata", "true"),
+        IdentityEndpoint::Machine(_) => request.header("metadata", "true")?,
         IdentityEndpoint::Function { header, .. } => {
-            request.header("x-identity-header", header.expose()).secret(header)
+            request.secret(header).header("x-identity-header", header.expose())?
         }
     };
     let reply = http.send(&request, deadline).await?;
@@ -173,79 +172,15 @@ fn is_tenant(text: &str) -> bool {
 }
 
 fn address(text: &str, about: Subject, whom: &Arc<Whom>) -> Result<Url, Error> {
-    let unusable = |error| Error::unsent(Failure::NoSuchHost, about, whom, Said::of(&format!("no URL: {error}")));
+    let unusable = |error| Error::of(Failure::NoSuchHost, about, whom, Said::of(&format!("no URL: {error}")));
     Url::parse(text).map_err(unusable)
-}
-
-/// An identity of Microsoft Entra for Azure storage alone, without a workspace.
-pub struct StorageIdentity {
-    kind: Kind,
-    whom: Arc<Whom>,
-    http: Http,
-    cache: Cache,
-}
-
-enum Kind {
-    Principal { authority: String, tenant_id: String, client_id: String, client_secret: Secret },
-    Managed { client_id: Option<String>, endpoint: IdentityEndpoint },
-}
-
-impl StorageIdentity {
-    /// A service principal of the tenant that the storage account belongs to. `authority` is Entra's sign-in host;
-    /// none: the public one.
-    pub fn principal(tenant_id: &str, client_id: &str, client_secret: Secret, authority: Option<&Url>) -> Self {
-        let authority = authority.map_or_else(|| PUBLIC.to_owned(), shown);
-        let whom = whom(&authority, Way::Entra, Some(client_id));
-        let (tenant_id, client_id) = (tenant_id.to_owned(), client_id.to_owned());
-        let kind = Kind::Principal { authority, tenant_id, client_id, client_secret };
-        Self { kind, whom, http: Http::new(BACK_OFF), cache: Cache::default() }
-    }
-
-    /// The managed identity of the machine or function that we run on. `client_id` names a user-assigned one.
-    pub fn managed(client_id: Option<&str>, endpoint: IdentityEndpoint) -> Self {
-        let whom = whom("the identity endpoint", Way::ManagedIdentity, client_id);
-        let kind = Kind::Managed { client_id: client_id.map(str::to_owned), endpoint };
-        Self { kind, whom, http: Http::new(BACK_OFF), cache: Cache::default() }
-    }
-
-    /// The token for Azure storage; asked for once, and renewed before it expires.
-    ///
-    /// # Errors
-    /// Entra, or the identity endpoint, cannot be reached or refuses.
-    pub async fn token(&self, deadline: Deadline) -> Result<Token, Error> {
-        let late = || Error::unsent(Failure::OutOfTime, Subject::StorageSignIn, &self.whom, Said::default());
-        self.cache.token(deadline, late, || self.ask(deadline)).await
-    }
-
-    async fn ask(&self, deadline: Deadline) -> Result<Token, Error> {
-        let (http, whom) = (&self.http, &self.whom);
-        match &self.kind {
-            Kind::Principal { authority, tenant_id, client_id, client_secret } => {
-                let principal = Principal { tenant: tenant_id, client_id, client_secret };
-                token(http, authority, principal, Resource::Storage, whom, deadline).await
-            }
-            Kind::Managed { client_id, endpoint } => {
-                managed_token(http, endpoint, client_id.as_deref(), Resource::Storage, whom, deadline).await
-            }
-        }
-    }
-}
-
-fn whom(host: &str, way: Way, client_id: Option<&str>) -> Arc<Whom> {
-    Arc::new(Whom { host: host.to_owned(), cloud: Cloud::Azure, way, client_id: client_id.map(str::to_owned) })
-}
-
-impl fmt::Debug for StorageIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StorageIdentity({:?})", self.whom)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::databricks::testing::{
-        CLIENT, SECRET, Server, Step, at, bytes, connection, entra, oauth, pat, reply, run, soon, workspace,
+        CLIENT, Server, Step, at, bytes, connection, entra, oauth, pat, reply, run, soon, workspace,
     };
     use crate::databricks::{Auth, Workspace};
 
@@ -304,7 +239,7 @@ mod tests {
             let error = run(workspace(&server, entra(None)).me(soon())).unwrap_err();
             server.seen();
             let fault = crate::fault::Fault::from(error);
-            assert!(fault.hint_text().unwrap().contains("`tenant_id`"), "{fault:?}");
+            assert!(fault.hint_text().unwrap().contains("`auth.tenant_id`"), "{fault:?}");
         }
     }
 
@@ -336,18 +271,6 @@ mod tests {
     }
 
     #[test]
-    fn storage_alone_needs_no_workspace() {
-        let server = Server::start(vec![token(r#""expires_in":3599"#)]);
-        let identity = StorageIdentity::principal(TENANT, CLIENT, Secret::new(SECRET), Some(&server.url));
-        for _ in 0..2 {
-            let token = run(identity.token(soon())).unwrap();
-            assert!(token.expires.left().as_secs() > 3_000);
-        }
-        assert_eq!(server.seen()[0].body, form("https%3A%2F%2Fstorage.azure.com"));
-        assert!(!format!("{identity:?}").contains(SECRET));
-    }
-
-    #[test]
     fn a_function_asks_its_own_endpoint() {
         let resource = format!("api-version=2019-08-01&resource={DATABRICKS}&client_id=user-1");
         let step = bytes(
@@ -363,17 +286,6 @@ mod tests {
         let seen = server.seen();
         assert_eq!(seen[0].header("x-identity-header"), Some("planted"));
         assert_eq!(seen[1].header("authorization"), Some("Bearer mi-1"));
-    }
-
-    #[test]
-    fn a_machine_asks_its_metadata_service() {
-        let query = "api-version=2018-02-01&resource=https%3A%2F%2Fstorage.azure.com%2F";
-        let line = format!("GET /metadata/identity/oauth2/token?{query}");
-        let server = Server::start(vec![reply(&line, 200, r#"{"access_token":"mi-1","expires_in":"86399"}"#)]);
-        let host = server.url.as_str().trim_end_matches('/').to_owned();
-        let identity = StorageIdentity::managed(None, IdentityEndpoint::Machine(host));
-        assert_eq!(run(identity.token(soon())).unwrap().secret.expose(), "mi-1");
-        assert_eq!(server.seen()[0].header("metadata"), Some("true"));
     }
 
     #[test]

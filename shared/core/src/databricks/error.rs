@@ -120,9 +120,9 @@ pub struct Denied {
 }
 
 impl Error {
-    /// The error of what never became a request.
-    pub(super) fn unsent(failure: Failure, about: Subject, whom: &Arc<Whom>, said: Said) -> Self {
-        let (asked, whom) = (whom.host.clone(), Arc::clone(whom));
+    /// An error without a request of its own: what was never sent, or what a good answer tells.
+    pub(super) fn of(failure: Failure, about: Subject, whom: &Arc<Whom>, said: Said) -> Self {
+        let (asked, whom, said) = (whom.host.clone(), Arc::clone(whom), said.bounded());
         Self(Box::new(Detail { failure, asked, about, whom, said }))
     }
 

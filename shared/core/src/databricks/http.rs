@@ -84,16 +84,19 @@ impl Request {
         self
     }
 
-    /// Adds a header; a value that no header can hold is left out.
-    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(HeaderName::from_static(name), value);
-        }
-        self
+    /// Adds a header. Its value is not shown by the libraries below.
+    pub(super) fn header(mut self, name: &'static str, value: &str) -> Result<Self, Error> {
+        let Ok(mut value) = HeaderValue::from_str(value) else {
+            let said = Said::of(&format!("the value of `{name}` holds a character that no header can hold"));
+            return Err(self.error(Failure::Refused, Said { code: Some("UNAUTHENTICATED".to_owned()), ..said }));
+        };
+        value.set_sensitive(true);
+        self.headers.insert(HeaderName::from_static(name), value);
+        Ok(self)
     }
 
     /// Signs the request with a token.
-    pub(super) fn bearer(self, token: &Secret) -> Self {
+    pub(super) fn bearer(self, token: &Secret) -> Result<Self, Error> {
         self.secret(token).header("authorization", &format!("Bearer {}", token.expose()))
     }
 
@@ -112,7 +115,7 @@ impl Request {
 
     /// The error of this request.
     pub(super) fn error(&self, failure: Failure, said: Said) -> Error {
-        let said = said.masked(|text| self.masked(text));
+        let said = said.masked(|text| self.masked(text)).bounded();
         let asked = format!("{} {}{}", self.method, shown(&self.url), self.url.path());
         let (about, whom) = (self.about.clone(), Arc::clone(&self.whom));
         Error(Box::new(Detail { failure, asked, about, whom, said }))
@@ -210,7 +213,7 @@ impl Http {
             let wait = match &outcome {
                 Ok(Reply { status: 429 | 503, .. }) => {
                     let asked = outcome.as_ref().ok().and_then(Reply::retry_after);
-                    asked.map_or_else(|| self.wait(sent), |asked| asked + clock::jitter(3))
+                    asked.map_or_else(|| self.wait(sent), |asked| asked.saturating_add(clock::jitter(3)))
                 }
                 Ok(Reply { status: 500 | 502 | 504, .. }) if request.method != Method::POST && lost < LOST_MAX => {
                     lost += 1;
@@ -230,17 +233,14 @@ impl Http {
         }
     }
 
-    /// The header of HTTP's basic authentication, and the secret's spelling in it.
+    /// Signs a request by HTTP's basic authentication.
     pub(super) fn basic(&self, request: Request, id: &str, secret: &Secret) -> Result<Request, Error> {
-        let built = self.client(&request)?.get(request.url.clone()).basic_auth(id, Some(secret.expose())).build();
-        let header = built.ok().and_then(|mut built| built.headers_mut().remove(AUTHORIZATION));
-        let mut request = request.secret(secret);
-        if let Some(header) = header {
-            let spelled = header.to_str().ok().and_then(|text| text.strip_prefix("Basic ")).unwrap_or_default();
-            request = request.secret(&Secret::new(spelled));
-            request.headers.insert(AUTHORIZATION, header);
-        }
-        Ok(request)
+        // The library knows how to spell it; a request is built for that alone.
+        let call = self.client(&request)?.get(request.url.clone()).basic_auth(id, Some(secret.expose()));
+        let built = call.build().map_err(|error| request.unanswered(&error, Deadline::after(ANSWER_WITHIN)))?;
+        let spelled = built.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let encoded = Secret::new(spelled.trim_start_matches("Basic "));
+        request.secret(secret).secret(&encoded).header("authorization", spelled)
     }
 
     /// How long to wait before a request is sent again, with some chance in it.
@@ -267,6 +267,7 @@ impl Http {
     }
 
     /// The client, built when it is first needed: reading the machine's root certificates takes milliseconds.
+    #[expect(clippy::disallowed_methods, reason = "this is the module that connects")]
     fn client(&self, request: &Request) -> Result<&Client, Error> {
         let over_tls = request.url.scheme() == "https";
         let client = if over_tls { &self.over_tls } else { &self.here };

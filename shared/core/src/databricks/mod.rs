@@ -1,18 +1,22 @@
 //! A Databricks workspace: one address, one way to sign in, one client.
 //!
-//! [`Workspace`] is all that others call: who we are (`identity`), Unity Catalog (`unity`, `vended`), warehouses
-//! (`warehouse`) and statements (`statement`). Each call takes a deadline and gives an [`Error`] that callers can ask
-//! what it means; as a [`Fault`] it says what to do (`advice`). Below are the token (`sign_in`, `entra`, `token`), the
-//! dialects of answers (`answer`) and the one module that opens connections (`http`).
+//! [`Workspace`] is all that others call: who we are (`identity`), Unity Catalog (`unity`, `tables`, `vended`),
+//! warehouses (`warehouse`) and statements (`statement`). Each call takes a deadline and gives an [`Error`] that callers
+//! can ask what it means; as a [`Fault`] it says what to do (`advice`). Below are the token (`sign_in`, `entra`,
+//! `token`), the dialects of answers (`answer`) and the one module that opens connections (`http`). A lake without a
+//! workspace has its Azure token from [`StorageIdentity`].
 
 mod advice;
 mod answer;
+mod connection;
 mod entra;
 mod error;
 mod http;
 mod identity;
 mod sign_in;
 mod statement;
+mod storage;
+mod tables;
 #[cfg(test)]
 mod testing;
 mod token;
@@ -31,107 +35,24 @@ use url::Url;
 
 use crate::clock::Deadline;
 use crate::fault::Fault;
-use crate::secret::Secret;
 
-pub use entra::{IdentityEndpoint, StorageIdentity};
+pub use connection::{Auth, Cloud, Connection};
+pub use entra::IdentityEndpoint;
 pub use error::{Denied, Error};
 pub use identity::{ExternalLocation, Me, Securable};
 pub use statement::Answer;
+pub use storage::StorageIdentity;
+pub use tables::{ColumnInfo, TableInfo, TableKind};
 pub use token::Token;
-pub use unity::{CatalogInfo, CatalogKind, ColumnInfo, Metastore, SchemaInfo, TableInfo, TableKind};
+pub use unity::{CatalogInfo, CatalogKind, Metastore, SchemaInfo};
 pub use vended::{Credential, Vended};
 pub use warehouse::{Health, State, Wake, Warehouse, WarehouseSpec};
 
 use answer::Said;
+use connection::trusted;
 use error::{Failure, Subject, Whom};
-use http::{Http, Reply, Request, shown};
+use http::{Http, Reply, Request};
 use sign_in::Session;
-
-/// The cloud that a workspace's host name belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cloud {
-    /// `*.cloud.databricks.com`, `*.cloud.databricks.us`.
-    Aws,
-    /// `*.azuredatabricks.net`, `*.databricks.azure.us`, `*.databricks.azure.cn`.
-    Azure,
-    /// `*.gcp.databricks.com`.
-    Gcp,
-    /// A host that the settings allow by name.
-    Other,
-}
-
-impl Cloud {
-    /// Whose host this is.
-    pub fn of(host: &str) -> Self {
-        const SUFFIXES: [(&str, Cloud); 6] = [
-            (".gcp.databricks.com", Cloud::Gcp),
-            (".cloud.databricks.com", Cloud::Aws),
-            (".cloud.databricks.us", Cloud::Aws),
-            (".azuredatabricks.net", Cloud::Azure),
-            (".databricks.azure.us", Cloud::Azure),
-            (".databricks.azure.cn", Cloud::Azure),
-        ];
-        let host = host.to_ascii_lowercase();
-        SUFFIXES.iter().find(|(suffix, _)| host.ends_with(suffix)).map_or(Self::Other, |(_, cloud)| *cloud)
-    }
-}
-
-/// Which workspace, and as whom.
-#[derive(Clone)]
-pub struct Connection {
-    /// `https://host/` or `https://host:port/`, nothing behind it; plain http only on loopback.
-    pub url: Url,
-    /// Whose host it is.
-    pub cloud: Cloud,
-    /// The number behind `?o=`, where it was given: hosts that serve several workspaces want it in a header.
-    pub workspace_id: Option<String>,
-    /// As whom.
-    pub auth: Auth,
-    /// Microsoft Entra's sign-in host; none: the public one, or the one of the workspace's sovereign cloud.
-    pub entra_authority: Option<Url>,
-}
-
-/// How we sign in.
-#[derive(Clone, Debug)]
-pub enum Auth {
-    /// OAuth M2M: a service principal with a secret that Databricks made.
-    Databricks {
-        /// The principal's application id.
-        client_id: String,
-        /// The OAuth secret.
-        client_secret: Secret,
-    },
-    /// A service principal of Microsoft Entra.
-    Entra {
-        /// The customer's tenant; none: asked of the workspace.
-        tenant_id: Option<String>,
-        /// The application id.
-        client_id: String,
-        /// The secret's value.
-        client_secret: Secret,
-    },
-    /// A personal access token.
-    Token(Secret),
-    /// The managed identity of the Azure machine or function that we run on.
-    ManagedIdentity {
-        /// Of a user-assigned identity; none: the system's.
-        client_id: Option<String>,
-    },
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Nothing of a URL but its host: people paste them with whatever stands in front and behind.
-        let Self { url, cloud, workspace_id, auth, entra_authority } = self;
-        f.debug_struct("Connection")
-            .field("url", &shown(url))
-            .field("cloud", cloud)
-            .field("workspace_id", workspace_id)
-            .field("auth", auth)
-            .field("entra_authority", &entra_authority.as_ref().map(shown))
-            .finish()
-    }
-}
 
 /// A workspace. Clones share the token and the connections.
 #[derive(Clone)]
@@ -282,9 +203,9 @@ impl Workspace {
         let mut renewed = false;
         loop {
             let token = session.token(deadline).await?;
-            let mut request = request().bearer(&token);
+            let mut request = request().bearer(&token)?;
             if let Some(id) = session.workspace_id() {
-                request = request.header("x-databricks-workspace-id", id);
+                request = request.header("x-databricks-workspace-id", id)?;
             }
             let reply = http.send(&request, deadline).await?;
             if renewed || !reply.refuses_token() || !session.forget(&token, deadline).await {
@@ -309,7 +230,7 @@ impl Workspace {
 
     /// The error of what was answered, and is no success all the same.
     fn failed(&self, failure: Failure, about: &Subject, said: Said) -> Error {
-        Error::unsent(failure, about.clone(), &self.inner.whom, said)
+        Error::of(failure, about.clone(), &self.inner.whom, said)
     }
 
     fn pace(&self) -> Pace {
@@ -323,25 +244,6 @@ trait Page {
 
     /// What it holds, and the token of the next one.
     fn take(self) -> (Vec<Self::Item>, Option<String>);
-}
-
-/// Cuts a URL down to its host. Secrets go over TLS, or stay on this machine.
-fn trusted(url: &mut Url, what: &str) -> Result<(), Fault> {
-    let loopback = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    let cut = url.set_username("").and(url.set_password(None));
-    if cut.is_err() || !(url.scheme() == "https" || url.scheme() == "http" && loopback) {
-        return Err(Fault::setup(format!("{what} is `{}`: secrets are sent over https only", shown(url)))
-            .hint("write it as https://<host>"));
-    }
-    url.set_path("/");
-    url.set_query(None);
-    url.set_fragment(None);
-    Ok(())
 }
 
 impl fmt::Debug for Workspace {

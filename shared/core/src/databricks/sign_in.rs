@@ -75,7 +75,7 @@ impl Session {
     }
 
     fn late(&self, about: Subject) -> Error {
-        Error::unsent(Failure::OutOfTime, about, &self.whom, Said::default())
+        Error::of(Failure::OutOfTime, about, &self.whom, Said::default())
     }
 
     async fn ask(&self, resource: Resource, deadline: Deadline) -> Result<Token, Error> {
@@ -98,7 +98,7 @@ impl Session {
             }
             Auth::Databricks { .. } | Auth::Token(_) => {
                 let said = Said::of("this way to sign in has no tokens for Azure storage");
-                Err(Error::unsent(Failure::Refused, Subject::StorageSignIn, &self.whom, said))
+                Err(Error::of(Failure::Refused, Subject::StorageSignIn, &self.whom, said))
             }
         }
     }
@@ -166,7 +166,7 @@ impl Session {
         };
         base.join(named).ok().filter(own).ok_or_else(|| {
             let said = Said::of("the workspace names a token endpoint on a host that is not Databricks'");
-            Error::unsent(Failure::NotTrusted, Subject::SignIn, &self.whom, said)
+            Error::of(Failure::NotTrusted, Subject::SignIn, &self.whom, said)
         })
     }
 }

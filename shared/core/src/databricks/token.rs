@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use super::answer;
 use super::error::{Error, Failure};
 use super::http::{Reply, Request};
-use crate::clock::{self, Deadline};
+use crate::clock::{self, Deadline, Micros};
 use crate::secret::Secret;
 
 /// A token is renewed when less than this, or than a quarter of its life, remains.
@@ -25,16 +25,17 @@ const RENEWED_AGAIN_AFTER: Duration = Duration::from_secs(60);
 pub struct Token {
     /// What stands behind `Bearer`.
     pub secret: Secret,
-    /// From when on it should not be used.
-    pub expires: Deadline,
-    renewed: Deadline,
+    /// From when on it should not be used, in microseconds since 1970. By the clock on the wall: that of a function
+    /// goes on while the function is frozen.
+    pub expires_at: Micros,
+    renewed_at: Micros,
 }
 
 impl Token {
     /// A token that was asked for just now.
     pub(super) fn living(secret: Secret, life: Duration) -> Self {
-        let (renewed, expires) = (renewed_after(life), life.saturating_sub(USELESS_BEFORE.min(life / 4)));
-        Self { secret, expires: Deadline::after(expires), renewed: Deadline::after(renewed) }
+        let expires = life.saturating_sub(USELESS_BEFORE.min(life / 4));
+        Self { secret, expires_at: clock::after(expires), renewed_at: clock::after(renewed_after(life)) }
     }
 
     /// The token in an answer of Databricks, Entra or an identity endpoint; each spells the expiry its own way.
@@ -97,7 +98,7 @@ impl Cache {
     {
         let seen = self.rounds.load(Ordering::Acquire);
         let Some(mut state) = clock::within(deadline, self.state.lock()).await else { return Err(late()) };
-        if let Some(token) = state.token.as_ref().filter(|token| !token.renewed.is_over()) {
+        if let Some(token) = state.token.as_ref().filter(|token| clock::now() < token.renewed_at) {
             return Ok(token.clone());
         }
         if let Some(failure) = state.failure.as_ref().filter(|_| self.rounds.load(Ordering::Acquire) > seen) {
@@ -113,8 +114,8 @@ impl Cache {
             }
             Err(error) => {
                 // A renewal comes early enough to fail a few times.
-                if let Some(token) = state.token.as_mut().filter(|token| !token.expires.is_over()) {
-                    token.renewed = Deadline::after(RENEWED_AGAIN_AFTER.min(token.expires.left()));
+                if let Some(token) = state.token.as_mut().filter(|token| clock::now() < token.expires_at) {
+                    token.renewed_at = token.expires_at.min(clock::after(RENEWED_AGAIN_AFTER));
                     return Ok(token.clone());
                 }
                 // One caller's deadline is no other's.
@@ -155,7 +156,7 @@ mod tests {
     }
 
     fn error(failure: Failure) -> Error {
-        Error::unsent(failure, Subject::SignIn, &whom(), Said::default())
+        Error::of(failure, Subject::SignIn, &whom(), Said::default())
     }
 
     fn read(body: &str) -> Result<Token, Error> {
@@ -192,8 +193,8 @@ mod tests {
     #[test]
     fn each_spelling_of_the_expiry_is_read() {
         let life = |expiry: &str| {
-            let left = read(&format!("{{\"access_token\":\"t\",{expiry}}}")).unwrap().expires.left().as_secs();
-            left / 10 * 10
+            let token = read(&format!("{{\"access_token\":\"t\",{expiry}}}")).unwrap();
+            (token.expires_at - clock::now()).max(0) / 10_000_000 * 10
         };
         assert_eq!(life(r#""expires_in":3600"#), 3550);
         assert_eq!(life(r#""expires_in":"3600""#), 3550);
@@ -243,7 +244,7 @@ mod tests {
     fn a_token_that_cannot_be_renewed_is_used_while_it_lives() {
         let (cache, times) = (Cache::default(), AtomicU32::new(0));
         let mut old = token("old", 3600);
-        old.renewed = Deadline::after(Duration::ZERO);
+        old.renewed_at = clock::now();
         assert_eq!(run(asked(&cache, &times, || Ok(old.clone()))).unwrap(), "old");
         assert_eq!(run(asked(&cache, &times, || Err(error(Failure::Lost)))).unwrap(), "old");
         assert_eq!(run(asked(&cache, &times, || Ok(token("new", 3600)))).unwrap(), "old", "not asked for a minute");

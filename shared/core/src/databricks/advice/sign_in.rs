@@ -23,7 +23,7 @@ pub(super) fn refused(error: &Error) -> Advice {
     match (about, whom.way) {
         (Subject::Tenant, _) => Advice::setup(
             format!("`{}` does not say which tenant of Microsoft Entra it trusts", whom.host),
-            "set `tenant_id` in [auth]: the tenant of the workspace, not the one of the application",
+            "set `auth.tenant_id`: the tenant of the workspace, not the one of the application",
         ),
         (Subject::StorageSignIn, Way::Databricks | Way::Token) => Advice::setup(
             "signing in with Databricks' own secret or token gives no access to Azure storage",
@@ -36,14 +36,36 @@ pub(super) fn refused(error: &Error) -> Advice {
         ),
         (_, Way::Entra) => Advice::setup(
             format!("Microsoft Entra gives {principal} no token: {}", said.message),
-            "check `client_id`, `client_secret` and `tenant_id` in [auth]",
+            "check `auth.client_id`, `auth.client_secret` and `auth.tenant_id`",
         ),
         _ if matches!(said.meaning(), Meaning::Missing | Meaning::NoSuchCall) => account_console(whom)
             .unwrap_or_else(|| Advice::setup(format!("`{}` is no Databricks workspace", whom.host), URL)),
         _ => Advice::setup(
             format!("`{}` does not accept the client id {principal} with this secret: {}", whom.host, said.message),
-            "make a new OAuth secret for the service principal and copy its Application ID and the secret into [auth]; \
-             see that it is active and assigned to the workspace; a secret made in Microsoft Entra wants Entra's sign-in",
+            "make a new OAuth secret for the service principal and copy its Application ID into \
+             `auth.client_id` and the secret into `auth.client_secret`; \
+             see that it is active and assigned to the workspace; a secret made in \
+             Microsoft Entra wants `auth.method = \"entra\"`",
+        ),
+    }
+}
+
+/// Nobody at Microsoft's side took the question.
+pub(super) fn not_reached(error: &Error, server: &str) -> Advice {
+    let Detail { whom, failure, said, .. } = &*error.0;
+    match failure {
+        _ if whom.way == Way::ManagedIdentity => Advice::setup(
+            format!("nobody at `{server}` gives tokens of a managed identity"),
+            "managed identities are Azure's: run on a machine or function that has one, or choose another `auth.method`",
+        ),
+        Failure::NoConnection => Advice::again(
+            format!("no connection to `{server}`, where Microsoft Entra signs in"),
+            "run it again; if it stays so, let this network reach it",
+        ),
+        _ => Advice::setup(
+            format!("`{server}` is not where Microsoft Entra signs in: {}", said.message),
+            "correct `auth.authority`, or leave it out; a proxy that opens TLS needs its certificate among this \
+             machine's roots",
         ),
     }
 }
@@ -83,23 +105,23 @@ fn of_entra(code: &str, error: &Error) -> Option<Advice> {
     match code {
         "7000215" => setup(
             format!("Microsoft Entra does not accept the client secret of {principal}"),
-            "copy the secret's value, not its id, into `client_secret`; it is shown only once: make a new one if need be"
+            "copy the secret's value, not its id, into `auth.client_secret`; it is shown only once: make a new one if need be"
                 .to_owned(),
         ),
         "7000222" => setup(
             format!("the client secret of {principal} has expired"),
-            format!("az ad app credential reset --id {id} -- and put the new one into `client_secret`"),
+            format!("az ad app credential reset --id {id} -- and put the new one into `auth.client_secret`"),
         ),
         "700016" | "7000229" => setup(
             format!("{principal} is unknown in the tenant of Microsoft Entra"),
             format!(
                 "az ad sp create --id {id} -- in the customer's tenant (set-up step: add the service principal to \
-                 Entra ID), or correct `tenant_id`"
+                 Entra ID), or correct `auth.tenant_id`"
             ),
         ),
         "90002" | "900023" => setup(
             format!("there is no such tenant of Microsoft Entra: {}", said.message),
-            "correct `tenant_id` in [auth], or leave it out: it is then asked of the workspace".to_owned(),
+            "correct `auth.tenant_id`, or leave it out: it is then asked of the workspace".to_owned(),
         ),
         "7000112" => setup(
             format!("{principal} is disabled in the tenant of Microsoft Entra"),
@@ -107,7 +129,7 @@ fn of_entra(code: &str, error: &Error) -> Option<Advice> {
         ),
         "500011" if *about == Subject::SignIn => setup(
             "this tenant of Microsoft Entra has no Azure Databricks".to_owned(),
-            "correct `tenant_id` in [auth] (the tenant of the workspace), or `workspace_url`".to_owned(),
+            "correct `auth.tenant_id` (the tenant of the workspace), or `workspace_url`".to_owned(),
         ),
         "50194" => setup(
             format!("{principal} belongs to one tenant only"),

@@ -12,6 +12,12 @@ use crate::fault::FaultKind;
 
 const TENANT: &str = "7f5e0a3c-0000-4000-8000-000000000001";
 const WAREHOUSE: &str = "dd43ee29fedd958d";
+const GET_WAREHOUSE: &str = "GET /api/2.0/sql/warehouses/dd43ee29fedd958d";
+const LIST_WAREHOUSES: &str = "GET /api/2.0/sql/warehouses";
+const MAKE_WAREHOUSE: &str = "POST /api/2.0/sql/warehouses";
+const ASSIGNMENT: &str = "GET /api/2.1/unity-catalog/current-metastore-assignment";
+const TABLE_CREDENTIALS: &str = "POST /api/2.0/unity-catalog/temporary-table-credentials";
+const PATH_CREDENTIALS: &str = "POST /api/2.0/unity-catalog/temporary-path-credentials";
 
 const CONFIG: &str = "GET /.well-known/databricks-config";
 const OIDC: &str = "GET /oidc/.well-known/oauth-authorization-server";
@@ -103,344 +109,147 @@ fn signed_in(mut steps: Vec<Step>) -> Vec<Step> {
     all
 }
 
+/// One call that is refused, and what is said and hinted.
+#[track_caller]
+fn check(row: &str, call: Call, answer: Step, said: &[&str], hinted: &[&str]) {
+    setup(row, &fault_of(oauth(), call, signed_in(vec![answer])), said, hinted);
+}
+
+/// One statement that fails with this message.
+#[track_caller]
+fn check_statement(row: &str, message: &str, said: &[&str], hinted: &[&str]) {
+    check(row, Call::Run, reply(STATEMENTS, 200, &failed(message)), said, hinted);
+}
+
+fn denied(line: &str, message: &str) -> Step {
+    reply(line, 403, &body("PERMISSION_DENIED", message))
+}
+
+fn grant(what: &str) -> String {
+    format!("GRANT {what} TO `{CLIENT}`")
+}
+
 #[test]
-fn each_refusal_of_the_api_gives_the_line_to_run() {
-    let warehouse = format!("GET /api/2.0/sql/warehouses/{WAREHOUSE}");
-    let table_credentials = "POST /api/2.0/unity-catalog/temporary-table-credentials";
-    let path_credentials = "POST /api/2.0/unity-catalog/temporary-path-credentials";
-    let assignment = "GET /api/2.1/unity-catalog/current-metastore-assignment";
-    let list = "GET /api/2.0/sql/warehouses";
-    let make = "POST /api/2.0/sql/warehouses";
-    let denied = |message: &str| body("PERMISSION_DENIED", message);
-    let grant = |what: &str| format!("GRANT {what} TO `{CLIENT}`");
-    let rows: Vec<(&str, Call, Vec<Step>, Vec<&str>, Vec<String>)> = vec![
-        (
-            "3: IP access list",
-            Call::Me,
-            vec![reply(
-                ME,
-                403,
-                &denied("Source IP address: 1.2.3.4 is blocked by Databricks IP ACL for workspace: 7"),
-            )],
-            vec!["1.2.3.4"],
-            vec!["IP access list".to_owned()],
-        ),
-        (
-            "3: Private Link",
-            Call::Me,
-            vec![reply(ME, 302, "").header("location: /login.html?error=private-link-validation-error:7")],
-            vec!["does not admit this network"],
-            vec!["private endpoint".to_owned()],
-        ),
-        (
-            "9",
-            Call::Warehouse,
-            vec![reply(
-                &warehouse,
-                403,
-                &denied("This API is disabled for users without the databricks-sql-access entitlement."),
-            )],
-            vec![CLIENT, "`databricks-sql-access`"],
-            vec!["Databricks SQL access".to_owned(), "set-up step".to_owned()],
-        ),
-        (
-            "10",
-            Call::Warehouse,
-            vec![reply(
-                &warehouse,
-                403,
-                &denied("This API is disabled for users without the workspace-access entitlement."),
-            )],
-            vec!["`workspace-access`"],
-            vec!["Workspace access".to_owned()],
-        ),
-        (
-            "11",
-            Call::OwnWarehouse,
-            vec![
-                reply(list, 200, "{}"),
-                reply(make, 403, r#"{"message":"You don't have permission to this resource."}"#),
-            ],
-            vec![CLIENT, "`inlet`"],
-            vec!["Unrestricted cluster creation".to_owned(), "`http_path`".to_owned()],
-        ),
-        (
-            "12",
-            Call::Metastore,
-            vec![reply(
-                assignment,
-                404,
-                &body("METASTORE_DOES_NOT_EXIST", "No metastore assigned for the current workspace."),
-            )],
-            vec!["no Unity Catalog"],
-            vec!["assigns a metastore".to_owned(), "Hive metastore does not do".to_owned()],
-        ),
-        (
-            "12: by SQL",
-            Call::Run,
-            vec![reply(STATEMENTS, 200, &failed("[UC_NOT_ENABLED] Unity Catalog is not enabled. SQLSTATE: 56038"))],
-            vec!["no Unity Catalog"],
-            vec!["assigns a metastore".to_owned()],
-        ),
-        (
-            "13",
-            Call::Run,
-            vec![reply(
-                STATEMENTS,
-                200,
-                &failed(
-                    "[INSUFFICIENT_PERMISSIONS] Insufficient privileges: User does not have permission CREATE on \
-                         CATALOG. SQLSTATE: 42501",
-                ),
-            )],
-            vec!["`hive_metastore`"],
-            vec!["CREATE CATALOG".to_owned()],
-        ),
-        (
-            "14: missing",
-            Call::Catalog,
-            vec![reply(CATALOG, 404, &body("CATALOG_DOES_NOT_EXIST", "Catalog 'segment' does not exist."))],
-            vec!["`segment` does not exist, or is hidden", CLIENT],
-            vec![grant("USE CATALOG ON CATALOG `segment`")],
-        ),
-        (
-            "14: denied",
-            Call::Catalog,
-            vec![reply(CATALOG, 403, &denied("User does not have USE CATALOG on Catalog 'segment'."))],
-            vec!["`segment`", "lacks USE CATALOG"],
-            vec![grant("USE CATALOG ON CATALOG `segment`")],
-        ),
-        (
-            "15",
-            Call::Catalog,
-            vec![reply(CATALOG, 403, &denied("Catalog 'segment' is not accessible in current workspace"))],
-            vec!["`segment` is bound to other workspaces"],
-            vec!["Assign to workspaces".to_owned()],
-        ),
-        (
-            "16",
-            Call::CreateSchema,
-            vec![reply(SCHEMAS, 403, &denied("User does not have CREATE SCHEMA on Catalog 'segment'."))],
-            vec!["`segment.shop`", "lacks CREATE SCHEMA"],
-            vec![grant("CREATE SCHEMA ON CATALOG `segment`")],
-        ),
-        (
-            "16: without words",
-            Call::CreateSchema,
-            vec![reply(SCHEMAS, 403, &denied("No."))],
-            vec!["lacks CREATE SCHEMA on catalog `segment`"],
-            vec![grant("CREATE SCHEMA ON CATALOG `segment`")],
-        ),
-        (
-            "16: by SQL",
-            Call::Run,
-            vec![reply(
-                STATEMENTS,
-                200,
-                &failed("PERMISSION_DENIED: User does not have CREATE SCHEMA on Catalog 'segment'."),
-            )],
-            vec!["lacks CREATE SCHEMA on catalog `segment`"],
-            vec![grant("CREATE SCHEMA ON CATALOG `segment`")],
-        ),
-        (
-            "17: use",
-            Call::Run,
-            vec![reply(
-                STATEMENTS,
-                200,
-                &failed("PERMISSION_DENIED: User does not have USE SCHEMA on Schema 'segment.shop'."),
-            )],
-            vec!["`segment.shop`"],
-            vec![grant("USE SCHEMA ON SCHEMA `segment`.`shop`")],
-        ),
-        (
-            "17: create",
-            Call::Run,
-            vec![reply(
-                STATEMENTS,
-                200,
-                &failed("PERMISSION_DENIED: User does not have CREATE TABLE on Schema 'segment.shop'."),
-            )],
-            vec!["`segment.shop`"],
-            vec![grant("CREATE TABLE ON SCHEMA `segment`.`shop`")],
-        ),
-        (
-            "17: modify",
-            Call::Run,
-            vec![reply(
-                STATEMENTS,
-                200,
-                &failed(
-                    "[RequestId=1 ErrorClass=PERMISSION_DENIED] User does not have MODIFY on Table 'segment.shop.tracks'.",
-                ),
-            )],
-            vec!["`segment.shop.tracks`"],
-            vec![grant("MODIFY ON TABLE `segment`.`shop`.`tracks`")],
-        ),
-        (
-            "18",
-            Call::CreateSchema,
-            vec![reply(SCHEMAS, 400, &body("INVALID_STATE", "Metastore storage root URL does not exist."))],
-            vec!["`segment.shop`", "storage for managed tables"],
-            vec!["with a storage location".to_owned()],
-        ),
-        (
-            "18: by SQL",
-            Call::Run,
-            vec![reply(
-                STATEMENTS,
-                200,
-                &failed(
-                    "[RequestId=1 ErrorClass=DAC_DOES_NOT_EXIST] Root storage credential for metastore m does not exist.",
-                ),
-            )],
-            vec!["storage for managed tables"],
-            vec!["with a storage location".to_owned()],
-        ),
-        (
-            "19 and 20",
-            Call::Warehouse,
-            vec![reply(
-                &warehouse,
-                400,
-                &body("INVALID_PARAMETER_VALUE", "dd43ee29fedd958d is not a valid endpoint id."),
-            )],
-            vec![WAREHOUSE],
-            vec!["Connection details".to_owned(), "path of a cluster does not do".to_owned()],
-        ),
-        (
-            "21: missing",
-            Call::Run,
-            vec![reply(STATEMENTS, 404, &body("RESOURCE_DOES_NOT_EXIST", "SQL warehouse dd43 does not exist."))],
-            vec!["no SQL warehouse", WAREHOUSE],
-            vec!["Connection details".to_owned()],
-        ),
-        (
-            "21: deleted",
-            Call::Running,
-            vec![reply(&warehouse, 200, &format!(r#"{{"id":"{WAREHOUSE}","state":"DELETED"}}"#))],
-            vec![WAREHOUSE, "was deleted"],
-            vec!["choose another one".to_owned()],
-        ),
-        (
-            "22",
-            Call::Warehouse,
-            vec![reply(&warehouse, 403, &denied("user does not have CAN_USE permission for warehouse"))],
-            vec![WAREHOUSE, CLIENT],
-            vec![
-                format!("databricks warehouses update-permissions {WAREHOUSE}"),
-                format!("\"{CLIENT}\""),
-                "CAN_USE".to_owned(),
-            ],
-        ),
-        (
-            "22: at a statement",
-            Call::Run,
-            vec![reply(STATEMENTS, 403, &denied("You do not have permission to use the SQL warehouse."))],
-            vec![WAREHOUSE, CLIENT],
-            vec!["\"permission_level\":\"CAN_USE\"".to_owned()],
-        ),
-        (
-            "26",
-            Call::Run,
-            vec![reply(STATEMENTS, 200, &failed("No parent external location found for path 'abfss://c@a/lake'"))],
-            vec!["abfss://c@a/lake"],
-            vec!["CREATE EXTERNAL LOCATION".to_owned(), "set-up step".to_owned()],
-        ),
+fn what_keeps_us_out_of_the_workspace_is_told() {
+    let blocked = "Source IP address: 1.2.3.4 is blocked by Databricks IP ACL for workspace: 7";
+    check("3", Call::Me, denied(ME, blocked), &["1.2.3.4"], &["IP access list"]);
+    let redirect = reply(ME, 302, "").header("location: /login.html?error=private-link-validation-error:7");
+    check("3", Call::Me, redirect, &["does not admit this network"], &["private endpoint"]);
+    let disabled = |entitlement| format!("This API is disabled for users without the {entitlement} entitlement.");
+    let sql = denied(GET_WAREHOUSE, &disabled("databricks-sql-access"));
+    check("9", Call::Warehouse, sql, &[CLIENT, "`databricks-sql-access`"], &["Databricks SQL access", "set-up step"]);
+    let workspace = denied(GET_WAREHOUSE, &disabled("workspace-access"));
+    check("10", Call::Warehouse, workspace, &["`workspace-access`"], &["Workspace access"]);
+}
+
+#[test]
+fn what_is_wrong_with_catalog_and_schema_is_told() {
+    let none = body("METASTORE_DOES_NOT_EXIST", "No metastore assigned for the current workspace.");
+    let hinted = &["assigns a metastore", "Hive metastore does not do"];
+    check("12", Call::Metastore, reply(ASSIGNMENT, 404, &none), &["no Unity Catalog"], hinted);
+    check_statement("12", "[UC_NOT_ENABLED] Not enabled. SQLSTATE: 56038", &["no Unity Catalog"], hinted);
+    let hive = "[INSUFFICIENT_PERMISSIONS] Insufficient privileges: User does not have permission CREATE on CATALOG. \
+                SQLSTATE: 42501";
+    check_statement("13", hive, &["`hive_metastore`"], &["CREATE CATALOG"]);
+
+    let missing = reply(CATALOG, 404, &body("CATALOG_DOES_NOT_EXIST", "Catalog 'segment' does not exist."));
+    let usage = grant("USE CATALOG ON CATALOG `segment`");
+    check("14", Call::Catalog, missing, &["`segment` does not exist, or is hidden", CLIENT], &[&usage]);
+    let hidden = denied(CATALOG, "User does not have USE CATALOG on Catalog 'segment'.");
+    check("14", Call::Catalog, hidden, &["`segment`", "lacks USE CATALOG"], &[&usage]);
+    let elsewhere = denied(CATALOG, "Catalog 'segment' is not accessible in current workspace");
+    check("15", Call::Catalog, elsewhere, &["`segment` is bound to other workspaces"], &["Assign to workspaces"]);
+
+    let create = grant("CREATE SCHEMA ON CATALOG `segment`");
+    for message in ["User does not have CREATE SCHEMA on Catalog 'segment'.", "No."] {
+        let said = &["`segment.shop`", "lacks CREATE SCHEMA on catalog `segment`"];
+        check("16", Call::CreateSchema, denied(SCHEMAS, message), said, &[&create]);
+    }
+    let message = "PERMISSION_DENIED: User does not have CREATE SCHEMA on Catalog 'segment'.";
+    check_statement("16", message, &["lacks CREATE SCHEMA on catalog `segment`"], &[&create]);
+
+    let no_root = reply(SCHEMAS, 400, &body("INVALID_STATE", "Metastore storage root URL does not exist."));
+    let said = &["`segment.shop`", "storage for managed tables"];
+    check("18", Call::CreateSchema, no_root, said, &["with a storage location"]);
+    let no_root = "[RequestId=1 ErrorClass=DAC_DOES_NOT_EXIST] Root storage credential for metastore m does not exist.";
+    check_statement("18", no_root, &["storage for managed tables"], &["with a storage location"]);
+}
+
+#[test]
+fn each_denied_statement_gives_its_grant() {
+    for (row, denial, object, what) in [
+        ("17", "USE SCHEMA on Schema 'segment.shop'", "`segment.shop`", "USE SCHEMA ON SCHEMA `segment`.`shop`"),
+        ("17", "CREATE TABLE on Schema 'segment.shop'", "`segment.shop`", "CREATE TABLE ON SCHEMA `segment`.`shop`"),
+        ("17", "MODIFY on Table 'segment.shop.t'", "`segment.shop.t`", "MODIFY ON TABLE `segment`.`shop`.`t`"),
         (
             "27",
-            Call::Run,
-            vec![reply(
-                STATEMENTS,
-                200,
-                &failed("PERMISSION_DENIED: User does not have CREATE EXTERNAL TABLE on External Location 'bronze'"),
-            )],
-            vec!["`bronze`"],
-            vec![grant("CREATE EXTERNAL TABLE ON EXTERNAL LOCATION `bronze`")],
+            "CREATE EXTERNAL TABLE on External Location 'bronze'",
+            "`bronze`",
+            "CREATE EXTERNAL TABLE ON EXTERNAL LOCATION `bronze`",
         ),
-        (
-            "28",
-            Call::Run,
-            vec![reply(
-                STATEMENTS,
-                200,
-                &failed("PERMISSION_DENIED: User does not have READ FILES on External Location 'bronze'."),
-            )],
-            vec!["`bronze`"],
-            vec![grant("READ FILES ON EXTERNAL LOCATION `bronze`")],
-        ),
-        (
-            "29",
-            Call::Run,
-            vec![reply(
-                STATEMENTS,
-                200,
-                &failed(
-                    "[RequestId=1 ErrorClass=INVALID_PARAMETER_VALUE.LOCATION_OVERLAP] Input path url 'abfss://c@a/lake' \
-                         overlaps with managed storage",
-                ),
-            )],
-            vec!["abfss://c@a/lake", "overlaps"],
-            vec!["folder of its own".to_owned()],
-        ),
-        (
-            "30",
-            Call::Run,
-            vec![reply(
-                STATEMENTS,
-                200,
-                &failed(
-                    "[DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION] Cannot create table ('`a`'). The associated location \
-                         ('abfss://c@a/lake') is not empty. SQLSTATE: 42601",
-                ),
-            )],
-            vec!["abfss://c@a/lake"],
-            vec!["another folder".to_owned()],
-        ),
-        (
-            "31",
-            Call::Run,
-            vec![reply(
-                STATEMENTS,
-                200,
-                &failed(
-                    "AbfsRestOperationException: Operation failed: \"This request is not authorized to perform this \
-                         operation using this permission.\", 403",
-                ),
-            )],
-            vec!["Databricks' own credential"],
-            vec!["access connector".to_owned()],
-        ),
-        (
-            "37",
-            Call::PathCredentials,
-            vec![reply(path_credentials, 403, &denied("External data access is not enabled on the metastore."))],
-            vec!["gives no credentials to clients outside"],
-            vec!["External data access".to_owned()],
-        ),
-        (
-            "38",
-            Call::TableCredentials,
-            vec![reply(
-                table_credentials,
-                403,
-                &denied("User does not have EXTERNAL USE SCHEMA on Schema 'segment.shop'"),
-            )],
-            vec!["`segment.shop`"],
-            vec![format!("as the catalog's owner: {}", grant("EXTERNAL USE SCHEMA ON SCHEMA `segment`.`shop`"))],
-        ),
-        (
-            "38: without words",
-            Call::PathCredentials,
-            vec![reply(path_credentials, 403, &denied("No."))],
-            vec!["abfss://c@a/lake"],
-            vec!["EXTERNAL USE LOCATION".to_owned()],
-        ),
-    ];
-    for (row, call, steps, said, hinted) in rows {
-        let fault = fault_of(oauth(), call, signed_in(steps));
-        setup(row, &fault, &said, &hinted.iter().map(String::as_str).collect::<Vec<_>>());
+        ("28", "READ FILES on External Location 'bronze'", "`bronze`", "READ FILES ON EXTERNAL LOCATION `bronze`"),
+        ("28", "WRITE FILES on Storage Credential 'cred'", "`cred`", "WRITE FILES ON STORAGE CREDENTIAL `cred`"),
+    ] {
+        for prefix in
+            ["PERMISSION_DENIED: ", "[RequestId=1 ErrorClass=PERMISSION_DENIED] ", "[INSUFFICIENT_PERMISSIONS] "]
+        {
+            check_statement(row, &format!("{prefix}User does not have {denial}."), &[object, CLIENT], &[&grant(what)]);
+        }
     }
+}
+
+#[test]
+fn what_is_wrong_with_the_lakes_place_is_told() {
+    let place = "abfss://c@a/lake";
+    let uncovered = format!("No parent external location found for path '{place}'");
+    check_statement("26", &uncovered, &[place], &["CREATE EXTERNAL LOCATION", "set-up step"]);
+    let overlap = format!(
+        "[RequestId=1 ErrorClass=INVALID_PARAMETER_VALUE.LOCATION_OVERLAP] Input path url '{place}' \
+                           overlaps with managed storage"
+    );
+    check_statement("29", &overlap, &[place, "overlaps"], &["folder of its own"]);
+    let full = format!(
+        "[DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION] Cannot create table ('`a`'). The associated \
+                        location ('{place}') is not empty. SQLSTATE: 42601"
+    );
+    check_statement("30", &full, &[place], &["another folder"]);
+    let storage = "AbfsRestOperationException: Operation failed: \"This request is not authorized to perform this \
+                   operation using this permission.\", 403";
+    check_statement("31", storage, &["Databricks' own credential"], &["access connector"]);
+
+    let switched_off = denied(PATH_CREDENTIALS, "External data access is not enabled on the metastore.");
+    let said = &["gives no credentials to clients outside"];
+    check("37", Call::PathCredentials, switched_off, said, &["External data access"]);
+    let lacking = denied(TABLE_CREDENTIALS, "User does not have EXTERNAL USE SCHEMA on Schema 'segment.shop'");
+    let owner = format!("as the catalog's owner: {}", grant("EXTERNAL USE SCHEMA ON SCHEMA `segment`.`shop`"));
+    check("38", Call::TableCredentials, lacking, &["`segment.shop`"], &[&owner]);
+    let hinted = &["as the catalog's owner: GRANT EXTERNAL USE SCHEMA"];
+    check("38", Call::TableCredentials, denied(TABLE_CREDENTIALS, "No."), &["`t-1`"], hinted);
+    check("38", Call::PathCredentials, denied(PATH_CREDENTIALS, "No."), &[place], &["GRANT EXTERNAL USE LOCATION"]);
+}
+
+#[test]
+fn what_is_wrong_with_the_warehouse_is_told() {
+    let denial = reply(MAKE_WAREHOUSE, 403, r#"{"message":"You don't have permission to this resource."}"#);
+    let fault = fault_of(oauth(), Call::OwnWarehouse, signed_in(vec![reply(LIST_WAREHOUSES, 200, "{}"), denial]));
+    setup("11", &fault, &[CLIENT, "`inlet`"], &["Unrestricted cluster creation", "`http_path`"]);
+
+    let malformed = body("INVALID_PARAMETER_VALUE", "dd43ee29fedd958d is not a valid endpoint id.");
+    let hinted = &["Connection details", "path of a cluster does not do"];
+    check("19, 20", Call::Warehouse, reply(GET_WAREHOUSE, 400, &malformed), &[WAREHOUSE], hinted);
+    let unknown = body("RESOURCE_DOES_NOT_EXIST", "SQL warehouse dd43ee29fedd958d does not exist.");
+    let said = &["no SQL warehouse", WAREHOUSE];
+    check("21", Call::Run, reply(STATEMENTS, 404, &unknown), said, &["Connection details"]);
+    check("21", Call::Warehouse, reply(GET_WAREHOUSE, 404, &unknown), said, &["Connection details"]);
+    let deleted = reply(GET_WAREHOUSE, 200, r#"{"id":"dd43ee29fedd958d","state":"DELETED"}"#);
+    check("21", Call::Running, deleted, &[WAREHOUSE, "was deleted"], &["choose another one"]);
+
+    let line = format!("databricks warehouses update-permissions {WAREHOUSE}");
+    let hinted = &[line.as_str(), CLIENT, "\"permission_level\":\"CAN_USE\""];
+    let denial = denied(GET_WAREHOUSE, "user does not have CAN_USE permission for warehouse");
+    check("22", Call::Warehouse, denial, &[WAREHOUSE, CLIENT], hinted);
+    let denial = denied(STATEMENTS, "You do not have permission to use the SQL warehouse.");
+    check("22", Call::Run, denial, &[WAREHOUSE, CLIENT], hinted);
 }
 
 #[test]
@@ -474,6 +283,7 @@ fn hosts_that_are_not_reached_are_told() {
     let fault = unreached("https://adb-1.2.azuredatabricks.net:8443/", Failure::NoConnection, NO_ANSWER);
     setup("25", &fault, &["https://adb-1.2.azuredatabricks.net:8443"], &["port 443"]);
     let fault = unreached("https://adb-1.2.azuredatabricks.net/", Failure::NoConnection, NO_ANSWER);
+    assert!(fault.to_string().contains("`https://adb-1.2.azuredatabricks.net`"), "{fault}");
     assert_eq!(fault.kind(), FaultKind::Again, "it may be the network");
     assert!(fault.hint_text().unwrap().contains("`workspace_url`"), "{fault:?}");
 }
@@ -497,16 +307,16 @@ fn each_code_of_entra_names_the_step_that_was_missed() {
         (7_000_222, 401, "expired", "az ad app credential reset --id 0a1b2c3d"),
         (700_016, 400, CLIENT, "az ad sp create --id 0a1b2c3d"),
         (7_000_229, 401, CLIENT, "az ad sp create --id 0a1b2c3d"),
-        (90_002, 400, "no such tenant", "`tenant_id`"),
-        (900_023, 400, "no such tenant", "`tenant_id`"),
+        (90_002, 400, "no such tenant", "`auth.tenant_id`"),
+        (900_023, 400, "no such tenant", "`auth.tenant_id`"),
         (7_000_112, 400, "disabled", "az ad sp update --id 0a1b2c3d"),
-        (500_011, 400, "no Azure Databricks", "`tenant_id`"),
+        (500_011, 400, "no Azure Databricks", "`auth.tenant_id`"),
         (50_194, 400, "one tenant only", "AzureADMultipleOrgs"),
         (53_003, 400, "Conditional Access", "exclude the service principal"),
         (700_027, 401, "federated identity", "az ad app federated-credential list"),
         (700_024, 401, "federated identity", "az ad app federated-credential list"),
         (700_213, 401, "federated identity", "az ad app federated-credential list"),
-        (123_456, 401, "AADSTS123456", "`client_secret`"),
+        (123_456, 401, "AADSTS123456", "`auth.client_secret`"),
     ] {
         let body = json!({ "error": "invalid_client", "error_codes": [code], "trace_id": "t-1",
             "error_description": format!("AADSTS{code}: What happened.\r\nTrace ID: t-1") });
@@ -566,12 +376,27 @@ fn a_machine_without_an_identity_is_told() {
 }
 
 #[test]
+fn sign_in_hosts_that_are_not_reached_are_told() {
+    let nobody = "http://127.0.0.1:1";
+    let auth = Auth::ManagedIdentity { client_id: None };
+    let endpoint = IdentityEndpoint::Machine(nobody.to_owned());
+    let fault = called(&at(connection(&Server::start(vec![]), auth), endpoint), Call::Me);
+    setup("managed identity", &fault, &[nobody], &["`auth.method`"]);
+
+    let mut other = connection(&Server::start(vec![]), entra(Some(TENANT)));
+    other.entra_authority = Some(Url::parse(nobody).unwrap());
+    let fault = called(&at(other, IdentityEndpoint::default()), Call::Me);
+    assert_eq!(fault.kind(), FaultKind::Again);
+    assert!(fault.to_string().contains(nobody) && !fault.hint_text().unwrap().contains("workspace_url"), "{fault:?}");
+}
+
+#[test]
 fn what_keeps_a_warehouse_from_starting_is_advised() {
     let advised = |code: &str| {
         let error = super::super::answer::Said { code: Some(code.to_owned()), ..Default::default() };
         let whom = std::sync::Arc::new(crate::databricks::sign_in::whom(&connection(&Server::start(vec![]), pat())));
         let about = Subject::Warehouse(WAREHOUSE.to_owned());
-        let fault = Fault::from(Error::unsent(Failure::WarehouseFailed, about, &whom, error));
+        let fault = Fault::from(Error::of(Failure::WarehouseFailed, about, &whom, error));
         assert!(fault.to_string().contains(WAREHOUSE), "{fault}");
         (fault.kind(), fault.hint_text().unwrap().to_owned())
     };

@@ -93,7 +93,7 @@ fn every_dialect_is_understood() {
         ),
         (502, "<html><head><title>502 Bad Gateway</title></head></html>", uncoded("502 Bad Gateway", Unwell)),
         (502, "<html><body>ups</body></html>", uncoded("a web page", Unwell)),
-        (404, "<pre>RESOURCE_DOES_NOT_EXIST</pre>", uncoded("RESOURCE_DOES_NOT_EXIST", Missing)),
+        (404, "<pre>Not here</pre>", uncoded("Not here", NoSuchCall)),
         (503, "", uncoded("", Unwell)),
         (400, "[1,2]", uncoded("[1,2]", Invalid)),
         (400, "{", uncoded("{", Invalid)),
@@ -176,10 +176,30 @@ fn a_failed_statement_gives_class_state_and_denial() {
 fn a_message_is_one_line_of_bounded_length() {
     let said = Said::of("a\n\tb\u{1b}[31m  c\0d");
     assert_eq!(said.message, "a b [31m c d");
-    let said = Said::of(&"word ".repeat(10_000));
-    assert!(said.message.len() < MESSAGE_MAX + 10 && said.message.ends_with(" …"), "{}", said.message.len());
-    let said = Said::of(&"x".repeat(10_000));
-    assert!(said.message.len() <= MESSAGE_MAX + 10, "{}", said.message.len());
+    let long = Said::of(&"é".repeat(10_000)).bounded().message;
+    assert_eq!((long.len(), long.ends_with("é …")), (MESSAGE_MAX + " …".len(), true));
+    let error = accepted(&request(), &reply(400, &"word ".repeat(10_000))).unwrap_err();
+    assert!(error.message().len() < MESSAGE_MAX + 10, "{}", error.message().len());
+}
+
+#[test]
+fn a_secret_at_the_bound_is_masked_whole() {
+    let secret = crate::secret::Secret::new("s".repeat(100));
+    let echo = format!("{}{}", "x".repeat(MESSAGE_MAX - 50), secret.expose());
+    let error = accepted(&request().secret(&secret), &reply(400, &echo)).unwrap_err();
+    assert!(error.message().ends_with("x***"), "{error}");
+}
+
+#[test]
+fn null_means_left_out_and_in_a_list_it_is_a_value() {
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Wanted {
+        #[serde(default)]
+        name: String,
+        rows: Vec<Option<u64>>,
+    }
+    let wanted = read::<Wanted>(&request(), &reply(200, r#"{"name":null,"rows":[null,7]}"#)).unwrap();
+    assert_eq!(wanted, Wanted { name: String::new(), rows: vec![None, Some(7)] });
 }
 
 #[test]
@@ -199,5 +219,7 @@ fn an_unreadable_answer_is_not_quoted() {
     }
     let error = read::<Wanted>(&request(), &reply(200, r#"{"token":"planted"}"#)).unwrap_err();
     assert!(!format!("{error} {error:?}").contains("planted"), "{error}");
-    assert!(error.message().contains("Data error at line 1"), "{error}");
+    assert_eq!(error.message(), "a field is missing, or of another type");
+    let error = read::<Wanted>(&request(), &reply(200, r#"{"token":planted"#)).unwrap_err();
+    assert_eq!(error.message(), "no JSON from line 1 column 10 on");
 }

@@ -56,9 +56,10 @@ fn a_server_that_stays_busy_is_given_up() {
 
 #[test]
 fn nobody_waits_past_the_deadline() {
-    let server = Server::start(vec![reply("GET /x", 429, "{}").header("retry-after: 3600")]);
-    assert_eq!(send(&server, Method::GET, soon()).unwrap().status, 429, "the answer, at once");
-    server.seen();
+    for wait in ["3600", "18446744073709551615"] {
+        let busy = reply("GET /x", 429, "{}").header(&format!("retry-after: {wait}"));
+        assert_eq!(status(Method::GET, vec![busy]), 429, "the answer, at once");
+    }
     let server = Server::start(vec![]);
     let error = send(&server, Method::GET, Deadline::after(Duration::ZERO)).err().unwrap();
     assert!(error.is_out_of_time());
@@ -140,6 +141,15 @@ fn what_was_sent_as_a_secret_never_comes_back() {
             assert!(!texts.contains(planted), "{texts}");
         }
     }
+}
+
+#[test]
+fn a_token_that_no_header_can_hold_is_told() {
+    let url = Url::parse("http://127.0.0.1/").unwrap();
+    let token = Secret::new("planted\n");
+    let error = Request::get(url, Subject::Workspace, &whom()).bearer(&token).err().unwrap();
+    let fault = crate::fault::Fault::from(error);
+    assert!(fault.to_string().contains("no header can hold") && !fault.chain().contains("planted"), "{fault:?}");
 }
 
 #[test]
