@@ -195,4 +195,6 @@ fn lake(given: &mut Given<'_>) -> Option<String> {
 }
 
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod tests;

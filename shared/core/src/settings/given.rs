@@ -97,7 +97,12 @@ impl<'a> Given<'a> {
             Some(value) => self.tell(path.to_owned(), Told { value, place }),
             None => {
                 let wanted = if shape == Shape::Flag { "`true` or `false`" } else { "a whole number above 0" };
-                self.wrong_at(path, place, &format!("must be {wanted}, not {}", shown(&text)), "unset it or mend it");
+                self.wrong_at(
+                    path,
+                    place,
+                    &format!("must be {wanted}, not {}", shown(&text)),
+                    "unset it, or give it one",
+                );
             }
         }
     }
