@@ -8,6 +8,7 @@ mod contract;
 mod destination;
 mod document;
 mod evolution;
+mod faults;
 mod given;
 mod keys;
 mod secrets;
