@@ -32,6 +32,7 @@ mod overwrite;
 mod process;
 mod races;
 mod scale;
+mod settings;
 mod status;
 mod support;
 mod verify;

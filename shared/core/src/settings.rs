@@ -8,6 +8,7 @@ mod contract;
 mod destination;
 mod document;
 mod evolution;
+mod faults;
 mod given;
 mod keys;
 mod secrets;
@@ -209,5 +210,7 @@ fn lake(given: &mut Given<'_>) -> Option<String> {
     Some(text)
 }
 
+#[cfg(test)]
+mod page;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::given::Given;
-use super::workspace::is_loopback;
+use super::workspace::{is_allowed, is_loopback};
 use crate::databricks::{Auth, Cloud};
 use crate::secret::Secret;
 
@@ -198,7 +198,7 @@ pub(super) fn authority(given: &mut Given<'_>, allowed: &[String]) -> Option<Url
         given.wrong("auth.authority", "is no web address", &advice);
         return None;
     };
-    let is_allowed = allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(&host));
+    let is_allowed = is_allowed(&host, allowed);
     if !is_allowed && !AUTHORITIES.contains(&host.as_str()) {
         given.wrong("auth.authority", &format!("is `{host}`, where Microsoft Entra does not sign in"), &advice);
         return None;

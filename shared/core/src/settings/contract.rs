@@ -93,7 +93,7 @@ pub(super) fn drift(given: &mut Given<'_>) -> DriftSettings {
         let on_type_change = self::on_type_change(given, &format!("{item}.on_type_change"));
         match given.text(&format!("{item}.name")) {
             None => given.wrong_item("table", place + 1, "has no `name`", "name = \"TABLE\""),
-            Some(name) if !names.insert(name.clone()) => {
+            Some(name) if !names.insert(name.to_lowercase()) => {
                 given.wrong_item("table", place + 1, &format!("is a second [[table]] of `{name}`"), "keep one of them");
             }
             Some(name) => tables.push(TableContract { name, on_drift, on_type_change }),

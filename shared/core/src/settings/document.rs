@@ -22,21 +22,17 @@ fn word(value: &DeValue<'_>) -> &'static str {
 /// syntax and of unknown keys: a secret may stand there.
 pub(super) fn read(text: &str, given: &mut Given<'_>) {
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { text, given, prefix: String::new(), path: String::new() };
+    let mut reader = Reader { text, given };
     for error in errors {
         let line = error.span().map_or(1, |span| reader.line(span.start));
         reader.given.broken(line, error.message());
     }
-    reader.table(document.get_ref());
+    reader.table(document.get_ref(), "", "");
 }
 
 struct Reader<'a, 'g, 'v> {
     text: &'a str,
     given: &'g mut Given<'v>,
-    /// The table that is read, as it is named in messages: `source[2].`, with the place in a list.
-    prefix: String,
-    /// The same as keys are registered: `source.`.
-    path: String,
 }
 
 impl Reader<'_, '_, '_> {
@@ -44,47 +40,44 @@ impl Reader<'_, '_, '_> {
         self.text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
     }
 
-    fn table(&mut self, table: &DeTable<'_>) {
+    /// Reads a table. `prefix` stands before its keys in messages, with the place in a list: `source[2].`; `registered`
+    /// is the same as keys are registered: `source.`.
+    fn table(&mut self, table: &DeTable<'_>, prefix: &str, registered: &str) {
         for (key, value) in table {
             let (name, place) = (key.get_ref().as_ref(), Place::Line(self.line(key.span().start)));
-            let (full, path) = (format!("{}{name}", self.prefix), format!("{}{name}", self.path));
+            let (full, path) = (format!("{prefix}{name}"), format!("{registered}{name}"));
             match (value.get_ref(), keys::find(&path)) {
                 (DeValue::Array(items), None) if LISTS.contains(&path.as_str()) => self.list(&path, items, place),
                 (DeValue::Table(_), None) if LISTS.contains(&path.as_str()) => {
                     self.given.wrong_at(&full, place, "is a list of tables", &format!("write [[{path}]]"));
                 }
-                (DeValue::Table(below), _) if keys::is_table(&path) => self.below(full, path, below),
-                (value, Some(key)) => self.value(full, place, key.shape, value),
-                (value, None) if keys::is_table(&path) => {
-                    let what = format!("must be a table, not {}", word(value));
-                    self.given.wrong_at(&full, place, &what, &format!("write [{path}] and its keys below"));
+                (DeValue::Table(below), _) if keys::is_table(&path) => {
+                    self.table(below, &format!("{full}."), &format!("{path}."));
                 }
+                (value, Some(key)) => self.value(full, place, key.shape, value),
+                (value, None) if keys::is_table(&path) => self.no_table(&full, place, value, &format!("[{path}]")),
                 (_, None) => self.unknown(&full, &path, place),
             }
         }
     }
 
-    fn below(&mut self, full: String, path: String, table: &DeTable<'_>) {
-        let (prefix, path) = (format!("{full}."), format!("{path}."));
-        let outer = (std::mem::replace(&mut self.prefix, prefix), std::mem::replace(&mut self.path, path));
-        self.table(table);
-        (self.prefix, self.path) = outer;
-    }
-
-    fn list(&mut self, path: &str, items: &DeArray<'_>, place: Place) {
+    fn list(&mut self, list: &str, items: &DeArray<'_>, place: Place) {
         for (number, item) in items.iter().enumerate() {
-            let full = format!("{path}[{}]", number + 1);
+            let full = format!("{list}[{}]", number + 1);
             match item.get_ref() {
                 DeValue::Table(table) => {
-                    self.given.list_item(path, &full, Place::Line(self.line(item.span().start)));
-                    self.below(full, path.to_owned(), table);
+                    self.given.tell_item(list, Place::Line(self.line(item.span().start)));
+                    self.table(table, &format!("{full}."), &format!("{list}."));
                 }
-                other => {
-                    let what = format!("must be a table, not {}", word(other));
-                    self.given.wrong_at(&full, place, &what, &format!("write [[{path}]] and its keys below"));
-                }
+                // Nothing behind it is read: the places in the list would no longer be those of the file.
+                other => return self.no_table(&full, place, other, &format!("[[{list}]]")),
             }
         }
+    }
+
+    fn no_table(&mut self, full: &str, place: Place, value: &DeValue<'_>, header: &str) {
+        let what = format!("must be a table, not {}", word(value));
+        self.given.wrong_at(full, place, &what, &format!("write {header} and its keys below"));
     }
 
     fn value(&mut self, full: String, place: Place, shape: Shape, value: &DeValue<'_>) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::given::Given;
+use super::storage::is_s3;
 use crate::evolve::Budget;
 
 /// Who changes a table's log when its schema must change.
@@ -58,7 +59,7 @@ pub(super) fn evolution(given: &mut Given<'_>, lake: Option<&str>) -> Evolution 
     let usual = Evolution::default();
     let words = [("writer", SchemaChanges::Writer), ("warehouse", SchemaChanges::Warehouse)];
     let schema_changes = given.choice("schema_changes", &words).unwrap_or_default();
-    let on_s3 = lake.is_some_and(|lake| lake.starts_with("s3://") || lake.starts_with("s3a://"));
+    let on_s3 = lake.is_some_and(is_s3);
     if schema_changes == SchemaChanges::Warehouse && on_s3 {
         // https://docs.databricks.com/delta/s3-limitations: commits from outside a workspace are not coordinated with its own.
         let what = "is `warehouse`, and the lake is on S3: there commits of Databricks do not coordinate with those of \

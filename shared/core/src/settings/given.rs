@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::document;
-use super::keys::{self, KEYS, LISTS, Shape};
+use super::faults::Faults;
+use super::keys::{self, KEYS, Shape};
 use super::secrets;
 use crate::fault::Fault;
 use crate::nearest;
@@ -41,21 +42,15 @@ pub(super) struct Told {
     pub(super) place: Place,
 }
 
-struct Wrong {
-    line: Option<usize>,
-    says: String,
-    advice: String,
-}
-
 /// All values, and what is wrong with them.
 pub(super) struct Given<'a> {
     file: Option<&'a str>,
     variable: &'a dyn Fn(&str) -> Option<String>,
     values: BTreeMap<String, Told>,
-    items: BTreeMap<&'static str, Vec<Place>>,
+    items: BTreeMap<String, Vec<Place>>,
     /// The file could not be read to its end: what seems to be missing may stand in the rest.
     torn: bool,
-    wrong: Vec<Wrong>,
+    faults: Faults,
     warnings: Vec<String>,
 }
 
@@ -68,7 +63,7 @@ impl<'a> Given<'a> {
             values: BTreeMap::new(),
             items: BTreeMap::new(),
             torn: false,
-            wrong: Vec::new(),
+            faults: Faults::default(),
             warnings: Vec::new(),
         };
         if let Some((_, text)) = file {
@@ -77,13 +72,13 @@ impl<'a> Given<'a> {
         for key in KEYS {
             let Some(name) = key.variable else { continue };
             if let Some(text) = given.variable(name) {
-                given.tell_variable(key.path, name, key.shape, text);
+                given.tell_variable(key.path, name, key.shape, &text);
             }
         }
         given
     }
 
-    fn tell_variable(&mut self, path: &str, name: &'static str, shape: Shape, text: String) {
+    fn tell_variable(&mut self, path: &str, name: &'static str, shape: Shape, text: &str) {
         let place = Place::Variable(name);
         let value = match shape {
             Shape::Text | Shape::Duration | Shape::Secret => Some(Value::Text(text.trim().to_owned())),
@@ -97,7 +92,12 @@ impl<'a> Given<'a> {
             Some(value) => self.tell(path.to_owned(), Told { value, place }),
             None => {
                 let wanted = if shape == Shape::Flag { "`true` or `false`" } else { "a whole number above 0" };
-                self.wrong_at(path, place, &format!("must be {wanted}, not {}", shown(&text)), "unset it or mend it");
+                self.wrong_at(
+                    path,
+                    place,
+                    &format!("must be {wanted}, not {}", shown(text)),
+                    "unset it, or give it one",
+                );
             }
         }
     }
@@ -107,12 +107,9 @@ impl<'a> Given<'a> {
         self.values.insert(path, told);
     }
 
-    /// Notes a table of a list.
-    pub(super) fn list_item(&mut self, list: &str, full: &str, place: Place) {
-        if let Some(list) = LISTS.iter().find(|known| **known == list) {
-            self.items.entry(list).or_default().push(place);
-            debug_assert_eq!(full, format!("{list}[{}]", self.items[list].len()));
-        }
+    /// Notes the next table of a list.
+    pub(super) fn tell_item(&mut self, list: &str, place: Place) {
+        self.items.entry(list.to_owned()).or_default().push(place);
     }
 
     /// The tables of a list, as paths: `source[1]`, ….
@@ -233,7 +230,7 @@ impl<'a> Given<'a> {
     pub(super) fn wrong(&mut self, path: &str, what: &str, advice: &str) {
         match self.values.get(path).map(|told| told.place) {
             Some(place) => self.wrong_at(path, place, what, advice),
-            None => self.say(None, format!("`{path}` {what}"), advice),
+            None => self.faults.note(None, format!("`{path}` {what}"), advice),
         }
     }
 
@@ -242,17 +239,17 @@ impl<'a> Given<'a> {
         let full = format!("{list}[{number}]");
         match self.items.get(list).and_then(|places| places.get(number - 1)) {
             Some(place) => self.wrong_at(&full, *place, what, advice),
-            None => self.say(None, format!("`{full}` {what}"), advice),
+            None => self.faults.note(None, format!("`{full}` {what}"), advice),
         }
     }
 
     /// Notes what is wrong at a place.
     pub(super) fn wrong_at(&mut self, path: &str, place: Place, what: &str, advice: &str) {
         match place {
-            Place::Variable(name) => self.say(None, format!("`{name}` {what}"), advice),
+            Place::Variable(name) => self.faults.note(None, format!("`{name}` {what}"), advice),
             Place::Line(line) => {
                 let file = self.file.unwrap_or_default();
-                self.say(Some(line), format!("`{path}` ({file}, line {line}) {what}"), advice);
+                self.faults.note(Some(line), format!("`{path}` ({file}, line {line}) {what}"), advice);
             }
         }
     }
@@ -261,7 +258,7 @@ impl<'a> Given<'a> {
     pub(super) fn missing(&mut self, path: &str, why: &str, advice: &str) {
         debug_assert!(is_known(path), "{path}");
         if !self.torn {
-            self.say(None, format!("`{path}` is missing: {why}"), advice);
+            self.faults.note(None, format!("`{path}` is missing: {why}"), advice);
         }
     }
 
@@ -269,11 +266,7 @@ impl<'a> Given<'a> {
     pub(super) fn broken(&mut self, line: usize, what: &str) {
         self.torn = true;
         let file = self.file.unwrap_or_default();
-        self.say(Some(line), format!("{file}, line {line}: {what}"), "the file is TOML: https://toml.io");
-    }
-
-    fn say(&mut self, line: Option<usize>, says: String, advice: &str) {
-        self.wrong.push(Wrong { line, says, advice: advice.to_owned() });
+        self.faults.note(Some(line), format!("{file}, line {line}: {what}"), "the file is TOML: https://toml.io");
     }
 
     /// Notes something that works and may surprise.
@@ -285,23 +278,11 @@ impl<'a> Given<'a> {
         self.warnings.push(format!("`{name}` {what}"));
     }
 
-    /// The warnings; or all that is wrong, in the order of the file.
+    /// The warnings; or all that is wrong.
     pub(super) fn finish(self) -> Result<Vec<String>, Fault> {
-        let mut wrong = self.wrong;
-        wrong.sort_by_key(|wrong| wrong.line.unwrap_or(usize::MAX));
-        match wrong.as_slice() {
-            [] => Ok(self.warnings),
-            [one] if one.advice.is_empty() => Err(Fault::setup(one.says.as_str())),
-            [one] => Err(Fault::setup(one.says.as_str()).hint(one.advice.as_str())),
-            all => {
-                let line = |one: &Wrong| match one.advice.as_str() {
-                    "" => format!("\n{}", one.says),
-                    advice => format!("\n{}; {advice}", one.says),
-                };
-                let lines: String = all.iter().map(line).collect();
-                Err(Fault::setup(format!("{} settings are wrong:{lines}", all.len()))
-                    .hint("docs/settings.md describes every key"))
-            }
+        match self.faults.into_fault() {
+            Some(fault) => Err(fault),
+            None => Ok(self.warnings),
         }
     }
 }

@@ -55,8 +55,17 @@ impl Method {
 }
 
 /// Whether a lake lies in Azure.
-pub(super) fn is_azure(lake: &str) -> bool {
-    ["abfss://", "abfs://", "az://", "azure://", "adl://"].iter().any(|scheme| lake.starts_with(scheme))
+fn is_azure(lake: &str) -> bool {
+    ["abfss", "abfs", "az", "azure", "adl"].contains(&scheme(lake).as_str())
+}
+
+/// Whether a lake lies on S3.
+pub(super) fn is_s3(lake: &str) -> bool {
+    ["s3", "s3a"].contains(&scheme(lake).as_str())
+}
+
+fn scheme(lake: &str) -> String {
+    lake.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default()
 }
 
 /// Reads `[storage]`. Left out, a lake in Azure is written as the principal that signs in at the workspace.

@@ -66,7 +66,7 @@ pub(super) fn parse(pasted: &str, allowed: &[String]) -> Result<Address, Refusal
         let name = host.strip_suffix(suffix)?;
         (!name.is_empty() && !name.starts_with('.')).then_some((name, *cloud))
     });
-    let is_allowed = allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(&host));
+    let is_allowed = is_allowed(&host, allowed);
     if let Some(("accounts", _)) = cloud {
         let what = format!("is `{host}`, the account console: it has no catalogs and no warehouses");
         return Err(refusal(what, EXAMPLES));
@@ -89,6 +89,12 @@ pub(super) fn parse(pasted: &str, allowed: &[String]) -> Result<Address, Refusal
     }
     let cloud = cloud.map_or(Cloud::Other, |(_, cloud)| cloud);
     Ok(Address { url: clean, cloud, workspace_id })
+}
+
+/// Whether `allow_host` lists a host; an IPv6 address with its brackets or without.
+pub(super) fn is_allowed(host: &str, allowed: &[String]) -> bool {
+    let bare = |host: &str| host.trim_matches(['[', ']']).to_ascii_lowercase();
+    allowed.iter().any(|allowed| bare(allowed) == bare(host))
 }
 
 /// The number of a workspace behind `o=`.
@@ -137,7 +143,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<(String, Cloud, Option<String>), String> {
-        let allowed = ["127.0.0.1", "localhost", "[::1]", "inlet.corp.example"].map(str::to_owned);
+        let allowed = ["127.0.0.1", "localhost", "::1", "inlet.corp.example"].map(str::to_owned);
         match parse(text, &allowed) {
             Ok(address) => Ok((address.url.to_string(), address.cloud, address.workspace_id)),
             Err((what, advice)) => Err(format!("{what}; {advice}")),
