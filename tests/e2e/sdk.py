@@ -14,6 +14,7 @@ from pathlib import Path
 
 from databricks.sdk import WorkspaceClient
 from databricks.sdk import errors
+from databricks.sdk.core import Config
 from databricks.sdk.service import catalog as uc
 from databricks.sdk.service import sql
 from deltalake import DeltaTable
@@ -37,10 +38,17 @@ def raises(what, kind, call):
             bad.append(f"{what}: {type(error).__name__}, not {kind.__name__}: {error}")
 
 
-def clients(w: Workspace):
-    plain = dict(host=w.url, retry_timeout_seconds=2)
-    return (WorkspaceClient(client_id=w.client_id, client_secret=w.client_secret, auth_type="oauth-m2m", **plain),
-            WorkspaceClient(token=w.token, auth_type="pat", **plain), WorkspaceClient(token=w.admin_token, auth_type="pat", **plain))
+def client_of(w: Workspace, **how) -> WorkspaceClient:
+    """A client that gives up soon."""
+    return WorkspaceClient(config=Config(host=w.url, retry_timeout_seconds=3, **how))
+
+
+def m2m(w: Workspace, secret: str) -> WorkspaceClient:
+    return client_of(w, client_id=w.client_id, client_secret=secret, auth_type="oauth-m2m")
+
+
+def pat(w: Workspace, token: str) -> WorkspaceClient:
+    return client_of(w, token=token, auth_type="pat")
 
 
 def run(client: WorkspaceClient, w: Workspace, statement: str):
@@ -50,21 +58,20 @@ def run(client: WorkspaceClient, w: Workspace, statement: str):
     return answer
 
 
-def signed_in(w: Workspace, client: WorkspaceClient, pat: WorkspaceClient):
-    for one in (client, pat):
+def signed_in(w: Workspace, client: WorkspaceClient):
+    for one in (client, pat(w, w.token)):
         me = one.current_user.me()
         same("me", (me.user_name, sorted(e.value for e in me.entitlements)), (w.client_id, ["allow-cluster-create", "databricks-sql-access"]))
-    wrong = dict(host=w.url, retry_timeout_seconds=2)
-    raises("an unknown token", errors.Unauthenticated, lambda: WorkspaceClient(token="dapi-unknown", auth_type="pat", **wrong).current_user.me())
+    raises("an unknown token", errors.Unauthenticated, lambda: pat(w, "dapi-unknown").current_user.me())
     try:
-        WorkspaceClient(client_id=w.client_id, client_secret="wrong", auth_type="oauth-m2m", **wrong).current_user.me()
+        m2m(w, "wrong").current_user.me()
         bad.append("a wrong secret signs in")
     except Exception as error:
         if "invalid_client" not in str(error):
             bad.append(f"a wrong secret: {type(error).__name__}: {error}")
 
 
-def warehouses(w: Workspace, client: WorkspaceClient, admin: WorkspaceClient):
+def warehouses(w: Workspace, client: WorkspaceClient):
     same("the warehouses", [one.id for one in client.warehouses.list()], [w.warehouse_id])
     same("its state", client.warehouses.get(w.warehouse_id).state, sql.State.STOPPED)
     same("its state when it is up", client.warehouses.start_and_wait(w.warehouse_id).state, sql.State.RUNNING)
@@ -181,9 +188,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="pretend-sdk-") as folder:
         lake = Path(folder).resolve() / "lake"
         with Workspace(o.pretend, lake.as_uri()) as w:
-            client, pat, admin = clients(w)
-            signed_in(w, client, pat)
-            warehouses(w, client, admin)
+            client, admin = m2m(w, w.client_secret), pat(w, w.admin_token)
+            signed_in(w, client)
+            warehouses(w, client)
             tables(w, client, lake)
             rights(w, client, admin)
             moved(w, client)
