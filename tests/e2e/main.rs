@@ -1,5 +1,6 @@
 //! The cloud tier: the executable that ships, against parts of others. Independent readers (PyPI's deltalake, DuckDB), an
 //! independent model of the rules, and stand-ins for S3 (moto's server) and Azure Blob Storage (Azurite) on loopback.
+//! The pretend Databricks workspace (`tests/pretend`) meets clients that nobody here wrote: `databricks-sdk`, DuckDB.
 //!
 //! `cargo test -p e2e` is all there is to do. The first run installs the pinned tools (`requirements.txt`,
 //! `package.json`) under `<target>/e2e-tools/` and builds the executable; from then on nothing leaves this machine. Each
@@ -23,7 +24,7 @@ use failure::Failure;
 use faults::Line;
 use script::Script;
 use server::Server;
-use tools::Tools;
+use tools::{Tools, pretend};
 
 /// Uploads of one seed of the differential, when each is landed by a run of its own.
 const ONE_BY_ONE: &str = "50";
@@ -87,6 +88,30 @@ fn azure_blob_storage_is_a_landing_store_and_a_lake() -> Result<(), Failure> {
 }
 
 #[test]
+fn the_pretend_workspace_works_with_databricks_own_client() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("databricks-sdk")? else { return Ok(()) };
+    Script::new("sdk.py").program("--pretend", pretend()?).run(&tools)
+}
+
+#[test]
+fn duckdb_reads_a_table_by_the_pretend_workspace() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("DuckDB's unity_catalog")? else { return Ok(()) };
+    Script::new("unity.py").program("--pretend", pretend()?).run(&tools)
+}
+
+#[test]
+fn statements_of_the_pretend_workspace_work_on_s3() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("statements on S3")? else { return Ok(()) };
+    statements("s3", &tools, &Server::s3(&tools)?)
+}
+
+#[test]
+fn statements_of_the_pretend_workspace_work_on_azure_blob_storage() -> Result<(), Failure> {
+    let Some(tools) = Tools::python_and_node("statements on Azure Blob Storage")? else { return Ok(()) };
+    statements("azure", &tools, &Server::azure(&tools)?)
+}
+
+#[test]
 fn large_uploads_stay_within_the_memory() -> Result<(), Failure> {
     let Some(tools) = Tools::python("memory of large uploads")? else { return Ok(()) };
     Script::new("memory.py").inlet(&tools)?.run(&tools)
@@ -117,6 +142,11 @@ fn the_fixtures_hold_what_their_counts_say() -> Result<(), Failure> {
 
 fn stores(kind: &str, tools: &Tools, server: &Server) -> Result<(), Failure> {
     let script = Script::new("stores.py").inlet(tools)?.path("--fixtures", "tests/fixtures");
+    script.option("--store", kind).option("--endpoint", &server.endpoint()).run(tools)
+}
+
+fn statements(kind: &str, tools: &Tools, server: &Server) -> Result<(), Failure> {
+    let script = Script::new("warehouse.py").program("--pretend", pretend()?);
     script.option("--store", kind).option("--endpoint", &server.endpoint()).run(tools)
 }
 

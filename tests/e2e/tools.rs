@@ -96,6 +96,18 @@ impl Tools {
     }
 }
 
+/// The pretend Databricks workspace, built once.
+pub(crate) fn pretend() -> Result<PathBuf, Failure> {
+    static PRETEND: Once<PathBuf> = OnceLock::new();
+    let built = PRETEND.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--package", "pretend", "--bin", "pretend", "--target-dir"]).arg(target());
+        ran(cargo.current_dir(workspace()), "building the pretend workspace")?;
+        Ok(target().join("debug").join(format!("pretend{}", std::env::consts::EXE_SUFFIX)))
+    });
+    built.clone().map_err(Failure)
+}
+
 /// The workspace's folder.
 pub(crate) fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -47,10 +47,10 @@ async fn connection(workspace: Arc<Workspace>, stream: TcpStream) {
     });
     let mut served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // A peer that goes away in the middle ends it with an error, which is nobody's.
-    let _: Result<(), hyper::Error> = poll_fn(|context| served.poll_without_shutdown(context)).await;
+    drop(poll_fn(|context| served.poll_without_shutdown(context)).await);
     if is_reset.load(Ordering::Relaxed) {
         // Closed so, the peer sees a reset and not an end.
-        let _: io::Result<()> = served.into_parts().io.into_inner().set_zero_linger();
+        drop(served.into_parts().io.into_inner().set_zero_linger());
     }
 }
 

@@ -13,6 +13,10 @@ use crate::request::Request;
 use crate::setup::ADMIN;
 use crate::state::{Caller, Location, State, TableKind};
 
+/// How Azure names the identity behind a storage credential.
+const CONNECTOR: &str =
+    "/subscriptions/0/resourceGroups/segment/providers/Microsoft.Databricks/accessConnectors/segment";
+
 /// Everything below `/external-locations`. Who has no right on one does not see it.
 pub(crate) fn locations(state: &State, caller: &Caller, request: &Request, rest: &[&str]) -> Answer {
     let sees = |name: &str| {
@@ -49,12 +53,11 @@ pub(crate) fn credentials(state: &State, caller: &Caller, request: &Request, res
     let told = |name: &String| {
         let mut body =
             json!({"id": name, "name": name, "owner": ADMIN, "read_only": false, "used_for_managed_storage": false});
-        match state.setup.cloud.as_str() {
-            "AWS" => body["aws_iam_role"] = json!({"role_arn": "arn:aws:iam::123456789012:role/segment-lake"}),
-            _ => {
-                body["azure_managed_identity"] = json!({"access_connector_id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Databricks/accessConnectors/segment"})
-            }
-        }
+        let (kind, identity) = match state.setup.cloud.as_str() {
+            "AWS" => ("aws_iam_role", json!({"role_arn": "arn:aws:iam::123456789012:role/segment-lake"})),
+            _ => ("azure_managed_identity", json!({"access_connector_id": CONNECTOR})),
+        };
+        body[kind] = identity;
         body
     };
     match (request.method.as_str(), rest) {

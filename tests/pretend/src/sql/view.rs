@@ -101,7 +101,10 @@ impl Visitor for Names {
 /// Every table is there, and every column stands in one of them or is an alias.
 fn check_names(query: &Query, lookup: &Lookup<'_>) -> Result<(), Refused> {
     let mut names = Names::default();
-    let _: ControlFlow<()> = query.visit(&mut names);
+    // It never breaks off.
+    if query.visit(&mut names).is_break() {
+        return Ok(());
+    }
     let mut known = names.aliases;
     for relation in &names.relations {
         let name = name_of(relation)?;
@@ -175,9 +178,9 @@ fn of_select(select: &Select, ctes: &Ctes, lookup: &Lookup<'_>) -> Result<Vec<Va
                     }
                     other => other.to_string(),
                 };
-                fields.push(named(&name, kind(expr, &scope)?));
+                fields.push(named(&name, &kind(expr, &scope)?));
             }
-            SelectItem::ExprWithAlias { expr, alias } => fields.push(named(&alias.value, kind(expr, &scope)?)),
+            SelectItem::ExprWithAlias { expr, alias } => fields.push(named(&alias.value, &kind(expr, &scope)?)),
             SelectItem::Wildcard(options) => fields.extend(all(&scope, None, options)?),
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
                 let qualifier = name_of(name)?.0.pop().unwrap_or_default().to_lowercase();
@@ -236,9 +239,7 @@ fn all(scope: &[Column], qualifier: Option<&str>, options: &WildcardAdditionalOp
     }
     let mine = scope.iter().filter(|column| qualifier.is_none() || column.qualifier.as_deref() == qualifier);
     let mine = mine.filter(|column| !without.contains(&name(column)));
-    Ok(mine
-        .map(|column| named(column.field["name"].as_str().unwrap_or_default(), column.field["type"].clone()))
-        .collect())
+    Ok(mine.map(|column| named(column.field["name"].as_str().unwrap_or_default(), &column.field["type"])).collect())
 }
 
 /// The Delta type of an expression.
@@ -310,7 +311,7 @@ fn find(scope: &[Column], qualifier: Option<&str>, name: &str) -> Result<Value, 
     scope.iter().find(named).map(|column| column.field["type"].clone()).ok_or_else(|| unresolved(name).into())
 }
 
-fn named(name: &str, kind: Value) -> Value {
+fn named(name: &str, kind: &Value) -> Value {
     json!({"name": name, "type": kind, "nullable": true, "metadata": {}})
 }
 
