@@ -1,11 +1,13 @@
 //! The cloud tier: the executable that ships, against parts of others. Independent readers (PyPI's deltalake, DuckDB), an
-//! independent model of the rules, and stand-ins for S3 (moto's server) and Azure Blob Storage (Azurite) on loopback.
-//! The pretend Databricks workspace (`tests/pretend`) meets clients that nobody here wrote: `databricks-sdk`, DuckDB.
+//! independent model of the rules, another writer (Spark with Delta), and stand-ins for S3 (moto's server) and Azure Blob
+//! Storage (Azurite) on loopback. The pretend Databricks workspace (`tests/pretend`) meets clients that nobody here wrote:
+//! `databricks-sdk`, DuckDB.
 //!
 //! `cargo test -p e2e` is all there is to do. The first run installs the pinned tools (`requirements.txt`,
-//! `package.json`) under `<target>/e2e-tools/` and builds the executable; from then on nothing leaves this machine. Each
-//! test runs one script of this folder, which says what differs; faults on the way to S3 are played by the test itself.
-//! Where Python 3.11, Node or Valgrind is missing the tests name themselves as skipped and pass, unless `CI` is `true`.
+//! `package.json`, `spark/`) under `<target>/e2e-tools/` and builds the executable; from then on nothing leaves this
+//! machine. Each test runs one script of this folder, which says what differs; faults on the way to S3 are played by the
+//! test itself. Where Python 3.11, Node, Java 17 with Maven, or Valgrind is missing the tests name themselves as skipped
+//! and pass, unless `CI` is `true`.
 //! Variables: `INLET_EXE`, an executable to test instead; `E2E_SEED`, the seed that else is drawn from the time;
 //! `E2E_RENEW`, set to anything, writes down the instructions that a megabyte costs now (`instructions.json`).
 //! `cargo test -p e2e -- --ignored --nocapture` says what a run costs as a lake grows.
@@ -67,6 +69,27 @@ fn other_engines_see_the_fixtures_as_the_model_does() -> Result<(), Failure> {
 fn a_lake_that_another_engine_compacts_stays_right() -> Result<(), Failure> {
     let Some(tools) = Tools::python("compaction by another engine")? else { return Ok(()) };
     Script::new("compacted.py").inlet(&tools)?.path("--fixtures", "tests/fixtures").run(&tools)
+}
+
+#[test]
+fn duckdb_reads_what_lands_in_tables_as_databricks_makes_them() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("tables as Databricks makes them")? else { return Ok(()) };
+    Script::new("made.py").inlet(&tools)?.path("--tables", "tests/fixtures/tables").run(&tools)
+}
+
+#[test]
+fn the_made_tables_are_as_their_generator_writes_them() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("made tables")? else { return Ok(()) };
+    Script::at("tests/fixtures/capture/tables.py").argument("--check").run(&tools)
+}
+
+#[test]
+fn spark_makes_and_changes_tables_that_inlet_lands_in() -> Result<(), Failure> {
+    let what = "Spark with Delta";
+    let Some(tools) = Tools::python(what)? else { return Ok(()) };
+    let Some(spark) = tools.spark(what)? else { return Ok(()) };
+    let script = Script::new("spark.py").inlet(&tools)?.program("--spark", spark);
+    script.path("--tables", "tests/fixtures/tables").run(&tools)
 }
 
 #[test]

@@ -20,6 +20,10 @@ pub(crate) const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 const PYTHON: (u32, u32) = (3, 11);
 /// The oldest Node that Azurite runs on.
 const NODE: (u32, u32) = (20, 0);
+/// The oldest Java that Spark runs on; the compiler comes with it.
+const JAVA: (u32, u32) = (17, 0);
+/// The oldest Maven that was tried.
+const MAVEN: (u32, u32) = (3, 6);
 /// The oldest Valgrind that was tried.
 const VALGRIND: (u32, u32) = (3, 19);
 /// Written when an installation is whole.
@@ -49,6 +53,17 @@ impl Tools {
             (Some(_), None) => missing(what, &at_least("node", NODE)),
             (None, _) => Ok(None),
         }
+    }
+
+    /// A folder with PySpark, Delta for it and a log store that puts if absent; None when `what` is skipped for want of
+    /// Java or Maven.
+    pub(crate) fn spark(&self, what: &str) -> Result<Option<PathBuf>, Failure> {
+        for (program, oldest) in [("javac", JAVA), ("mvn", MAVEN)] {
+            if version_of(program, oldest).is_none() {
+                return missing(what, &at_least(program, oldest));
+            }
+        }
+        spark().map(Some)
     }
 
     /// The Python interpreter that knows the packages.
@@ -166,6 +181,39 @@ fn node() -> Result<Option<PathBuf>, Failure> {
     found.clone().map_err(Failure)
 }
 
+/// Spark from PyPI, its Delta from Maven Central; what Maven fetches for itself goes with it.
+fn spark() -> Result<PathBuf, Failure> {
+    static SPARK_HOME: Once<PathBuf> = OnceLock::new();
+    const ASKED: &str = concat!(
+        include_str!("spark/requirements.txt"),
+        include_str!("spark/pom.xml"),
+        include_str!("spark/PutIfAbsent.java")
+    );
+    let found = SPARK_HOME.get_or_init(|| {
+        let version = version_of("python3", PYTHON).unwrap_or_default();
+        installed("spark", &version, ASKED, |home| {
+            let [python, jars, classes, fetched] = ["python", "jars", "classes", "m2"].map(|name| home.join(name));
+            let mut pip = Command::new("python3");
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"]);
+            pip.arg(python).arg("--requirement").arg(here("spark/requirements.txt"));
+            ran(&mut pip, "installing PySpark")?;
+            let option = |name: &str, folder: &Path| format!("-D{name}={}", folder.display());
+            let mut mvn = Command::new("mvn");
+            mvn.args(["--batch-mode", "--quiet", "dependency:copy", "--file"]).arg(here("spark/pom.xml"));
+            mvn.arg(option("outputDirectory", &jars)).arg(option("maven.repo.local", &fetched));
+            ran(&mut mvn, "fetching Delta for Spark")?;
+            let unusable = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+            fs::remove_dir_all(&fetched).map_err(|error| unusable(&fetched, error))?;
+            let mut javac = Command::new("javac");
+            let of_spark = home.join("python/pyspark/jars");
+            javac.arg("-d").arg(classes).arg("-cp");
+            javac.arg(format!("{}/*:{}/*", jars.display(), of_spark.display())).arg(here("spark/PutIfAbsent.java"));
+            ran(&mut javac, "compiling the log store")
+        })
+    });
+    found.clone().map_err(Failure)
+}
+
 /// The system's Valgrind, else Debian's package unpacked below the tools: that needs no root.
 fn valgrind() -> Result<PathBuf, String> {
     static PROGRAM: Once<PathBuf> = OnceLock::new();
@@ -187,8 +235,12 @@ fn valgrind() -> Result<PathBuf, String> {
 fn version_of(program: &str, oldest: (u32, u32)) -> Option<String> {
     let said = Command::new(program).arg("--version").output().ok().filter(|said| said.status.success())?;
     let version = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-    let mut numbers = version.trim_start_matches(|c: char| !c.is_ascii_digit()).split('.').map(str::parse);
-    let found: (u32, u32) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    // The first two numbers with a point between: Maven colours its words, and the colour is a number too.
+    let mut words = version.split(|c: char| !c.is_ascii_digit() && c != '.');
+    let found = words.find_map(|word| {
+        let mut numbers = word.split('.').map(str::parse::<u32>);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    })?;
     (found >= oldest).then_some(version)
 }
 

@@ -318,9 +318,8 @@ fn a_commit_keeps_what_a_feature_asks_of_writers() {
         let row_ids: Vec<_> = added(&log).iter().map(|add| add["baseRowId"].as_i64()).collect();
         let versions: Vec<_> = added(&log).iter().map(|add| add["defaultRowCommitVersion"].as_i64()).collect();
         assert_eq!((row_ids, versions), (vec![Some(0), Some(1)], vec![Some(1), Some(2)]), "{name}");
-        let mark = log.iter().flatten().filter_map(|action| action.get("domainMetadata"));
-        let mark =
-            mark.filter(|domain| domain["domain"] == "delta.rowTracking").next_back().expect("a high-water mark");
+        let mut domains = log.iter().flatten().filter_map(|action| action.get("domainMetadata"));
+        let mark = domains.rfind(|domain| domain["domain"] == "delta.rowTracking").expect("a high-water mark");
         let mark: Json = serde_json::from_str(mark["configuration"].as_str().expect("text")).expect("JSON");
         assert_eq!(mark["rowIdHighWaterMark"], 1, "{name}");
     }

@@ -86,12 +86,6 @@ impl Customer {
         Some(table.columns.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// The texts of the statements that succeeded.
-    pub(crate) fn statements(&self) -> Vec<String> {
-        let succeeded = self.pretend.statements().into_iter().filter(|said| said.state == "SUCCEEDED");
-        succeeded.map(|said| said.text).collect()
-    }
-
     pub(crate) fn stop_warehouse(&self) {
         self.pretend.stop_warehouse(WAREHOUSE);
     }

@@ -98,8 +98,8 @@ fn drop_constraints(table: &Table) -> String {
     names.iter().map(|name| format!("ALTER TABLE {sql_name} DROP CONSTRAINT `{name}`; ")).collect()
 }
 
-/// What is left to do when a feature stays for good.
-fn fresh_table(table: &Table) -> String {
+/// What is left to do when what forbids writing stays for good.
+pub(super) fn fresh_table(table: &Table) -> String {
     let sql_name = sql_name(&table.schema, &table.name);
     format!(
         "keep its rows by CREATE TABLE … AS SELECT * FROM {sql_name}, drop it and move {} away, and Inlet makes a fresh \

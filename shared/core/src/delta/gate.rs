@@ -13,7 +13,7 @@ use inlet_events::{ColumnType, KnownType};
 
 use super::ENGINE_INFO;
 use super::faults::{kernel_fault, without_backtrace};
-use super::features::{refusal, sql_name};
+use super::features::{fresh_table, refusal, sql_name};
 use super::table::Table;
 use super::types::kernel_field;
 use crate::fault::Fault;
@@ -78,8 +78,9 @@ fn check(table: &Table, transaction: &Transaction) -> Result<(), Fault> {
     let (label, sql_name) = (table.label(), sql_name(&table.schema, &table.name));
     let partitions = transaction.logical_partition_columns();
     if !partitions.is_empty() {
-        return Err(Fault::setup(format!("table `{label}` is partitioned by {}", partitions.join(", ")))
-            .hint("Inlet writes unpartitioned and clustered tables: make a fresh table, CLUSTER BY instead"));
+        return Err(Fault::setup(format!("table `{label}` is partitioned by {}", partitions.join(", "))).hint(
+            format!("Inlet writes to clustered tables (CLUSTER BY), not to partitioned ones: {}", fresh_table(table)),
+        ));
     }
     let defaults = transaction.top_level_column_defaults();
     if let Some(column) = refused(table, "Inlet cannot append to", &[], defaults)?.keys().min() {
