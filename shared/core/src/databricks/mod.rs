@@ -216,7 +216,12 @@ impl Workspace {
     }
 
     fn request(&self, method: Method, url: &Url, about: &Subject) -> Request {
-        Request::new(method, url.clone(), about.clone(), &self.inner.whom)
+        let request = Request::new(method, url.clone(), about.clone(), &self.inner.whom);
+        // It is not sent here, but what lies in between may remember it.
+        match self.inner.session.client_secret() {
+            Some(secret) => request.secret(secret),
+            None => request,
+        }
     }
 
     fn address(&self, base: &str, segments: &[&str]) -> Url {

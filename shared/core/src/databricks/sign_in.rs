@@ -68,6 +68,14 @@ impl Session {
         !matches!(self.connection.auth, Auth::Token(_))
     }
 
+    /// The secret that tokens are asked for with.
+    pub(super) fn client_secret(&self) -> Option<&Secret> {
+        match &self.connection.auth {
+            Auth::Databricks { client_secret, .. } | Auth::Entra { client_secret, .. } => Some(client_secret),
+            Auth::Token(_) | Auth::ManagedIdentity { .. } => None,
+        }
+    }
+
     /// The workspace's number, where it was given or found: hosts that serve several workspaces want it.
     pub(super) fn workspace_id(&self) -> Option<&str> {
         let found = || self.found.get().and_then(|found| found.workspace_id.as_deref());
