@@ -74,7 +74,7 @@ pub(super) enum Subject {
     NewSchema(String),
     /// A schema: `catalog.schema`.
     Schema(String),
-    /// A table: `catalog.schema.table`; for vended credentials, its id.
+    /// A table: `catalog.schema.table`.
     Table(String),
     /// Credentials for a table, by its id.
     TableCredentials(String),

@@ -17,6 +17,10 @@ pub(super) const PAT: &str = "dapi-of-the-tests";
 pub(super) const CLIENT: &str = "0a1b2c3d-1111-2222-3333-444455556666";
 pub(super) const SECRET: &str = "dose+of/truth=";
 
+const BRIEF: Duration = Duration::from_millis(2);
+const PACE: Pace =
+    Pace { first: BRIEF, most: Duration::from_millis(8), grace: Duration::from_secs(30), back_off: BRIEF };
+
 /// One exchange: the request line that has to come, and what it gets.
 #[derive(Clone)]
 pub(super) struct Step {
@@ -214,9 +218,13 @@ pub(super) fn workspace(server: &Server, auth: Auth) -> Workspace {
 }
 
 pub(super) fn at(connection: Connection, endpoint: IdentityEndpoint) -> Workspace {
-    let brief = Duration::from_millis(2);
-    let pace = Pace { first: brief, most: brief * 4, grace: brief * 50, back_off: brief };
-    Workspace::at_pace(connection, endpoint, pace).unwrap()
+    Workspace::at_pace(connection, endpoint, PACE).unwrap()
+}
+
+/// A workspace that takes a warehouse at its first word after a start.
+pub(super) fn impatient(server: &Server) -> Workspace {
+    let pace = Pace { grace: Duration::ZERO, ..PACE };
+    Workspace::at_pace(connection(server, pat()), IdentityEndpoint::default(), pace).unwrap()
 }
 
 pub(super) fn connection(server: &Server, auth: Auth) -> Connection {

@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::databricks::testing::{Server, Step, nothing, pat, reply, run, soon, workspace};
+use crate::databricks::testing::{Server, Step, impatient, nothing, pat, reply, run, soon, workspace};
 use crate::fault::{Fault, FaultKind};
 
 const GET: &str = "GET /api/2.0/sql/warehouses/dd43ee29fedd958d";
@@ -105,6 +105,14 @@ fn a_warehouse_that_stops_without_a_reason_is_started_once_more() {
 }
 
 #[test]
+fn a_warehouse_that_never_leaves_its_stop_is_given_up() {
+    let server = Server::start(vec![is("STOPPED"), started(), is("STOPPED"), started(), is("STOPPED")]);
+    let error = run(impatient(&server).running(ID, soon(), &|_| ())).unwrap_err();
+    server.seen();
+    assert!(!error.is_starting() && error.code() == Some("STOPPED"), "{error}");
+}
+
+#[test]
 fn a_deleted_warehouse_is_not_waited_for() {
     for steps in [vec![is("DELETED")], vec![is("STOPPED"), started(), is("STARTING"), is("DELETING")]] {
         let fault = Fault::from(wake(steps, soon()).0.unwrap_err());
@@ -118,7 +126,7 @@ fn a_deleted_warehouse_is_not_waited_for() {
 #[test]
 fn starting_past_the_deadline_is_no_failure() {
     let steps = vec![is("STOPPED"), started(), is("STARTING").repeated()];
-    let error = wake(steps, Deadline::after(Duration::from_secs(1))).0.unwrap_err();
+    let error = wake(steps, Deadline::after(Duration::from_secs(2))).0.unwrap_err();
     assert!(error.is_starting() && error.is_passing(), "{error}");
     let fault = Fault::from(error);
     assert_eq!(fault.kind(), FaultKind::Again);
