@@ -109,9 +109,9 @@ pub(crate) fn authenticate(state: &State, request: &Request) -> Result<Caller, R
     let principal = state.principal(&issued.principal).filter(|_| for_us).ok_or_else(|| numbered(403, INVALID))?;
     if !principal.in_workspace {
         let page = format!(
-            "<html><head><meta http-equiv=\"Content-Type\" content=\"text/html;charset=utf-8\"/>\n<title>Error 403 User not \
-             authorized.</title>\n</head><body><h2>HTTP ERROR 403</h2>\n<p>Problem accessing {}. Reason:\n<pre>    User \
-             not authorized.</pre></p>\n</body></html>\n",
+            "<html><head><meta http-equiv=\"Content-Type\" content=\"text/html;charset=utf-8\"/>\n<title>Error 403 \
+             User not authorized.</title>\n</head><body><h2>HTTP ERROR 403</h2>\n<p>Problem accessing {}. \
+             Reason:\n<pre>    User not authorized.</pre></p>\n</body></html>\n",
             request.path
         );
         return Err(Reply::text(403, "text/html;charset=utf-8", page));

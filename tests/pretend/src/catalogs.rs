@@ -23,8 +23,10 @@ pub(crate) fn assignment(state: &State) -> Answer {
 /// `GET /metastore_summary`
 pub(crate) fn summary(state: &State) -> Answer {
     let mut body = json!({
-        "metastore_id": state.metastore_id, "name": "pretend", "cloud": state.setup.cloud.to_lowercase(), "region": "local",
-        "global_metastore_id": format!("{}:local:{}", state.setup.cloud.to_lowercase(), state.metastore_id), "owner": ADMIN,
+        "metastore_id": state.metastore_id, "name": "pretend", "cloud": state.setup.cloud.to_lowercase(),
+        "region": "local",
+        "global_metastore_id": format!("{}:local:{}", state.setup.cloud.to_lowercase(), state.metastore_id),
+        "owner": ADMIN,
         "privilege_model_version": "1.0", "delta_sharing_scope": "INTERNAL",
         "external_access_enabled": state.knobs.external_access,
     });

@@ -24,19 +24,42 @@ struct Fault {
 
 /// Entra's words for a code; what is about this request goes in.
 fn fault(code: u32, client: &str, tenant: &str) -> Fault {
-    let (status, error, text) = match code {
-        7_000_215 => (401, "invalid_client", format!("Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{client}'.")),
-        7_000_222 => (401, "invalid_client", format!("The provided client secret keys for app '{client}' are expired.")),
-        700_016 => (400, "unauthorized_client", format!("Application with identifier '{client}' was not found in the directory '{tenant}'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.")),
-        7_000_229 => (400, "unauthorized_client", format!("The client application {client} is missing service principal in the tenant {tenant}.")),
-        90_002 => (400, "invalid_request", format!("Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. This may happen if there are no active subscriptions for the tenant.")),
-        900_023 => (400, "invalid_request", format!("Specified tenant identifier '{tenant}' is neither a valid DNS name, nor a valid external domain.")),
-        7_000_112 => (400, "unauthorized_client", format!("Application '{client}' is disabled.")),
-        500_011 => (400, "invalid_resource", format!("The resource principal that was asked for was not found in the tenant named {tenant}.")),
-        1_002_012 => (400, "invalid_scope", "The provided value for scope is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).".to_owned()),
-        53_003 => (400, "invalid_grant", "Access has been blocked by Conditional Access policies.".to_owned()),
-        90_033 => (503, "temporarily_unavailable", "A transient error has occurred. Please try again.".to_owned()),
-        _ => (400, "invalid_request", "The request was refused.".to_owned()),
+    let (status, error) = match code {
+        7_000_215 | 7_000_222 => (401, "invalid_client"),
+        700_016 | 7_000_229 | 7_000_112 => (400, "unauthorized_client"),
+        500_011 => (400, "invalid_resource"),
+        1_002_012 => (400, "invalid_scope"),
+        53_003 => (400, "invalid_grant"),
+        90_033 => (503, "temporarily_unavailable"),
+        _ => (400, "invalid_request"),
+    };
+    let text = match code {
+        7_000_215 => format!(
+            "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, \
+             not the client secret ID, for a secret added to app '{client}'."
+        ),
+        7_000_222 => format!("The provided client secret keys for app '{client}' are expired."),
+        700_016 => format!(
+            "Application with identifier '{client}' was not found in the directory '{tenant}'. This can happen if the \
+             application has not been installed by the administrator of the tenant or consented to by any user in \
+             the tenant. You may have sent your authentication request to the wrong tenant."
+        ),
+        7_000_229 => format!("The client application {client} is missing service principal in the tenant {tenant}."),
+        90_002 => format!(
+            "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the \
+             correct cloud. This may happen if there are no active subscriptions for the tenant."
+        ),
+        900_023 => {
+            format!("Specified tenant identifier '{tenant}' is neither a valid DNS name, nor a valid external domain.")
+        }
+        7_000_112 => format!("Application '{client}' is disabled."),
+        500_011 => format!("The resource principal that was asked for was not found in the tenant named {tenant}."),
+        1_002_012 => "The provided value for scope is not valid. Client credential flows must have a scope value \
+                      with /.default suffixed to the resource identifier (application ID URI)."
+            .to_owned(),
+        53_003 => "Access has been blocked by Conditional Access policies.".to_owned(),
+        90_033 => "A transient error has occurred. Please try again.".to_owned(),
+        _ => "The request was refused.".to_owned(),
     };
     Fault { status, error, code, text }
 }

@@ -40,8 +40,8 @@ pub struct Knobs {
     pub vended: Vended,
     /// How long vended credentials live, seconds.
     pub vended_seconds: u64,
-    /// Statements commit as Databricks does on S3: with an unconditional PUT, having read the log this many commits ago.
-    /// 0 overwrites nobody unless somebody commits in between; 1 overwrites the newest commit.
+    /// Statements commit as Databricks does on S3: with an unconditional PUT, having read the log this many commits
+    /// ago. 0 overwrites nobody unless somebody commits in between; 1 overwrites the newest commit.
     pub unconditional_put: Option<u64>,
 }
 

@@ -1,9 +1,9 @@
 //! A pretend Databricks workspace: one HTTP server on loopback, state in memory, tables in real Delta logs.
 //!
-//! It is an independent reading of the API and depends on none of Inlet's rings. It signs in (OAuth M2M, Microsoft Entra,
-//! tokens, managed identities), runs SQL warehouses as machines in time, takes statements strictly and applies them to
-//! Delta logs on `file://`, `s3://` and `abfss://`, keeps Unity Catalog's objects with columns that lag the log until a
-//! statement looks at it, and checks every right. What it cannot do it refuses with 501 NOT_IMPLEMENTED.
+//! It is an independent reading of the API and depends on none of Inlet's rings. It signs in (OAuth M2M, Microsoft
+//! Entra, tokens, managed identities), runs SQL warehouses as machines in time, takes statements strictly and applies
+//! them to Delta logs on `file://`, `s3://` and `abfss://`, keeps Unity Catalog's objects with columns that lag the log
+//! until a statement looks at it, and checks every right. What it cannot do it refuses with 501 NOT_IMPLEMENTED.
 //!
 //! ```no_run
 //! let pretend = pretend::Pretend::start(pretend::Setup::seeded("file:///tmp/lake")).unwrap();

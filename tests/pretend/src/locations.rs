@@ -62,7 +62,8 @@ impl State {
                 400,
                 "INVALID_PARAMETER_VALUE.LOCATION_OVERLAP",
                 format!(
-                    "LOCATION_OVERLAP: Input path url '{path}' overlaps with {kind} at '{other}' within 'CreateTable' call."
+                    "LOCATION_OVERLAP: Input path url '{path}' overlaps with {kind} at '{other}' within \
+                     'CreateTable' call."
                 ),
             )),
         }

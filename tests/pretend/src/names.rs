@@ -20,7 +20,7 @@ pub(crate) fn checked_name(name: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::invalid(format!(
-        "\"{name}\" is not a valid name. Valid names must be at most 255 characters and must not contain periods, spaces, forward \
-         slashes or control characters."
+        "\"{name}\" is not a valid name. Valid names must be at most 255 characters and must not contain periods, \
+         spaces, forward slashes or control characters."
     )))
 }

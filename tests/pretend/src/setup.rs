@@ -315,3 +315,19 @@ impl Setup {
 pub(crate) fn grant(privilege: &str, kind: &str, on: &str) -> Grant {
     Grant { to: CLIENT_ID.to_owned(), privilege: privilege.to_owned(), kind: kind.to_owned(), on: on.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::State;
+
+    #[test]
+    fn a_setup_can_be_written_as_json_and_what_is_unknown_is_refused() {
+        let seeded = Setup::seeded("s3://bucket/lake").store("aws_region", "eu-west-1");
+        let text = serde_json::to_string(&seeded).unwrap();
+        let read: Setup = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        assert!(serde_json::from_str::<Setup>(r#"{"catalogues": []}"#).is_err());
+        assert!(State::new(seeded.grant("DO ANYTHING", "catalog", CATALOG)).is_err());
+    }
+}

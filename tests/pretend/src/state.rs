@@ -183,7 +183,8 @@ impl State {
         }
         for warehouse in state.setup.warehouses.clone() {
             let shape = serde_json::json!({
-                "name": warehouse.name, "warehouse_type": "PRO", "enable_serverless_compute": true, "auto_stop_mins": 10,
+                "name": warehouse.name, "warehouse_type": "PRO", "enable_serverless_compute": true,
+                "auto_stop_mins": 10,
             });
             let shape: Shape = serde_json::from_value(shape).map_err(|error| error.to_string())?;
             for (principal, level) in warehouse.permissions {

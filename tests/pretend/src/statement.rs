@@ -147,7 +147,8 @@ impl Statement {
             None => return None,
         };
         let mut chunk = json!({
-            "chunk_index": index, "row_offset": index * rows_per_chunk.max(1), "row_count": mine.len(), "data_array": mine,
+            "chunk_index": index, "row_offset": index * rows_per_chunk.max(1), "row_count": mine.len(),
+            "data_array": mine,
         });
         if index + 1 < chunks.len() {
             chunk["next_chunk_index"] = json!(index + 1);

@@ -221,7 +221,8 @@ fn told(state: &State, table: &Table, request: &Request) -> Value {
         "name": table.name, "catalog_name": catalog, "schema_name": schema, "full_name": table.full_name(),
         "table_id": table.id, "table_type": kind(table), "owner": table.owner, "metastore_id": state.metastore_id,
         "securable_type": "TABLE", "securable_kind": format!("TABLE_{}", kind(table)), "browse_only": false,
-        "created_at": table.created_at, "created_by": table.owner, "updated_at": table.updated_at, "updated_by": table.owner,
+        "created_at": table.created_at, "created_by": table.owner, "updated_at": table.updated_at,
+        "updated_by": table.owner,
     });
     if !omits("omit_columns") {
         let columns = table.columns.iter().enumerate().map(|(position, field)| column_info(field, position));

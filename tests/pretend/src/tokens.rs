@@ -31,8 +31,8 @@ pub(crate) struct IssuedToken {
 }
 
 impl State {
-    /// Makes a token: a JWT that Azure's storage emulator takes too, if it is for storage. It checks issuer, audience and
-    /// times, not the signature.
+    /// Makes a token: a JWT that Azure's storage emulator takes too, if it is for storage. It checks issuer, audience
+    /// and times, not the signature.
     pub(crate) fn issue(&mut self, principal: &str, issuer: Issuer, issuer_name: &str, audience: &str) -> String {
         let seconds = self.knobs.token_seconds;
         let now = clock::epoch_ms() / 1000;

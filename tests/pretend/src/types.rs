@@ -149,7 +149,8 @@ pub(crate) fn column_info(field: &Value, position: usize) -> Value {
         (None, None, nested) => nested.unwrap_or_default().to_uppercase(),
     };
     let mut info = json!({
-        "name": field["name"], "type_text": type_text(&field["type"]), "type_json": field.to_string(), "type_name": name,
+        "name": field["name"], "type_text": type_text(&field["type"]), "type_json": field.to_string(),
+        "type_name": name,
         "type_precision": precision, "type_scale": scale, "position": position, "nullable": field["nullable"],
     });
     if let Some(comment) = field["metadata"]["comment"].as_str() {

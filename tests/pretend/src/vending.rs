@@ -24,8 +24,10 @@ pub(crate) fn locations(state: &State, caller: &Caller, request: &Request, rest:
     };
     let told = |location: &Location| {
         json!({
-            "name": location.name, "url": location.url, "credential_name": location.credential, "read_only": location.read_only,
-            "owner": ADMIN, "metastore_id": state.metastore_id, "isolation_mode": "ISOLATION_MODE_OPEN", "fallback": false,
+            "name": location.name, "url": location.url, "credential_name": location.credential,
+            "read_only": location.read_only,
+            "owner": ADMIN, "metastore_id": state.metastore_id, "isolation_mode": "ISOLATION_MODE_OPEN",
+            "fallback": false,
             "browse_only": false, "securable_type": "EXTERNAL_LOCATION",
         })
     };

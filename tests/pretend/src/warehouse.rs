@@ -249,6 +249,8 @@ impl Warehouse {
         };
         let (host, port) = host.split_once(':').unwrap_or((host, "443"));
         let path = format!("/sql/1.0/warehouses/{}", self.id);
+        let jdbc_url =
+            format!("jdbc:spark://{host}:{port}/default;transportMode=http;ssl=1;AuthMech=3;httpPath={path};");
         let running = matches!(self.phase, Phase::Running { .. });
         json!({
             "id": self.id, "name": self.shape.name, "cluster_size": self.shape.cluster_size,
@@ -260,8 +262,9 @@ impl Warehouse {
             "enable_serverless_compute": self.shape.enable_serverless_compute, "enable_photon": true,
             "spot_instance_policy": "COST_OPTIMIZED", "channel": {"name": "CHANNEL_NAME_CURRENT"},
             "tags": if self.shape.tags.is_null() { json!({}) } else { self.shape.tags.clone() },
-            "odbc_params": {"hostname": host, "path": path, "port": port.parse().unwrap_or(443_u16), "protocol": "https"},
-            "jdbc_url": format!("jdbc:spark://{host}:{port}/default;transportMode=http;ssl=1;AuthMech=3;httpPath={path};"),
+            "odbc_params": {"hostname": host, "path": path, "port": port.parse().unwrap_or(443_u16),
+            "protocol": "https"},
+            "jdbc_url": jdbc_url,
         })
     }
 }
@@ -276,7 +279,8 @@ mod tests {
 
     fn warehouse(auto_stop_mins: u32) -> Warehouse {
         let shape = serde_json::from_value(json!({
-            "name": "small", "auto_stop_mins": auto_stop_mins, "enable_serverless_compute": true, "warehouse_type": "PRO",
+            "name": "small", "auto_stop_mins": auto_stop_mins, "enable_serverless_compute": true,
+            "warehouse_type": "PRO",
         }));
         Warehouse::new("dd43ee29fedd958d".to_owned(), shape.unwrap(), "me".to_owned())
     }

@@ -1,12 +1,14 @@
 //! Statements take effect: rights are checked, logs are written, and Unity Catalog remembers what each statement saw.
 
-use super::{CreateTable, CreateView, Dropped, Name, Refused, Sql, rows, tables, view};
+use super::create::{Wanted, create};
+use super::failures::{exists, failed, missing_table, not_here, require_catalog};
+use super::{CreateTable, CreateView, Dropped, Name, Refused, Sql, alter, rows, view};
 use crate::clock;
 use crate::lake::{Log, Place};
 use crate::locations::clean;
 use crate::names::{checked_name, lower};
 use crate::privileges::{Kind, Privilege, Securable};
-use crate::reply::{Code, Refusal};
+use crate::reply::Code;
 use crate::state::{Caller, State, Table, TableKind, uuid};
 use crate::statement::{Failure, Rows, Statement};
 use crate::workspace::Workspace;
@@ -24,17 +26,17 @@ pub(crate) async fn apply(workspace: &Workspace, statement: &Statement, sql: &Sq
         Sql::CreateView(wanted) => session.create_view(wanted),
         Sql::AddColumns { table, columns } => {
             let (full, place) = session.to_alter(table, &[Privilege::Modify])?;
-            let log = tables::add_columns(workspace, &place, columns).await?;
+            let log = alter::add_columns(workspace, &place, columns).await?;
             session.seen(&full, &log)
         }
         Sql::SetProperties { table, properties } => {
             let (full, place) = session.to_alter(table, &[Privilege::Modify])?;
-            let log = tables::set_properties(workspace, &place, properties).await?;
+            let log = alter::set_properties(workspace, &place, properties).await?;
             session.seen(&full, &log)
         }
         Sql::ColumnComment { table, column, comment } => {
             let (full, place) = session.to_alter(table, &[Privilege::Modify])?;
-            let log = tables::column_comment(workspace, &place, column, comment).await?;
+            let log = alter::column_comment(workspace, &place, column, comment).await?;
             session.seen(&full, &log)
         }
         Sql::CommentOnTable { table, comment } => session.comment_on_table(table, comment.as_deref()).await,
@@ -57,7 +59,7 @@ pub(crate) async fn apply(workspace: &Workspace, statement: &Statement, sql: &Sq
         }
         Sql::Optimize { table } => {
             let (full, place) = session.to_alter(table, &[Privilege::Select, Privilege::Modify])?;
-            let files = tables::optimize(workspace, &place).await?;
+            let files = alter::optimize(workspace, &place).await?;
             Ok(rows::optimized(&session.table(&full)?.location.unwrap_or_default(), files))
         }
         Sql::ShowTables { schema } => session.show_tables(schema.as_ref()),
@@ -113,7 +115,8 @@ impl Session<'_> {
         state.require(self.caller(), Privilege::UseCatalog, &Securable::new(Kind::Catalog, catalog)).map_err(failed)?;
         if !state.schemas.contains_key(&format!("{catalog}.{schema}")) {
             let text = format!(
-                "The schema `{catalog}`.`{schema}` cannot be found. Verify the spelling and correctness of the schema and catalog."
+                "The schema `{catalog}`.`{schema}` cannot be found. Verify the spelling and correctness of the \
+                 schema and catalog."
             );
             return Err(Failure::class("SCHEMA_NOT_FOUND", "42704", text));
         }
@@ -207,13 +210,13 @@ impl Session<'_> {
                 None => crate::tables::managed_location(&state, &in_schema, &id).map_err(failed)?,
             }
         };
-        let fields = tables::fields_of(&wanted.columns, &[])?;
+        let fields = alter::fields_of(&wanted.columns, &[])?;
         let place = self.workspace.lakes.place(&location)?;
         let is_managed = wanted.location.is_none();
         let comment = wanted.comment.as_deref();
         let properties = &wanted.properties;
-        let asked = tables::Wanted { label: &full, location: &location, is_managed, fields, comment, properties };
-        let log = tables::create(self.workspace, &place, &asked).await?;
+        let asked = Wanted { label: &full, location: &location, is_managed, fields, comment, properties };
+        let log = create(self.workspace, &place, &asked).await?;
         let now = clock::epoch_ms();
         let table = Table {
             schema: in_schema,
@@ -322,7 +325,7 @@ impl Session<'_> {
             }
         }
         let (full, place) = self.to_alter(name, &[Privilege::Modify])?;
-        let log = tables::comment(self.workspace, &place, comment).await?;
+        let log = alter::comment(self.workspace, &place, comment).await?;
         if let Some(table) = self.workspace.state().tables.get_mut(&full) {
             table.comment = None;
         }
@@ -394,54 +397,4 @@ impl Session<'_> {
         let mine = state.tables.values().filter(|table| table.schema == full).filter(sees);
         Ok(rows::tables(&schema, mine.map(|table| table.name.clone()).collect()))
     }
-}
-
-fn require_catalog(state: &State, catalog: &str) -> Result<(), Failure> {
-    if state.catalogs.contains_key(catalog) {
-        return Ok(());
-    }
-    if catalog == "hive_metastore" {
-        let text = "Insufficient privileges: User does not have permission CREATE,USAGE on CATALOG.";
-        return Err(Failure::class("INSUFFICIENT_PERMISSIONS", "42501", text));
-    }
-    let text = format!(
-        "Catalog '{catalog}' was not found. Please verify the catalog name and then retry the query or command again."
-    );
-    Err(Failure::class("NO_SUCH_CATALOG_EXCEPTION", "42704", text))
-}
-
-fn missing_table(full: &str) -> Failure {
-    let quoted = full.replace('.', "`.`");
-    let text = format!(
-        "The table or view `{quoted}` cannot be found. Verify the spelling and correctness of the schema and catalog. If you did not \
-         qualify the name with a schema, verify the current_schema() output, or qualify the name with the correct schema and catalog. \
-         To tolerate the error on drop use DROP VIEW IF EXISTS or DROP TABLE IF EXISTS."
-    );
-    Failure::class("TABLE_OR_VIEW_NOT_FOUND", "42P01", text)
-}
-
-fn exists(full: &str) -> Failure {
-    let quoted = full.replace('.', "`.`");
-    let text = format!(
-        "Cannot create table or view `{quoted}` because it already exists. Choose a different name, drop or replace the existing object, or add the IF NOT EXISTS clause to tolerate pre-existing objects."
-    );
-    Failure::class("TABLE_OR_VIEW_ALREADY_EXISTS", "42P07", text)
-}
-
-fn not_here(thing: &str) -> Failure {
-    Failure::class("NOT_IMPLEMENTED", "0A000", format!("The pretend workspace has no {thing}."))
-}
-
-/// A no of Unity Catalog, as a statement tells it.
-fn failed(refusal: Refusal) -> Failure {
-    let message = match refusal.code {
-        Code::Word("PERMISSION_DENIED") => format!("PERMISSION_DENIED: {}", refusal.message),
-        Code::Word(code @ "NO_PARENT_EXTERNAL_LOCATION_FOR_PATH") => {
-            format!("[{code}] {} SQLSTATE: KD00G", refusal.message)
-        }
-        Code::Word(code @ "SCHEMA_NOT_EMPTY") => format!("[{code}] {} SQLSTATE: 2BP01", refusal.message),
-        Code::Word(code) => format!("[RequestId={} ErrorClass={code}] {}", uuid(), refusal.message),
-        Code::Number(_) | Code::Missing => refusal.message,
-    };
-    Failure { error_code: "BAD_REQUEST".to_owned(), message, sql_state: None }
 }

@@ -228,7 +228,8 @@ fn syntax(text: &str, what: &str, at: Location) -> Refused {
     Refused::Failed(Failure {
         error_code: "BAD_REQUEST".to_owned(),
         message: format!(
-            "\n[PARSE_SYNTAX_ERROR] {what} SQLSTATE: 42601 (line {line}, pos {position})\n\n== SQL ==\n{shown}\n{dashes}^^^\n"
+            "\n[PARSE_SYNTAX_ERROR] {what} SQLSTATE: 42601 (line {line}, pos {position})\n\n== SQL \
+             ==\n{shown}\n{dashes}^^^\n"
         ),
         sql_state: Some("42601".to_owned()),
     })

@@ -1,10 +1,13 @@
 //! SQL as a warehouse takes it: read strictly, applied to Unity Catalog and to real Delta logs.
 
+mod alter;
 pub(crate) mod apply;
+mod create;
 mod cursor;
+mod failures;
 pub(crate) mod parse;
+mod properties;
 mod rows;
-mod tables;
 mod view;
 
 use crate::statement::Failure;

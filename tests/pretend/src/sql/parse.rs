@@ -1,5 +1,5 @@
-//! The grammar: the statements that Databricks takes and that we can do, no more. What Databricks takes and we cannot do is
-//! told apart from what makes no sense.
+//! The grammar: the statements that Databricks takes and that we can do, no more. What Databricks takes and we cannot
+//! do is told apart from what makes no sense.
 
 use sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Query, SelectItem, SetExpr, TableFactor, Value,

@@ -64,7 +64,8 @@ impl Bench {
         let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}content-length: \
+             {}\r\n\r\n{body}",
             body.len()
         )?;
         let mut answer = String::new();

@@ -10,7 +10,10 @@ fn create(bench: &Bench) {
     let location = bench.at("web/tracks");
     bench.done(&[
         "CREATE SCHEMA IF NOT EXISTS `segment`.`web` COMMENT 'events'",
-        &format!("CREATE TABLE IF NOT EXISTS `segment`.`web`.`tracks` (`id` STRING COMMENT 'message id', `n` BIGINT) USING DELTA LOCATION '{location}'"),
+        &format!(
+            "CREATE TABLE IF NOT EXISTS `segment`.`web`.`tracks` (`id` STRING COMMENT 'message id', `n` BIGINT) \
+         USING DELTA LOCATION '{location}'"
+        ),
     ]);
 }
 
@@ -55,7 +58,8 @@ fn conservative_properties_make_a_conservative_protocol() {
         "CREATE SCHEMA segment.web",
         &format!(
             "CREATE TABLE segment.web.plain (a STRING) USING DELTA LOCATION '{location}' TBLPROPERTIES \
-             ('delta.enableDeletionVectors'='false','delta.enableRowTracking'='false','delta.checkpointPolicy'='classic',\
+             ('delta.enableDeletionVectors'='false','delta.enableRowTracking'='false',\
+             'delta.checkpointPolicy'='classic',\
              'delta.columnMapping.mode'='none','delta.enableInCommitTimestamps'='false')"
         ),
     ]);
@@ -136,13 +140,15 @@ fn places_that_no_table_may_have_are_refused() {
 fn views_name_what_is_there() {
     let bench = Bench::new();
     create(&bench);
-    bench.done(&["CREATE OR REPLACE VIEW segment.web.tracks__unique COMMENT 'each once' AS SELECT * EXCEPT (`__n`) FROM \
-                  (SELECT *, row_number() OVER (PARTITION BY `id` ORDER BY `n` DESC) AS `__n` FROM `segment`.`web`.`tracks`) WHERE `__n` = 1"]);
+    bench.done(&["CREATE OR REPLACE VIEW segment.web.tracks__unique COMMENT 'each once' AS SELECT * EXCEPT (`__n`) \
+     FROM (SELECT *, row_number() OVER (PARTITION BY `id` ORDER BY `n` DESC) AS `__n` FROM `segment`.`web`.`tracks`) \
+     WHERE `__n` = 1"]);
     let view = bench.pretend.table("segment.web.tracks__unique").unwrap();
     assert_eq!(view.columns, [("id".to_owned(), "string".to_owned()), ("n".to_owned(), "bigint".to_owned())]);
     assert!(view.view_definition.unwrap().starts_with("SELECT * EXCEPT (`__n`)"));
-    bench.done(&["CREATE OR REPLACE VIEW segment.web.latest AS SELECT `id` AS `user`, max_by(`n`, struct(`n`, `id`)) FILTER (WHERE `n` IS NOT NULL) \
-                  AS `n` FROM segment.web.tracks WHERE id IS NOT NULL GROUP BY id"]);
+    bench
+        .done(&["CREATE OR REPLACE VIEW segment.web.latest AS SELECT `id` AS `user`, max_by(`n`, struct(`n`, `id`)) \
+     FILTER (WHERE `n` IS NOT NULL) AS `n` FROM segment.web.tracks WHERE id IS NOT NULL GROUP BY id"]);
     assert_eq!(bench.pretend.table("segment.web.latest").unwrap().columns[1], ("n".to_owned(), "bigint".to_owned()));
     assert!(
         bench
@@ -193,7 +199,8 @@ fn names_are_stored_in_lower_case_and_completed_from_the_request() {
     let bench = Bench::new();
     create(&bench);
     bench.done(&["DESCRIBE DETAIL SEGMENT.Web.TRACKS"]);
-    let body = json!({"statement": "SHOW TABLES", "warehouse_id": WAREHOUSE, "catalog": CATALOG, "schema": "web", "wait_timeout": "30s"});
+    let body = json!({"statement": "SHOW TABLES", "warehouse_id": WAREHOUSE, "catalog": CATALOG, "schema": "web",
+    "wait_timeout": "30s"});
     let answer = bench.call("POST", "/api/2.0/sql/statements", &body);
     assert_eq!(answer.body["result"]["data_array"], json!([["web", "tracks", "false"]]));
     assert!(bench.failed("CREATE TABLE segment.web.`a b` (x INT)").contains("is not a valid name"));
@@ -219,7 +226,8 @@ fn an_unconditional_put_overwrites_somebodys_commit() {
 fn optimize_is_a_commit_without_a_change_of_data() {
     let bench = Bench::new();
     create(&bench);
-    let add = json!({"add": {"path": "one.parquet", "partitionValues": {}, "size": 3, "modificationTime": 1, "dataChange": true,
+    let add = json!({"add": {"path": "one.parquet", "partitionValues": {}, "size": 3, "modificationTime": 1,
+    "dataChange": true,
                      "stats": "{\"numRecords\":7}"}});
     let folder = bench.lake.path().join("web/tracks");
     std::fs::write(folder.join("one.parquet"), "abc").unwrap();

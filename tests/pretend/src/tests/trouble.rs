@@ -54,7 +54,8 @@ fn warehouse_ids_and_names_are_judged_as_databricks_does() {
     let unknown = bench.get("/api/2.0/sql/warehouses/0123456789abcdef");
     assert_eq!((unknown.status, &unknown.body["error_code"]), (404, &json!("RESOURCE_DOES_NOT_EXIST")));
     let small = json!({"name": "ours", "cluster_size": "2X-Small", "auto_stop_mins": 10, "warehouse_type": "PRO",
-                       "enable_serverless_compute": true, "tags": {"custom_tags": [{"key": "made-by", "value": "us"}]}});
+                       "enable_serverless_compute": true, "tags": {"custom_tags": [{"key": "made-by",
+                       "value": "us"}]}});
     let made = bench.call("POST", "/api/2.0/sql/warehouses", &small).body["id"].as_str().unwrap().to_owned();
     let again = bench.call("POST", "/api/2.0/sql/warehouses", &small);
     assert_eq!(again.body["message"], "SQL warehouse with name `ours` already exists");
