@@ -16,8 +16,10 @@ use inlet_core::delta::{Encoder, FileLayout, FileWriter, Lake};
 use inlet_core::route::{self, Parts, Unwatched};
 use inlet_core::settings::Settings;
 use inlet_core::upload::{Place, Upload, UploadId};
+use inlet_events::contract::Contracts;
 use inlet_events::lines::Chunks;
 use inlet_events::order::{Order, Tables};
+use inlet_events::selection::Selection;
 use inlet_events::table::{TableKind, TablePlan};
 use inlet_events::unpack::unpack;
 use inlet_events::{Batch, Chunk, Limits, Rooms, UploadContext, Worker};
@@ -104,8 +106,14 @@ fn f_parquet(bencher: Bencher<'_, '_>) {
 #[divan::bench(args = [1, 2], sample_count = 20, sample_size = 1)]
 fn g_ingest(bencher: Bencher<'_, '_>, workers: usize) {
     let bytes = Arc::new(INPUT.packed.clone());
-    let settings =
-        Settings { warehouse_id: None, workers, limits: Limits::default(), patience: Duration::from_secs(60) };
+    let settings = Settings {
+        warehouse_id: None,
+        workers,
+        limits: Limits::default(),
+        patience: Duration::from_secs(60),
+        selection: Selection::default(),
+        contracts: Contracts::default(),
+    };
     bencher.counter(json()).with_inputs(Room::new).bench_refs(|room| {
         let upload = Upload {
             name: "upload".to_owned(),
@@ -222,5 +230,7 @@ fn context() -> UploadContext {
         processed: 0,
         warehouse_id: None,
         line_bytes: Limits::default().line_bytes,
+        selection: Selection::default(),
+        contracts: Contracts::default(),
     }
 }

@@ -12,6 +12,8 @@ use inlet_core::route::{self, Parts, Unwatched};
 use inlet_core::settings::Settings;
 use inlet_core::upload::{Place, Upload, UploadId};
 use inlet_events::Limits;
+use inlet_events::contract::Contracts;
+use inlet_events::selection::Selection;
 use object_store::ObjectStore;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -104,7 +106,14 @@ pub(crate) fn touch(path: &Path, micros: u64) {
 
 /// Two workers, the usual limits, no warehouse id.
 pub(crate) fn settings() -> Settings {
-    Settings { warehouse_id: None, workers: 2, limits: Limits::default(), patience: Duration::from_secs(120) }
+    Settings {
+        warehouse_id: None,
+        workers: 2,
+        limits: Limits::default(),
+        patience: Duration::from_secs(120),
+        selection: Selection::default(),
+        contracts: Contracts::default(),
+    }
 }
 
 /// Lands uploads; every upload's counts and the totals must add up.

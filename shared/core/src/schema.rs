@@ -62,7 +62,7 @@ impl<'a> SchemaRun<'a> {
             notes: Vec::new(),
             parts,
             schema: schema.to_owned(),
-            registry: Mutex::new(Registry::new(Some(&parts.lake), schema, &parts.settings.limits)?),
+            registry: Mutex::new(Registry::new(Some(&parts.lake), schema, &parts.settings)?),
             crew: new_crew(parts),
             buffers: Arc::default(),
             loads,

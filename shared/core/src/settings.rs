@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use inlet_events::Limits;
+use inlet_events::contract::Contracts;
 use inlet_events::limits::LINE_BYTES_MAX;
+use inlet_events::selection::Selection;
 
 use crate::fault::Fault;
 
@@ -18,6 +20,10 @@ pub struct Settings {
     pub limits: Limits,
     /// When a run gives up on lost races and dead stores.
     pub patience: Duration,
+    /// Which tables and columns land, and which columns are hashed.
+    pub selection: Selection,
+    /// What may change the tables, globally and by table.
+    pub contracts: Contracts,
 }
 
 impl Settings {
@@ -62,7 +68,8 @@ impl Settings {
             return Err(Fault::setup(wrong.join("; ")).hint("unset the variable or give it a number"));
         }
         let warehouse_id = variable("INLET_WAREHOUSE_ID").filter(|id| !id.is_empty());
-        Ok(Self { warehouse_id, workers, limits, patience })
+        let (selection, contracts) = (Selection::default(), Contracts::default());
+        Ok(Self { warehouse_id, workers, limits, patience, selection, contracts })
     }
 }
 
