@@ -26,6 +26,8 @@ mod rescue;
 mod rows;
 pub mod selection;
 pub mod table;
+#[cfg(test)]
+mod testing;
 mod text;
 mod texts;
 mod timestamp;

@@ -133,7 +133,7 @@ impl Pattern {
     }
 }
 
-fn any(patterns: &[Pattern], name: &str) -> bool {
+fn one_matches(patterns: &[Pattern], name: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(name))
 }
 
@@ -208,8 +208,8 @@ impl Selection {
     /// Whether rows may land in a table.
     pub fn takes_table(&self, name: &str) -> bool {
         self.0.as_ref().is_none_or(|lists| {
-            let is_allowed = lists.allowed_tables.is_empty() || any(&lists.allowed_tables, name);
-            is_allowed && !any(&lists.denied_tables, name)
+            let is_allowed = lists.allowed_tables.is_empty() || one_matches(&lists.allowed_tables, name);
+            is_allowed && !one_matches(&lists.denied_tables, name)
         })
     }
 
@@ -281,14 +281,14 @@ impl ColumnRules {
 
     /// Whether a column that events bring may be there.
     pub(crate) fn allows(&self, column: &str) -> bool {
-        self.allowed.iter().all(|allowed| any(allowed, column))
+        self.allowed.iter().all(|allowed| one_matches(allowed, column))
     }
 
     /// What the lists of denied and hashed columns say of a name.
     pub(crate) fn lists(&self, column: &str) -> Treatment {
-        if any(&self.denied, column) {
+        if one_matches(&self.denied, column) {
             Treatment::Deny
-        } else if any(&self.hashed, column) {
+        } else if one_matches(&self.hashed, column) {
             Treatment::Hash
         } else {
             Treatment::Keep
@@ -342,115 +342,4 @@ impl ColumnRules {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    fn texts(texts: &[&str]) -> Vec<String> {
-        texts.iter().map(|text| (*text).to_owned()).collect()
-    }
-
-    /// A selection of columns: allowed, denied, hashed.
-    pub(crate) fn columns(allowed: &[&str], denied: &[&str], hashed: &[&str]) -> Selection {
-        let patterns = Patterns {
-            allowed_columns: texts(allowed),
-            denied_columns: texts(denied),
-            hashed_columns: texts(hashed),
-            ..Patterns::default()
-        };
-        Selection::new(&patterns, "salt").unwrap()
-    }
-
-    /// A selection of tables: allowed, denied.
-    pub(crate) fn tables(allowed: &[&str], denied: &[&str]) -> Selection {
-        let patterns = Patterns { allowed_tables: texts(allowed), denied_tables: texts(denied), ..Patterns::default() };
-        Selection::new(&patterns, "").unwrap()
-    }
-
-    #[test]
-    fn a_star_stands_for_any_characters() {
-        for (pattern, name, matches) in [
-            ("email", "email", true),
-            ("Email", "email", true),
-            ("email", "email_2", false),
-            ("*", "", true),
-            ("context_*", "context_ip", true),
-            ("context_*", "contextual", false),
-            ("*email*", "work_email_hash", true),
-            ("*_id", "user_id", true),
-            ("*_id", "user_id_2", false),
-            ("a*b*a", "aba", true),
-            ("a*b*a", "ab", false),
-            ("a*a", "a", false),
-            ("**", "x", true),
-        ] {
-            assert_eq!(Pattern::new(pattern).matches(name), matches, "{pattern} {name}");
-        }
-    }
-
-    #[test]
-    fn tables_are_allowed_unless_denied() {
-        let selection = tables(&["order_*", "tracks"], &["*_test"]);
-        let taken = ["order_paid", "tracks", "order_test", "pages"].map(|name| selection.takes_table(name));
-        assert_eq!(taken, [true, true, false, false]);
-        assert!(selection.columns_of("tracks").is_none());
-    }
-
-    #[test]
-    fn a_pattern_with_a_table_speaks_of_that_table_alone() {
-        let selection = columns(&["orders.total", "orders.currency"], &["pages.url", "*secret*"], &["email"]);
-        let orders = selection.columns_of("orders").unwrap();
-        let pages = selection.columns_of("pages").unwrap();
-        assert_eq!(orders.of_brought("total"), Treatment::Keep);
-        assert_eq!(orders.of_brought("email"), Treatment::Deny);
-        assert_eq!(orders.of_system("user_id"), Treatment::Keep);
-        assert_eq!(pages.of_brought("url"), Treatment::Deny);
-        assert_eq!(pages.of_brought("total"), Treatment::Keep);
-        assert_eq!(pages.of_brought("email"), Treatment::Hash);
-        assert_eq!(pages.of_brought("my_secret_key"), Treatment::Deny);
-        let any = selection.columns_of_any().unwrap();
-        assert_eq!([any.of_brought("total"), any.of_brought("url")], [Treatment::Deny; 2]);
-    }
-
-    #[test]
-    fn what_inlet_needs_stays_as_it_is() {
-        let rules = columns(&[], &["*"], &[]).columns_of("tracks").unwrap();
-        assert_eq!(rules.of_system("id"), Treatment::Keep);
-        assert_eq!(rules.of_brought("id"), Treatment::Deny, "a property of that name is no system value");
-        assert_eq!(rules.of_system("user_id"), Treatment::Deny);
-        let rules = columns(&[], &[], &["*"]).columns_of("tracks").unwrap();
-        assert_eq!(rules.of_system("timestamp"), Treatment::Keep);
-        assert_eq!(rules.of_field(Field::UserId), Treatment::Hash);
-    }
-
-    #[test]
-    fn every_pattern_that_cannot_be_followed_is_named() {
-        let patterns = Patterns {
-            allowed_tables: texts(&["Order Completed", "ok"]),
-            denied_tables: texts(&["_loads"]),
-            denied_columns: texts(&["id", "tracks.RECEIVED_AT", "*_at", ".x", "context.page.url"]),
-            hashed_columns: texts(&["sent_at", "user_id"]),
-            ..Patterns::default()
-        };
-        let illegal = Selection::new(&patterns, "").unwrap_err();
-        let named: Vec<&str> = illegal.iter().map(|illegal| illegal.pattern.as_str()).collect();
-        let expected =
-            ["Order Completed", "_loads", "id", "tracks.RECEIVED_AT", ".x", "context.page.url", "sent_at", ""];
-        assert_eq!(named, expected);
-        assert!(illegal[2].to_string().starts_with("`id`: Inlet needs"), "{}", illegal[2]);
-    }
-
-    #[test]
-    fn hashes_are_those_of_salt_and_text() {
-        let rules = columns(&[], &[], &["email"]).columns_of("tracks").unwrap();
-        // printf 'saltbob@example.org' | sha256sum
-        assert_eq!(rules.hash(b"bob@example.org"), "76fb2862d2f134463cebaf18949e8213111be9c7d80aafe4f1b913690429a81e");
-        let shown = format!("{rules:?}");
-        assert!(shown.contains("***") && !shown.contains("115, 97"), "{shown}");
-    }
-
-    #[test]
-    fn nothing_said_is_nothing() {
-        let selection = Selection::new(&Patterns::default(), "salt").unwrap();
-        assert!(selection.is_empty() && selection.columns_of("tracks").is_none() && selection.takes_table("x"));
-    }
-}
+mod tests;
