@@ -88,23 +88,4 @@ impl Contracts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_may_have_its_own_contract() {
-        let contracts = Contracts::new(OnDrift::Rescue, OnTypeChange::Column)
-            .with_table("Orders", Some(OnDrift::Evolve), None)
-            .with_table("pages", None, Some(OnTypeChange::Rescue));
-        assert_eq!(contracts.of("orders"), (OnDrift::Evolve, OnTypeChange::Column));
-        assert_eq!(contracts.of("pages"), (OnDrift::Rescue, OnTypeChange::Rescue));
-        assert_eq!(contracts.of("tracks"), (OnDrift::Rescue, OnTypeChange::Column));
-        assert!(!contracts.can_freeze());
-        assert!(contracts.with_table("users", Some(OnDrift::Freeze), None).can_freeze());
-    }
-
-    #[test]
-    fn nothing_said_means_that_schemas_grow() {
-        assert_eq!(Contracts::default().of("tracks"), (OnDrift::Evolve, OnTypeChange::Rescue));
-    }
-}
+mod tests;
