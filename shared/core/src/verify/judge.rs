@@ -205,13 +205,8 @@ impl Schema<'_> {
     /// landed in their own tables.
     fn whole_upload(&self, at: u32, upload: &KnownUpload, differences: &mut Differences) {
         let [whole] = upload.whole.as_slice() else { return };
-        let has_tracks = upload
-            .parts
-            .get("tracks")
-            .is_none_or(|loads| loads.iter().any(|load| load.filtered == 0 || load.rows + load.duplicates > 0));
-        let counts = |table: &&String| if has_tracks { is_call(table) } else { *table != REJECTS };
-        let calls = || self.tables.keys().filter(counts);
-        let named = upload.parts.keys().filter(counts);
+        let calls = || self.tables.keys().filter(|table| upload.lands_in(table) && *table != REJECTS);
+        let named = upload.parts.keys().filter(|table| upload.lands_in(table));
         if calls().chain(named).any(|table| self.tables.contains_key(table) && self.is_unknown(table)) {
             return;
         }

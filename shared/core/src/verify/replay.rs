@@ -146,7 +146,7 @@ impl Replay<'_> {
             for (check, what, expected, found) in [
                 (Check::ReadEvents, "events", whole.events, counts.events),
                 (Check::ReadRejected, "rejections", whole.rejected, counts.rejected),
-                (Check::ReadFiltered, "opted-out events", whole.filtered, counts.filtered),
+                (Check::ReadFiltered, "filtered events", whole.filtered, counts.filtered),
                 (Check::ReadBytes, "stored bytes", whole.bytes, upload.size),
             ] {
                 let found = found as i64;
