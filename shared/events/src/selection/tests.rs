@@ -355,7 +355,7 @@ fn line() -> BoxedStrategy<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn nothing_that_is_hidden_is_written(lines in prop::collection::vec(line(), 1..8), hashes in any::<bool>(), column in any::<bool>()) {
