@@ -304,3 +304,85 @@ fn value_text(source: &[u8]) -> Option<Vec<u8>> {
     }
     Some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Reason;
+    use crate::selection::tests::{columns, tables};
+
+    fn shown(raw: &[u8], selection: &Selection) -> String {
+        let reject =
+            Reject { line: 1, item: None, reason: Reason::InvalidJson, byte_offset: 0, start: 7, end: 7 + raw.len() };
+        rejected(raw, &reject, selection)
+    }
+
+    #[test]
+    fn what_is_hidden_is_replaced_and_the_rest_stands_as_it_was() {
+        let selection = columns(&[], &["*email", "context_ip", "user_id"], &["phone"]);
+        let hash = |text: &str| selection.columns_of_any().unwrap().hash(text.as_bytes());
+        let phones = format!(r#"{{"Phone":"{}","phone":"{}","phone":null}}"#, hash("+1"), hash("[1,2]"));
+        for (raw, expected) in [
+            (r#"{"a" : 1.50,"Email":"x", "b":[true,{}]}"#, r#"{"a" : 1.50,"Email":"***", "b":[true,{}]}"#),
+            (r#"{"userId":5,"type":"x","e\u006dail":{"a":1}}"#, r#"{"userId":"***","type":"x","e\u006dail":"***"}"#),
+            (r#"{"Phone":"\u002b1","phone":[1, 2],"phone":null}"#, phones.replace("null", "\"***\"").as_str()),
+            (r#"{"x":{"context":{"ip":"1"}},"ip":"1"}"#, r#"{"x":{"context":{"ip":"***"}},"ip":"1"}"#),
+            (r#"[{"data":{"user":{"email":1}}},2]"#, r#"[{"data":{"user":{"email":"***"}}},2]"#),
+            // Text that can hold keys of its own.
+            (r#"{"properties":"email=x","note":"plain"}"#, r#"{"properties":"***","note":"plain"}"#),
+            (
+                r#"{"a":{"traits":"x"},"b":"{email:1}","c":"\"email\""}"#,
+                r#"{"a":{"traits":"***"},"b":"***","c":"***"}"#,
+            ),
+            (r#""email: x""#, r#""***""#),
+            ("null", "null"),
+            // From the first byte that is no JSON on nothing is certain.
+            (r#"{"a":1,"b" "email":"x"}"#, r#"{"a":1… withheld: 17 bytes"#),
+            (r#"{"a":"cut here"#, r#"{"a":… withheld: 9 bytes"#),
+            (r#"{"a":1,"email":{"b":"cut"#, r#"{"a":1,"email":… withheld: 9 bytes"#),
+            (r#"{"a":1}{"email":2}"#, r#"{"a":1}… withheld: 11 bytes"#),
+            ("email,x", "withheld: 7 bytes"),
+            // Secrets are masked as ever.
+            (r#"{"writeKey":"k","email":1}"#, r#"{"writeKey":"***","email":"***"}"#),
+        ] {
+            assert_eq!(shown(raw.as_bytes(), &selection), expected, "{raw}");
+        }
+        assert_eq!(shown(b"{\"a\":\"\xFF\",\"email\":1}", &selection), "{\"a\":… withheld: 14 bytes");
+    }
+
+    #[test]
+    fn where_columns_are_allowed_all_others_are_hidden() {
+        let selection = columns(&["total", "items", "context_os_*"], &[], &[]);
+        let raw = r#"{"type":"page","name":"n","properties":{"total":1,"items":[{"sku":2}],"a":{"total":3}},"context":{"os":{"name":"x"},"ip":4},"channel":"c"}"#;
+        let expected = r#"{"type":"page","name":"n","properties":{"total":1,"items":[{"sku":2}],"a":{"total":"***"}},"context":{"os":{"name":"x"},"ip":"***"},"channel":"***"}"#;
+        assert_eq!(shown(raw.as_bytes(), &selection), expected);
+    }
+
+    #[test]
+    fn text_for_tables_that_are_left_out_or_unknown_is_withheld() {
+        let selection = tables(&[], &["secret_event", "aliases"]);
+        for (raw, is_shown) in [
+            (r#"{"type":"track","event":"Paid"}"#, true),
+            (r#"{"type":"track","event":"Secret Event"}"#, false),
+            (r#"{"type":"track"}"#, false),
+            (r#"{"type":"ALIAS","a":1}"#, false),
+            (r#"{"type":"page"}"#, true),
+            (r#"{"type":"page","batch":[]}"#, false),
+            (r#"{"type":"none"}"#, false),
+            (r#"{"type":"page""#, false),
+            ("[]", false),
+        ] {
+            let expected = if is_shown { raw.to_owned() } else { format!("withheld: {} bytes", raw.len()) };
+            assert_eq!(shown(raw.as_bytes(), &selection), expected);
+        }
+    }
+
+    #[test]
+    fn depth_and_long_paths_cost_little() {
+        let selection = columns(&[], &["email"], &[]);
+        let deep = format!("{}{{\"email\":1}}{}", "{\"a\":[".repeat(50_000), "]}".repeat(50_000));
+        let long = format!("{{\"{}\":1}}", "a".repeat(1 << 20));
+        assert!(shown(deep.as_bytes(), &selection).contains(r#""***""#));
+        assert!(shown(long.as_bytes(), &selection).ends_with(r#"":"***"}"#));
+    }
+}

@@ -342,4 +342,4 @@ impl ColumnRules {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

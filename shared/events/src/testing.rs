@@ -18,12 +18,15 @@ use crate::table::{TableKind, TablePlan};
 use crate::timestamp;
 use crate::worker::{Rooms, Worker};
 
-/// What lines meet: the settings, and tables with columns beside those that every table has.
+/// A table that is there: its kind, its name, its columns beside those that every table has.
+pub(crate) type Existing = (TableKind, &'static str, Vec<(&'static str, ColumnType)>);
+
+/// What lines meet: the settings, and tables.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setting {
     pub(crate) selection: Selection,
     pub(crate) contracts: Contracts,
-    pub(crate) existing: Vec<(TableKind, &'static str, Vec<(&'static str, ColumnType)>)>,
+    pub(crate) existing: Vec<Existing>,
 }
 
 /// One row: columns that are not NULL, as text.

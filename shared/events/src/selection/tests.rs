@@ -12,7 +12,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 /// A selection of columns: allowed, denied, hashed.
-fn columns(allowed: &[&str], denied: &[&str], hashed: &[&str]) -> Selection {
+pub(crate) fn columns(allowed: &[&str], denied: &[&str], hashed: &[&str]) -> Selection {
     let patterns = Patterns {
         allowed_columns: texts(allowed),
         denied_columns: texts(denied),
@@ -23,7 +23,7 @@ fn columns(allowed: &[&str], denied: &[&str], hashed: &[&str]) -> Selection {
 }
 
 /// A selection of tables: allowed, denied.
-fn tables(allowed: &[&str], denied: &[&str]) -> Selection {
+pub(crate) fn tables(allowed: &[&str], denied: &[&str]) -> Selection {
     let patterns = Patterns { allowed_tables: texts(allowed), denied_tables: texts(denied), ..Patterns::default() };
     Selection::new(&patterns, "").unwrap()
 }
@@ -355,7 +355,7 @@ fn line() -> BoxedStrategy<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn nothing_that_is_hidden_is_written(lines in prop::collection::vec(line(), 1..8), hashes in any::<bool>(), column in any::<bool>()) {
