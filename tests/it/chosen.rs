@@ -36,7 +36,7 @@ fn hash(text: &str) -> String {
 /// Every value of the lake, and every byte of its logs and notes.
 fn all_that_is_written(path: &Path) -> String {
     let mut text = format!("{:?}", lake::read_all(path, SCHEMA));
-    for (name, _) in listing(path).iter().filter(|(name, _)| !name.extension().is_some_and(|kind| kind == "parquet")) {
+    for (name, _) in listing(path).iter().filter(|(name, _)| name.extension().is_none_or(|kind| kind != "parquet")) {
         text.push_str(&String::from_utf8_lossy(&fs::read(path.join(name)).expect("a file can be read")));
     }
     text
