@@ -285,8 +285,12 @@ impl TableRows {
         }
         self.collect(plan, context, batch, event);
         let mut observed = std::mem::take(&mut self.observed);
+        let may_vary = plan.on_type_change == OnTypeChange::Column;
         for at in 0..self.cells.len() {
             let cell = self.cells[at];
+            if !may_vary && !is_unknown(cell.slot) {
+                continue;
+            }
             if let Some((name, column_type)) = self.missing_column(plan, context, batch, &cell) {
                 let first = (event.line, event.item.unwrap_or_default(), at as u32);
                 observed.see(&name, column_type, first, room, only);

@@ -337,7 +337,7 @@ impl Replay<'_> {
                 examples(&columns[..columns.len().min(EXAMPLES)], columns.len() as u64)
             );
             let hint = "somebody changed them (UPDATE, MERGE), or changed the table's columns: compare its history \
-                        (DESCRIBE HISTORY)";
+                        (DESCRIBE HISTORY); or `[sync]` or a contract is not that of the landing";
             let difference = given.known.differs(Check::Value, self.schema.name, message, hint).table(table);
             differences.push(difference.numbers(0, differ));
         }

@@ -28,7 +28,7 @@ impl TableRows {
         }
         if is_unknown(cell.slot) {
             let column = &self.name(context, batch, cell).column;
-            let is_hashed = plan.treatment_of_brought(column) == Treatment::Hash;
+            let is_hashed = plan.selection.is_some() && plan.treatment_of_brought(column) == Treatment::Hash;
             let node = batch.tape.node(cell.leaf.node);
             let column_type = if is_hashed { ColumnType::String } else { type_of(&batch.chunk.data, node) };
             return Some((Cow::Borrowed(column), column_type));
