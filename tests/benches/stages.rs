@@ -16,8 +16,10 @@ use inlet_core::delta::{Encoder, FileLayout, FileWriter, Lake};
 use inlet_core::route::{self, Parts, Unwatched};
 use inlet_core::settings::Settings;
 use inlet_core::upload::{Place, Upload, UploadId};
+use inlet_events::contract::Contracts;
 use inlet_events::lines::Chunks;
 use inlet_events::order::{Order, Tables};
+use inlet_events::selection::Selection;
 use inlet_events::table::{TableKind, TablePlan};
 use inlet_events::unpack::unpack;
 use inlet_events::{Batch, Chunk, Limits, Rooms, UploadContext, Worker};
@@ -221,5 +223,7 @@ fn context() -> UploadContext {
         processed: 0,
         warehouse_id: None,
         line_bytes: Limits::default().line_bytes,
+        selection: Selection::default(),
+        contracts: Contracts::default(),
     }
 }

@@ -11,6 +11,7 @@
 mod bench;
 mod bucket;
 mod cases;
+mod chosen;
 mod compacted;
 mod corrupt;
 mod damaged;

@@ -34,6 +34,13 @@ fn proof_of(lake: &Path, schemas: &[String], uploads: &[Upload]) -> Proof {
     verify(&lake, &settings(), schemas, uploads).expect("the lake can be read")
 }
 
+/// Compares the usual schema under the settings that uploads landed with.
+pub(crate) fn proof_under(lake: &Path, settings: &Settings, uploads: &[Upload]) -> Proof {
+    let url = Url::from_directory_path(fs::canonicalize(lake).expect("the lake is there")).expect("a path is a URL");
+    let lake = Lake::open(&url, runtime().handle().clone()).expect("the lake opens");
+    verify(&lake, settings, &[SCHEMA.to_owned()], uploads).expect("the lake can be read")
+}
+
 fn proof(lake: &Path, uploads: &[Upload]) -> Proof {
     proof_of(lake, &[SCHEMA.to_owned()], uploads)
 }

@@ -269,6 +269,8 @@ pub(crate) fn upload_context(upload: &Upload, processed: i64, settings: &Setting
         processed,
         warehouse_id: settings.warehouse_id.clone(),
         line_bytes: settings.limits.line_bytes,
+        selection: settings.selection.clone(),
+        contracts: settings.contracts.clone(),
     }
 }
 

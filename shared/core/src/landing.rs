@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use hashbrown::{HashMap, HashSet};
 use inlet_events::lines::{Chunks, Position};
 use inlet_events::order::{Order, Recurring, Sieve, TableCounts, UploadCounts};
-use inlet_events::table::TablePlan;
+use inlet_events::table::{TableKind, TablePlan};
 use inlet_events::{Batch, ColumnType, Observed, ObservedColumn, Rooms, UploadContext};
 
 use crate::clock::Deadline;
@@ -175,7 +175,7 @@ impl Shared<'_> {
             }
             for (table, columns) in settled {
                 let columns: Vec<(String, ColumnType)> =
-                    columns.into_iter().map(|column| (column.name, column.column_type)).collect();
+                    columns.iter().map(|column| (column.full_name(), column.column_type)).collect();
                 let added = lock(self.work.registry).extend(table, &columns, self.work.deadline);
                 // From here on a plan speaks of this upload: if it fails, the group starts anew without it.
                 self.left_traces.store(true, Ordering::Relaxed);
@@ -318,6 +318,7 @@ impl Shared<'_> {
             let Some(chunk) = chunk else { return Ok(()) };
             let position = Position::of(&chunk);
             let mut batch = Batch::read(chunk, self.work.context);
+            self.reject_drift(man, &mut batch)?;
             let will_return = matches!(pass, Pass::Observe { .. });
             if !self.decide(position, &mut batch, will_return)? {
                 return Ok(());
@@ -336,6 +337,15 @@ impl Shared<'_> {
                 Pass::Observe { rooms, only } => man.worker.observe(&batch, &plans, rooms, only),
             }
         }
+    }
+
+    /// Rejects events that frozen tables have no place for.
+    fn reject_drift(&self, man: &mut Crewman, batch: &mut Batch) -> Result<(), Refusal> {
+        if !self.work.context.contracts.can_freeze() {
+            return Ok(());
+        }
+        let find = |kind: TableKind, name: &str| lock(self.work.registry).frozen(kind, name);
+        man.worker.reject_drift(batch, self.work.context, find).map_err(Refusal::Fault)
     }
 
     /// Waits for the chunk's turn and decides about its events; false when another worker failed, or when there are too
@@ -373,7 +383,7 @@ impl Shared<'_> {
         let landed = lock(self.work.registry).landed().clone();
         man.worker.append(batch, plans, context, &landed, rescued);
         if !self.work.rejects_landed {
-            man.rejects.add(&context.name, &context.upload_id, batch, context.processed);
+            man.rejects.add(context, batch, context.processed);
         }
         match self.work.yard {
             Some(yard) => man.relieve(yard, plans).map_err(Refusal::Fault),

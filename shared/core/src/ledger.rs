@@ -1,7 +1,7 @@
 //! Inlet's own two tables in each schema: `_rejects` keeps what can never become rows, `_loads` says what became of
 //! every upload. Their columns are fixed.
 
-use inlet_events::{Batch, Column, ColumnType, Fit, Reason, RowGroup, mask};
+use inlet_events::{Batch, Column, ColumnType, Fit, Reason, RowGroup, UploadContext};
 
 use crate::clock::Micros;
 use crate::report::{Counts, NewColumn};
@@ -135,11 +135,11 @@ impl RejectRows {
     }
 
     /// Adds what a chunk of an upload rejected.
-    pub(crate) fn add(&mut self, upload: &str, upload_id: &str, read: &Batch, loaded_at: Micros) {
+    pub(crate) fn add(&mut self, upload: &UploadContext, read: &Batch, loaded_at: Micros) {
         for reject in read.rejects() {
-            let raw = mask(read.rejected_bytes(reject));
+            let raw = read.rejected_text(reject, &upload.selection);
             let place = [Some(reject.line), reject.item.map(u64::from), Some(reject.byte_offset)];
-            self.push(upload, upload_id, place, reject.reason, Some(&raw), loaded_at);
+            self.push(&upload.name, &upload.upload_id, place, reject.reason, Some(&raw), loaded_at);
         }
     }
 

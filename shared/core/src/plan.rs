@@ -64,7 +64,7 @@ impl<'a> Planner<'a> {
         let handle =
             lake.map(|lake| lake.handle().clone()).or_else(|| own_runtime.as_ref().map(|own| own.handle().clone()));
         let limits: &Limits = &self.settings.limits;
-        let registry = match (Registry::new(lake, schema, limits, Writes::Nothing), handle) {
+        let registry = match (Registry::new(lake, schema, self.settings, Writes::Nothing), handle) {
             (Ok(registry), Some(handle)) => (Mutex::new(registry), handle),
             (Err(fault), _) => return self.fail(&fault),
             (_, None) => return self.fail(&Fault::again("cannot start a runtime")),

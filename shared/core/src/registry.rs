@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use hashbrown::{HashMap, HashSet};
+use inlet_events::contract::{Contracts, OnDrift};
 use inlet_events::order::{Tables, id_hash};
+use inlet_events::selection::Selection;
 use inlet_events::table::{RESCUED_DATA, TableKind, TablePlan, UPLOAD_ID, UUID_TS};
-use inlet_events::{Call, ColumnType, KnownType, Limits, Rooms};
+use inlet_events::{Call, ColumnType, Frozen, KnownType, Limits, Rooms};
 
 use crate::clock::Deadline;
 use crate::delta::{FileLayout, Lake, Table, add_columns_only};
@@ -15,6 +17,7 @@ use crate::evolve::notes;
 use crate::fault::Fault;
 use crate::ledger::{LOADS, REJECTS};
 use crate::report::NewColumn;
+use crate::settings::Settings;
 
 /// The files that an anti-join may read: beyond, an overwritten upload is not landed but reported.
 const ANTI_JOIN_FILES: usize = 2_000;
@@ -65,6 +68,8 @@ pub(crate) struct Registry {
     schema: String,
     limits: Limits,
     writes: Writes,
+    selection: Selection,
+    contracts: Contracts,
     /// Folders of tables. A folder without a log becomes a table when it is opened; each counts towards the limit.
     in_lake: HashSet<String>,
     known: Vec<Known>,
@@ -74,7 +79,7 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Lists the schema's folders; opens no table yet.
-    pub(crate) fn new(lake: Option<&Lake>, schema: &str, limits: &Limits, writes: Writes) -> Result<Self, Fault> {
+    pub(crate) fn new(lake: Option<&Lake>, schema: &str, settings: &Settings, writes: Writes) -> Result<Self, Fault> {
         let in_lake = match lake {
             Some(lake) => lake.table_folders(schema)?.into_iter().collect(),
             None => HashSet::new(),
@@ -82,7 +87,9 @@ impl Registry {
         Ok(Self {
             lake: lake.cloned(),
             schema: schema.to_owned(),
-            limits: limits.clone(),
+            limits: settings.limits.clone(),
+            selection: settings.selection.clone(),
+            contracts: settings.contracts.clone(),
             writes,
             in_lake,
             known: Vec::new(),
@@ -125,13 +132,13 @@ impl Registry {
         self.known[number as usize].table.is_some()
     }
 
-    /// How many columns the upload at hand may add to each table; to one that it has not met yet at most what the kind
-    /// with the fewest columns of its own could take.
+    /// How many columns the upload at hand may add to each table; to one that it has not met yet at most what a table
+    /// without columns could take.
     pub(crate) fn rooms(&self) -> Rooms {
         let Limits { columns_per_table, new_columns_per_upload, .. } = self.limits;
         let room = |plan: &TablePlan| plan.room(columns_per_table, new_columns_per_upload);
         let known = self.known.iter().map(|known| room(&known.plan)).collect();
-        Rooms { known, new_table: room(&TablePlan::new("", TableKind::Call(Call::Identify), &[])) }
+        Rooms { known, new_table: columns_per_table.min(new_columns_per_upload) }
     }
 
     /// Adds columns to a table's plan; answers what was added.
@@ -204,7 +211,7 @@ impl Registry {
             if let Some(lake) = &self.lake {
                 bring_up_to_date(&mut self.known[number].table, lake, &self.schema, &name)?;
             }
-            self.known[number].plan = Arc::new(planned(&name, kind, self.known[number].table.as_ref())?);
+            self.known[number].plan = self.planned(&name, kind, self.known[number].table.as_ref())?;
             self.known[number].layout = None;
         }
         Ok(())
@@ -214,19 +221,20 @@ impl Registry {
     /// (somebody else added some): its plan starts anew, and rows must be built by that.
     pub(crate) fn committed(&mut self) -> Result<bool, Fault> {
         let mut replanned = false;
-        for known in &mut self.known {
+        for number in 0..self.known.len() {
+            let known = &self.known[number];
             let Some(table) = &known.table else { continue };
             self.in_lake.insert(known.plan.name.clone());
-            known.layout = None;
             let is_as_planned = table.columns().len() == known.plan.columns().len();
-            known.plan = if is_as_planned {
+            let plan = if is_as_planned {
                 let mut plan = TablePlan::clone(&known.plan);
                 plan.committed();
                 Arc::new(plan)
             } else {
                 replanned = true;
-                Arc::new(planned(&known.plan.name, known.plan.kind, Some(table))?)
+                self.planned(&known.plan.name, known.plan.kind, Some(table))?
             };
+            (self.known[number].plan, self.known[number].layout) = (plan, None);
         }
         Ok(replanned)
     }
@@ -241,21 +249,46 @@ impl Registry {
         in_lake + self.known.iter().filter(is_planned).count()
     }
 
-    fn open(&mut self, kind: TableKind, name: &str) -> Result<u32, Fault> {
+    /// Opens a table, or plans one that is not there; nothing when its contract forbids a new event table.
+    fn open(&mut self, kind: TableKind, name: &str) -> Result<Option<u32>, Fault> {
         let table = match &self.lake {
             Some(lake) if self.in_lake.contains(name) => Table::open(lake, &self.schema, name)?,
             _ => None,
         };
+        let on_drift = self.contracts.of(name).0;
+        if table.is_none() && kind == TableKind::Event && on_drift != OnDrift::Evolve {
+            return Ok(None);
+        }
         if let Some(table) = &table {
             table.may_append()?;
         }
         let number = self.known.len() as u32;
-        let plan = Arc::new(planned(name, kind, table.as_ref())?);
+        let plan = self.planned(name, kind, table.as_ref())?;
         self.known.push(Known { plan, table, layout: None });
         self.numbers.insert(name.to_owned(), number);
-        self.settle_columns(number, Deadline::after(std::time::Duration::from_secs(60)))?;
+        if on_drift != OnDrift::Freeze {
+            self.settle_columns(number, Deadline::after(std::time::Duration::from_secs(60)))?;
+        }
         self.look_back(number)?;
-        Ok(number)
+        Ok(Some(number))
+    }
+
+    /// A frozen table as it is; nothing when it is not there, or lacks what every table has.
+    pub(crate) fn frozen(&mut self, kind: TableKind, name: &str) -> Result<Frozen, Fault> {
+        let number = match self.numbers.get(name) {
+            Some(&number) => Some(number),
+            None => self.open(kind, name)?,
+        };
+        let Some(number) = number else { return Ok(None) };
+        let known = &self.known[number as usize];
+        let is_whole = known.table.is_some() && known.plan.new_columns().is_empty();
+        Ok(is_whole.then(|| (number, Arc::clone(&known.plan))))
+    }
+
+    /// A plan over a table as it is.
+    fn planned(&self, name: &str, kind: TableKind, table: Option<&Table>) -> Result<Arc<TablePlan>, Fault> {
+        let columns = checked_columns(name, table)?;
+        Ok(Arc::new(TablePlan::under(name, kind, &columns, &self.selection, &self.contracts)))
     }
 
     /// Notes whether the upload at hand has landed in a table, and which ids its earlier forms landed there.
@@ -296,8 +329,8 @@ pub(crate) fn bring_up_to_date(table: &mut Option<Table>, lake: &Lake, schema: &
     }
 }
 
-/// A plan over a table as it is.
-fn planned(name: &str, kind: TableKind, table: Option<&Table>) -> Result<TablePlan, Fault> {
+/// The columns of a table, among which Inlet's own must be its own.
+fn checked_columns(name: &str, table: Option<&Table>) -> Result<Vec<(String, KnownType)>, Fault> {
     let columns: Vec<(String, KnownType)> =
         table.into_iter().flat_map(Table::columns).map(|column| (column.name.clone(), column.column_type)).collect();
     for (own, column_type) in
@@ -312,7 +345,7 @@ fn planned(name: &str, kind: TableKind, table: Option<&Table>) -> Result<TablePl
             .hint(format!("rename or drop that column: Inlet needs `{own}` for itself")));
         }
     }
-    Ok(TablePlan::new(name, kind, &columns))
+    Ok(columns)
 }
 
 impl Tables for Registry {
@@ -328,7 +361,7 @@ impl Tables for Registry {
         {
             return Ok(None);
         }
-        self.open(kind, name).map(Some)
+        self.open(kind, name)
     }
 
     fn landed_before(&self, table: u32, id: u128) -> bool {

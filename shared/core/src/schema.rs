@@ -63,7 +63,7 @@ impl<'a> SchemaRun<'a> {
             notes: Vec::new(),
             parts,
             schema: schema.to_owned(),
-            registry: Mutex::new(Registry::new(Some(&parts.lake), schema, &parts.settings.limits, writes)?),
+            registry: Mutex::new(Registry::new(Some(&parts.lake), schema, &parts.settings, writes)?),
             crew: new_crew(parts),
             buffers: Arc::default(),
             loads,

@@ -20,9 +20,10 @@ mod workspace;
 use std::time::Duration;
 
 use inlet_events::Limits;
+use inlet_events::contract::Contracts;
 use inlet_events::limits::LINE_BYTES_MAX;
+use inlet_events::selection::Selection;
 
-pub use contract::{DriftSettings, OnDrift, OnTypeChange, SyncSettings, TableContract};
 pub use destination::Destination;
 pub use evolution::{Evolution, SchemaChanges};
 pub use sources::{Source, SourceOf};
@@ -64,10 +65,10 @@ pub struct Settings {
     pub evolution: Evolution,
     /// Sources that are connected; none: all are.
     pub sources: Vec<Source>,
-    /// What of the events may land.
-    pub sync: SyncSettings,
-    /// What tables may become.
-    pub drift: DriftSettings,
+    /// Which tables and columns land, and which columns are hashed.
+    pub selection: Selection,
+    /// What may change the tables, globally and by table.
+    pub contracts: Contracts,
     /// What works and may surprise, for people.
     pub warnings: Vec<String>,
 }
@@ -85,8 +86,8 @@ impl Default for Settings {
             storage: StorageAccess::Ambient,
             evolution: Evolution::default(),
             sources: Vec::new(),
-            sync: SyncSettings::default(),
-            drift: DriftSettings::default(),
+            selection: Selection::default(),
+            contracts: Contracts::default(),
             warnings: Vec::new(),
         }
     }
@@ -154,8 +155,8 @@ fn read(given: &mut Given<'_>) -> Settings {
         patience: given.number("patience_seconds").map_or(usual.patience, Duration::from_secs),
         evolution: evolution::evolution(given, lake.as_deref()),
         sources: sources::sources(given),
-        sync: contract::sync(given),
-        drift: contract::drift(given),
+        selection: contract::selection(given),
+        contracts: contract::contracts(given),
         lake,
         destination,
         storage,

@@ -8,6 +8,7 @@ mod anew;
 mod cells;
 mod counted;
 mod differences;
+mod frozen;
 mod judge;
 mod ledger;
 mod log;

@@ -5,10 +5,14 @@
 
 use bytes::Bytes;
 
+use crate::contract::Contracts;
 use crate::event::{Call, Field, Fields, Judgement, Reason, is_absent, judge};
 use crate::flatten::{Careful, Leaf};
+use crate::hide;
 use crate::json::{self, NodeKind, Tape};
 use crate::limits::{ENVELOPE_BYTES, REJECTED_LINE_BYTES};
+use crate::mask::mask;
+use crate::selection::Selection;
 
 /// Whole lines of one upload, decompressed.
 #[derive(Clone, Debug)]
@@ -56,6 +60,10 @@ pub struct UploadContext {
     pub warehouse_id: Option<String>,
     /// The longest line that is read.
     pub line_bytes: usize,
+    /// Which tables and columns land, and which columns are hashed.
+    pub selection: Selection,
+    /// What may change the tables.
+    pub contracts: Contracts,
 }
 
 /// Fields that an envelope gives to its items.
@@ -159,6 +167,34 @@ impl Batch {
             _ => reject.end,
         };
         &self.chunk.data[reject.start..end]
+    }
+
+    /// The text of a rejection as `_rejects` keeps it: without secrets, and without what the selection hides.
+    pub fn rejected_text(&self, reject: &Reject, selection: &Selection) -> String {
+        let raw = self.rejected_bytes(reject);
+        if selection.is_empty() { mask(raw) } else { hide::rejected(raw, reject, selection) }
+    }
+
+    /// Rejects the events at these places (line, item): a frozen table had no place for them.
+    pub fn reject_frozen(&mut self, is_frozen: impl Fn(u64, Option<u32>) -> bool) {
+        let is_rejected: Vec<bool> = self.events.iter().map(|event| is_frozen(event.line, event.item)).collect();
+        if is_rejected.contains(&true) {
+            self.reject_events(&is_rejected, Reason::SchemaFrozen);
+        }
+    }
+
+    /// Takes events back that were read; they are rejections now, in the order of their lines.
+    pub(crate) fn reject_events(&mut self, is_rejected: &[bool], reason: Reason) {
+        let data = &self.chunk.data;
+        for (event, _) in self.events.iter().zip(is_rejected).filter(|(_, is_rejected)| **is_rejected) {
+            let line_start = memchr::memrchr(b'\n', &data[..event.start]).map_or(0, |at| at + 1);
+            let byte_offset = self.chunk.offset + line_start as u64;
+            let Event { line, item, start, end, .. } = *event;
+            self.rejects.push(Reject { line, item, reason, byte_offset, start, end });
+        }
+        let mut is_rejected = is_rejected.iter();
+        self.events.retain(|_| is_rejected.next() != Some(&true));
+        self.rejects.sort_by_key(|reject| (reject.line, reject.item));
     }
 
     fn read_line(&mut self, data: &[u8], line: u64, start: usize, end: usize, all_utf8: bool, context: &UploadContext) {
@@ -306,6 +342,8 @@ pub(crate) mod tests {
             processed: 0,
             warehouse_id: None,
             line_bytes: 100,
+            selection: Selection::default(),
+            contracts: Contracts::default(),
         }
     }
 

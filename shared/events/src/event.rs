@@ -86,6 +86,8 @@ pub enum Reason {
     LineTooLong,
     /// An envelope without items.
     EmptyBatch,
+    /// A frozen table lacks a column that it needs, or is not there.
+    SchemaFrozen,
     /// Upload: the gzip or zstd stream is damaged or cut.
     Unreadable,
     /// Upload: no line of the first MiB is a JSON object.
@@ -96,7 +98,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::UnknownType,
         Self::NoUserAnonId,
         Self::EventNotDefined,
@@ -108,6 +110,7 @@ impl Reason {
         Self::NotAnObject,
         Self::LineTooLong,
         Self::EmptyBatch,
+        Self::SchemaFrozen,
         Self::Unreadable,
         Self::NotNdjson,
         Self::TooLarge,
@@ -127,6 +130,7 @@ impl Reason {
             Self::NotAnObject => "not_an_object",
             Self::LineTooLong => "line_too_long",
             Self::EmptyBatch => "empty_batch",
+            Self::SchemaFrozen => "schema_frozen",
             Self::Unreadable => "unreadable",
             Self::NotNdjson => "not_ndjson",
             Self::TooLarge => "too_large",
@@ -241,6 +245,11 @@ impl Field {
         (((word >> 64) as u64 ^ word as u64).wrapping_mul(multiplier) >> 58) as usize
     }
 
+    /// The field of a key in plain text.
+    pub(crate) fn named(key: &[u8]) -> Option<Self> {
+        Self::of(key, word_of(key))
+    }
+
     /// The field of a key without escapes; `word` is its beginning as a number.
     fn of(key: &[u8], word: u128) -> Option<Self> {
         let (places, multiplier) = Self::PLACES;
@@ -297,10 +306,7 @@ pub(crate) fn repeated_fields(tape: &Tape, chunk: &[u8], object: u32, fields: &F
 
 fn field_of(chunk: &[u8], key: Node) -> Option<Field> {
     match key.kind {
-        NodeKind::EscapedString => {
-            let key = text::to_string(chunk, key);
-            Field::of(key.as_bytes(), word_of(key.as_bytes()))
-        }
+        NodeKind::EscapedString => Field::named(text::to_string(chunk, key).as_bytes()),
         _ => Field::of(key.text(chunk), key_word(chunk, key)),
     }
 }
@@ -323,6 +329,15 @@ pub(crate) enum Judgement {
     Filter(Call),
 }
 
+/// Which call an event is, by its `type`.
+pub(crate) fn call_of(tape: &Tape, chunk: &[u8], fields: &Fields) -> Option<Call> {
+    fields.raw(Field::Type).map(|index| tape.node(index)).and_then(|node| match node.kind {
+        NodeKind::String => Call::of(node.text(chunk)),
+        NodeKind::EscapedString => Call::of(text::to_string(chunk, node).as_bytes()),
+        _ => None,
+    })
+}
+
 /// Judges an event; `integrations` are the objects that apply, the event's own last.
 pub(crate) fn judge(
     tape: &Tape,
@@ -331,12 +346,7 @@ pub(crate) fn judge(
     envelope_integrations: Option<u32>,
     warehouse_id: Option<&str>,
 ) -> Judgement {
-    let call = fields.raw(Field::Type).map(|index| tape.node(index)).and_then(|node| match node.kind {
-        NodeKind::String => Call::of(node.text(chunk)),
-        NodeKind::EscapedString => Call::of(text::to_string(chunk, node).as_bytes()),
-        _ => None,
-    });
-    let Some(call) = call else { return Judgement::Reject(Reason::UnknownType) };
+    let Some(call) = call_of(tape, chunk, fields) else { return Judgement::Reject(Reason::UnknownType) };
     let present = |field| fields.get(tape, field);
     if present(Field::UserId).is_none() && present(Field::AnonymousId).is_none() {
         return Judgement::Reject(Reason::NoUserAnonId);

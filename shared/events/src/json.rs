@@ -162,7 +162,7 @@ impl Tape {
                     at = end + 1;
                 }
                 b'[' => {
-                    let (end, loose) = array(text, at)?;
+                    let (end, loose) = container(text, at)?;
                     self.push(if loose { NodeKind::LooseArray } else { NodeKind::Array }, at, end);
                     at = end;
                 }
@@ -265,7 +265,7 @@ pub(crate) fn elements(chunk: &[u8], array: Node) -> Vec<(usize, usize)> {
     places
 }
 
-fn skip_space(text: &[u8], mut at: usize) -> usize {
+pub(crate) fn skip_space(text: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\t' | b'\r' | b'\n') = text.get(at) {
         at += 1;
     }
@@ -274,7 +274,7 @@ fn skip_space(text: &[u8], mut at: usize) -> usize {
 
 /// Scans a string whose first byte inside the quotes is at `at`: where its closing quote is, and whether it holds
 /// escapes. Control characters end it in failure.
-fn string(text: &[u8], mut at: usize) -> Option<(usize, bool)> {
+pub(crate) fn string(text: &[u8], mut at: usize) -> Option<(usize, bool)> {
     let mut escaped = false;
     loop {
         at = plain_run(text, at);
@@ -325,10 +325,10 @@ fn plain_run(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Validates the array that opens at `at`: where it ends, and whether its text is not compact as it stands.
-fn array(text: &[u8], mut at: usize) -> Option<(usize, bool)> {
-    // One entry per open container inside: whether it is an object.
-    let mut open = vec![false];
+/// Validates the array or object that opens at `at`: where it ends, and whether its text is not compact as it stands.
+pub(crate) fn container(text: &[u8], mut at: usize) -> Option<(usize, bool)> {
+    // One entry per open container: whether it is an object.
+    let mut open = vec![text.get(at) == Some(&b'{')];
     let mut loose = false;
     let mut fresh = true;
     let space = |at: usize, loose: &mut bool| {

@@ -3,6 +3,7 @@
 use hashbrown::{HashMap, HashSet};
 
 use crate::kind::ColumnType;
+use crate::variant::closed_name;
 
 /// A column that a table lacks.
 #[derive(Clone, Debug)]
@@ -13,6 +14,13 @@ pub struct ObservedColumn {
     pub column_type: ColumnType,
     /// Where it was first seen: line, item, place in the row.
     pub first: (u64, u32, u32),
+}
+
+impl ObservedColumn {
+    /// The name that it gets: that of a column beside another ends with its type.
+    pub fn full_name(&self) -> String {
+        closed_name(&self.name, self.column_type)
+    }
 }
 
 /// Columns that a table lacks, as one worker observed them.

@@ -49,13 +49,14 @@ pub struct UploadCounts {
     pub events: u64,
     /// Rejected events.
     pub rejected: u64,
-    /// Opted-out events.
+    /// Events that opted out, and those of which the settings leave every table out.
     pub filtered: u64,
-    /// Events whose call-table row was left out because its id had landed.
+    /// Events whose call-table row was left out because its id had landed; where the settings leave out the call table,
+    /// the row of the event table.
     pub duplicates: u64,
     /// Per table number.
     pub tables: Vec<TableCounts>,
-    /// Opted-out events by the tables they were addressed to.
+    /// Events that have no row in a table they were addressed to, since they opted out or the settings leave it out.
     pub filtered_tables: HashMap<String, u64>,
 }
 
@@ -71,10 +72,53 @@ pub struct Order {
     /// By chunk.
     decisions: HashMap<usize, Decided>,
     counts: UploadCounts,
-    /// Table numbers by the raw name of a track event.
-    names: HashMap<Box<[u8]>, Option<u32>>,
-    /// Table numbers by call.
-    call_tables: [Option<u32>; Call::ALL.len()],
+    /// Event tables by the raw name of a track event.
+    names: HashMap<Box<[u8]>, Target>,
+    /// Call tables by call.
+    call_tables: [Option<Target>; Call::ALL.len()],
+}
+
+/// Where rows for a table go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    /// Into the table of this number.
+    Table(u32),
+    /// There is no such table, and none may be made.
+    Nowhere,
+    /// The settings leave the table out.
+    LeftOut,
+}
+
+impl Target {
+    fn table(self) -> Option<u32> {
+        match self {
+            Self::Table(table) => Some(table),
+            Self::Nowhere | Self::LeftOut => None,
+        }
+    }
+}
+
+/// The targets of an event's rows; only a track has one for its event.
+#[derive(Clone, Copy, Debug)]
+struct Targets {
+    call: Target,
+    event: Option<Target>,
+}
+
+impl Targets {
+    fn event_table(self) -> Option<u32> {
+        self.event.and_then(Target::table)
+    }
+
+    /// Whether the settings leave the event without any row.
+    fn are_left_out(self) -> bool {
+        self.call == Target::LeftOut && self.event_table().is_none()
+    }
+
+    /// Whether the event table is one too many: the properties are rescued in `tracks`.
+    fn is_one_too_many(self) -> bool {
+        self.event == Some(Target::Nowhere) && self.call != Target::LeftOut
+    }
 }
 
 /// What was decided about the events of a chunk, for when it is read again.
@@ -146,7 +190,7 @@ impl Order {
         let index = batch.chunk.index;
         if let Some(decided) = self.decisions.remove(&index) {
             for (event, lands) in events.iter_mut().zip(&decided.lands) {
-                event.decision = self.decide_again(batch, event, tables, *lands)?;
+                event.decision = self.decide_again(batch, event, context, tables, *lands)?;
             }
             for (at, occurrence) in &decided.occurrences {
                 events[*at as usize].decision.occurrence = *occurrence;
@@ -176,18 +220,18 @@ impl Order {
         &mut self,
         batch: &Batch,
         event: &Event,
+        context: &UploadContext,
         tables: &mut T,
         (call_lands, event_lands): (bool, bool),
     ) -> Result<Decision, T::Error> {
         if event.filtered {
             return Ok(Decision::default());
         }
-        let call_table = self.call_table(event.call, tables)?;
-        let event_table = if event.call == Call::Track { self.event_table(batch, event, tables)? } else { None };
+        let targets = self.targets(batch, event, context, tables)?;
         Ok(Decision {
-            call_table: call_table.filter(|_| call_lands),
-            event_table: event_table.filter(|_| event_lands),
-            no_event_table: event.call == Call::Track && event_table.is_none(),
+            call_table: targets.call.table().filter(|_| call_lands),
+            event_table: targets.event_table().filter(|_| event_lands),
+            no_event_table: targets.is_one_too_many(),
             occurrence: 0,
         })
     }
@@ -201,11 +245,12 @@ impl Order {
     ) -> Result<Decision, T::Error> {
         let mut decision = Decision::default();
         if event.filtered {
-            self.counts.filtered += 1;
-            self.count_filtered(event.call.table());
-            if event.call == Call::Track {
-                self.count_filtered(&event_table_name(batch, event));
-            }
+            self.count_left_out(batch, event, true, true);
+            return Ok(decision);
+        }
+        let targets = self.targets(batch, event, context, tables)?;
+        if targets.are_left_out() {
+            self.count_left_out(batch, event, true, true);
             return Ok(decision);
         }
         let id = match id_of(batch, event) {
@@ -219,11 +264,10 @@ impl Order {
                 xxh3_128(generated_id(context, bytes, decision.occurrence).as_bytes())
             }
         };
-        let call_table = self.call_table(event.call, tables)?;
-        let event_table = if event.call == Call::Track { self.event_table(batch, event, tables)? } else { None };
-        decision.no_event_table = event.call == Call::Track && event_table.is_none();
+        let event_table = targets.event_table();
+        decision.no_event_table = targets.is_one_too_many();
         let (call_is_new, event_is_new) = self.remember(event.call, id, event_table);
-        if let Some(table) = call_table {
+        if let Some(table) = targets.call.table() {
             let lands = call_is_new && !tables.landed_before(table, id);
             self.count(table, lands);
             self.counts.duplicates += u64::from(!lands);
@@ -232,7 +276,12 @@ impl Order {
         if let Some(table) = event_table {
             let lands = event_is_new && !tables.landed_before(table, id);
             self.count(table, lands);
+            self.counts.duplicates += u64::from(!lands && targets.call == Target::LeftOut);
             decision.event_table = lands.then_some(table);
+        }
+        let (is_call, is_event) = (targets.call == Target::LeftOut, targets.event == Some(Target::LeftOut));
+        if is_call || is_event {
+            self.count_left_out(batch, event, is_call, is_event);
         }
         Ok(decision)
     }
@@ -247,31 +296,42 @@ impl Order {
         }
     }
 
-    fn call_table<T: Tables>(&mut self, call: Call, tables: &mut T) -> Result<Option<u32>, T::Error> {
-        let known = &mut self.call_tables[call as usize];
-        if known.is_none() {
-            *known = tables.find(TableKind::Call(call), call.table())?;
-        }
-        Ok(*known)
-    }
-
-    fn event_table<T: Tables>(
+    fn targets<T: Tables>(
         &mut self,
         batch: &Batch,
         event: &Event,
+        context: &UploadContext,
         tables: &mut T,
-    ) -> Result<Option<u32>, T::Error> {
+    ) -> Result<Targets, T::Error> {
+        let call = match self.call_tables[event.call as usize] {
+            Some(known) => known,
+            None => {
+                let found = target(TableKind::Call(event.call), event.call.table(), context, tables)?;
+                *self.call_tables[event.call as usize].insert(found)
+            }
+        };
+        let event = if event.call == Call::Track { self.event_target(batch, event, context, tables)? } else { None };
+        Ok(Targets { call, event })
+    }
+
+    fn event_target<T: Tables>(
+        &mut self,
+        batch: &Batch,
+        event: &Event,
+        context: &UploadContext,
+        tables: &mut T,
+    ) -> Result<Option<Target>, T::Error> {
         let Some(node) = event.fields.get(&batch.tape, Field::Event) else { return Ok(None) };
         let raw = node.text(&batch.chunk.data);
         if let Some(&known) = self.names.get(raw) {
-            return Ok(known);
+            return Ok(Some(known));
         }
-        let found = tables.find(TableKind::Event, &event_table_name(batch, event))?;
+        let found = target(TableKind::Event, &event_table_name(batch, event), context, tables)?;
         if self.names.len() >= NAMES {
             self.names.clear();
         }
         self.names.insert(raw.into(), found);
-        Ok(found)
+        Ok(Some(found))
     }
 
     fn count(&mut self, table: u32, lands: bool) {
@@ -284,6 +344,18 @@ impl Order {
             counts.rows += 1;
         } else {
             counts.duplicates += 1;
+        }
+    }
+
+    /// Counts an event for tables that it has no row in; when there is no other, as filtered itself.
+    fn count_left_out(&mut self, batch: &Batch, event: &Event, of_call: bool, of_event: bool) {
+        let is_track = event.call == Call::Track;
+        self.counts.filtered += u64::from(of_call && (of_event || !is_track));
+        if of_call {
+            self.count_filtered(event.call.table());
+        }
+        if of_event && is_track {
+            self.count_filtered(&event_table_name(batch, event));
         }
     }
 
@@ -321,7 +393,14 @@ fn bytes_of(batch: &Batch, event: &Event) -> u128 {
     xxh3_128(&batch.chunk.data[event.start..event.end])
 }
 
-fn event_table_name(batch: &Batch, event: &Event) -> String {
+fn target<T: Tables>(kind: TableKind, name: &str, context: &UploadContext, tables: &mut T) -> Result<Target, T::Error> {
+    if !context.selection.takes_table(name) {
+        return Ok(Target::LeftOut);
+    }
+    Ok(tables.find(kind, name)?.map_or(Target::Nowhere, Target::Table))
+}
+
+pub(crate) fn event_table_name(batch: &Batch, event: &Event) -> String {
     let node = event.fields.get(&batch.tape, Field::Event);
     table_name(&node.map(|node| text::to_string(&batch.chunk.data, node)).unwrap_or_default())
 }

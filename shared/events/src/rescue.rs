@@ -2,7 +2,12 @@
 
 use hashbrown::HashMap;
 
-use crate::text::write_json_string;
+use crate::event::Field;
+use crate::hide;
+use crate::json::{Node, NodeKind};
+use crate::naming::column_name;
+use crate::selection::{ColumnRules, Treatment};
+use crate::text::{write_json_string, write_text};
 
 /// One row's `_rescued_data`, built as values are met.
 #[derive(Debug, Default)]
@@ -37,6 +42,46 @@ impl Rescue {
         self.keys.insert(unique, 1);
     }
 
+    /// Adds a value of a column that events bring, as far as the rules let it be seen.
+    pub(crate) fn keep(&mut self, rules: Option<&ColumnRules>, path: &str, chunk: &[u8], node: Node) {
+        match rules {
+            None => self.add(path, node.source(chunk)),
+            Some(rules) => self.keep_treated(rules, rules.of_brought(&column_name(path)), path, path, chunk, node),
+        }
+    }
+
+    /// Adds a field of a call, as far as the rules let it be seen.
+    pub(crate) fn keep_field(&mut self, rules: Option<&ColumnRules>, field: Field, chunk: &[u8], node: Node) {
+        let (Some(rules), key) = (rules, field.key()) else { return self.add(field.key(), node.source(chunk)) };
+        let is_bag = matches!(field, Field::Properties | Field::Traits | Field::Context);
+        match node.kind {
+            // Text that is no object can hold anything.
+            kind if is_bag && kind != NodeKind::Object => self.add(key, hide::HIDDEN.as_bytes()),
+            _ if field == Field::Context => self.keep_treated(rules, Treatment::Keep, key, key, chunk, node),
+            _ => self.keep_treated(rules, rules.of_field(field), key, "", chunk, node),
+        }
+    }
+
+    /// `path` is what stands before the names of columns inside the value.
+    fn keep_treated(
+        &mut self,
+        rules: &ColumnRules,
+        treatment: Treatment,
+        key: &str,
+        path: &str,
+        chunk: &[u8],
+        node: Node,
+    ) {
+        match treatment {
+            Treatment::Deny => {}
+            Treatment::Hash => self.add(key, format!("\"{}\"", hash_of(rules, chunk, node)).as_bytes()),
+            Treatment::Keep if node.kind == NodeKind::Object => {
+                self.add(key, &hide::object(node.source(chunk), path, rules));
+            }
+            Treatment::Keep => self.add(key, node.source(chunk)),
+        }
+    }
+
     /// How many values it keeps.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
@@ -50,6 +95,13 @@ impl Rescue {
         self.json.push(b'}');
         Some(&self.json)
     }
+}
+
+/// The hash of a value: of the text that a STRING column would hold.
+pub(crate) fn hash_of(rules: &ColumnRules, chunk: &[u8], node: Node) -> String {
+    let mut text = Vec::new();
+    write_text(chunk, node, &mut text);
+    rules.hash(&text)
 }
 
 #[cfg(test)]

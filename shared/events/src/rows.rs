@@ -1,32 +1,46 @@
 //! One worker's rows of one table: leaves find their columns, collisions are settled, values are written.
 
+mod elsewhere;
 mod system;
+
+use std::ops::Range;
 
 use hashbrown::{HashMap, HashSet};
 
 use self::system::{SystemSlots, is_named_by};
 use crate::batch::{Batch, Event, UploadContext};
-use crate::column::{Column, Fit, RowGroup, type_of};
+use crate::column::{Column, Fit, RowGroup};
 use crate::common::Common;
+use crate::contract::{OnDrift, OnTypeChange};
 use crate::event::Call;
 use crate::flatten::{KeyTrie, Leaf, LeafName};
-use crate::kind::KnownType;
+use crate::kind::{ColumnType, KnownType};
 use crate::observed::Observed;
+use crate::order::event_table_name;
 use crate::rescue::Rescue;
+use crate::selection::{ColumnRules, Treatment};
 use crate::table::{TableKind, TablePlan};
 
 /// A leaf's column is not looked up yet.
 const UNRESOLVED: u32 = u32::MAX;
 /// The column belongs to the system part of the row: user data never lands there.
 const RESERVED: u32 = u32::MAX - 1;
+/// The settings leave the column out.
+const DENIED: u32 = u32::MAX - 2;
 /// The table lacks the column: its type is being observed, or the limits forbid it. The bits below number such columns,
 /// so that two leaves that meet in one are noticed.
 const UNKNOWN: u32 = 1 << 30;
+/// The column holds hashes: such a slot is beyond all columns, so that plain values cannot reach it.
+const HASHED: u32 = 1 << 29;
 /// An unknown column that is not numbered: its name was met in the careful walk.
-const UNKNOWN_UNNUMBERED: u32 = UNKNOWN | (UNKNOWN - 1);
+const UNKNOWN_UNNUMBERED: u32 = UNKNOWN | (HASHED - 1);
 
 fn is_unknown(slot: u32) -> bool {
-    slot & UNKNOWN != 0 && slot < RESERVED
+    slot & (UNKNOWN | HASHED) == UNKNOWN
+}
+
+fn is_hashed(slot: u32) -> bool {
+    slot & (UNKNOWN | HASHED) == HASHED
 }
 
 /// A leaf on its way into a row.
@@ -52,6 +66,10 @@ pub(crate) struct TableRows {
     /// Columns that the table lacks, numbered, and the row that last filled each.
     unknown: HashMap<String, u32>,
     unknown_filled: Vec<u64>,
+    /// Columns beside a column, by its slot and the type of the value.
+    variants: HashMap<(u32, ColumnType), Option<u32>>,
+    /// Where a value shows whether it fits a column of a type.
+    trial: HashMap<ColumnType, Column>,
     row_stamp: u64,
     cells: Vec<Cell>,
     rescue: Rescue,
@@ -74,6 +92,8 @@ impl TableRows {
             filled: Vec::new(),
             unknown: HashMap::new(),
             unknown_filled: Vec::new(),
+            variants: HashMap::new(),
+            trial: HashMap::new(),
             row_stamp: 0,
             cells: Vec::new(),
             rescue: Rescue::default(),
@@ -103,6 +123,7 @@ impl TableRows {
         }
         self.unknown.clear();
         self.unknown_filled.clear();
+        self.variants.clear();
     }
 
     /// Bytes of memory that the rows hold.
@@ -118,20 +139,27 @@ impl TableRows {
         &mut self,
         plan: &TablePlan,
         trie: &KeyTrie,
-        leaves: &[Leaf],
-        own: &[LeafName],
+        batch: &Batch,
+        leaves: Range<usize>,
         is_context: bool,
     ) -> bool {
-        leaves.iter().all(|leaf| !is_unknown(self.slot(plan, trie, leaf, own, is_context)))
+        if plan.on_drift != OnDrift::Evolve {
+            return true;
+        }
+        let may_vary = plan.on_type_change == OnTypeChange::Column;
+        batch.leaves[leaves].iter().all(|leaf| {
+            let slot = self.slot(plan, trie, leaf, &batch.careful.names, is_context);
+            let cell = || Cell { slot, leaf: *leaf, from_context: is_context, lost: false };
+            !is_unknown(slot) && (!may_vary || self.missing_variant(plan, trie, batch, &cell()).is_none())
+        })
     }
 
     /// The leaf's slot; for leaves of the bag, `trie` is not looked at.
     fn slot(&mut self, plan: &TablePlan, context: &KeyTrie, leaf: &Leaf, own: &[LeafName], is_context: bool) -> u32 {
-        let reserved = |slot: u32| if self.system.contains(slot) { RESERVED } else { slot };
         if leaf.name & Leaf::OWN != 0 {
             let column = &own[(leaf.name & !Leaf::OWN) as usize].column;
             let unknown = || self.unknown.get(column.as_str()).map_or(UNKNOWN_UNNUMBERED, |number| UNKNOWN | number);
-            return plan.slot(column).map_or_else(unknown, reserved);
+            return self.known_slot(plan, column).unwrap_or_else(unknown);
         }
         let (slots, trie) = if is_context { (&self.context_slots, context) } else { (&self.bag_slots, &self.bag) };
         if let Some(&slot) = slots.get(leaf.name as usize)
@@ -140,8 +168,8 @@ impl TableRows {
             return slot;
         }
         let column = &trie.leaf(leaf.name).column;
-        let slot = match plan.slot(column) {
-            Some(slot) => reserved(slot),
+        let slot = match self.known_slot(plan, column) {
+            Some(slot) => slot,
             None => {
                 let next = self.unknown.len() as u32;
                 UNKNOWN | *self.unknown.entry_ref(column.as_str()).or_insert(next)
@@ -153,6 +181,20 @@ impl TableRows {
         slots.resize(count.max(slots.len()), UNRESOLVED);
         slots[leaf.name as usize] = slot;
         slot
+    }
+
+    /// The slot of a column that events bring; nothing when the table lacks it.
+    fn known_slot(&self, plan: &TablePlan, column: &str) -> Option<u32> {
+        let treatment = plan.treatment_of_brought(column);
+        if treatment == Treatment::Deny {
+            return Some(DENIED);
+        }
+        let slot = plan.slot(column)?;
+        Some(match treatment {
+            _ if self.system.contains(slot) => RESERVED,
+            Treatment::Hash => slot | HASHED,
+            _ => slot,
+        })
     }
 
     /// Collects the row's leaves with their slots, and settles which lose.
@@ -175,8 +217,15 @@ impl TableRows {
                         collision |= *stamp == self.row_stamp;
                         *stamp = self.row_stamp;
                     }
-                    // Unknown columns without a number are compared by name.
-                    None => collision |= slot != RESERVED,
+                    None if slot == DENIED => continue,
+                    None => match self.filled.get_mut((slot & !HASHED) as usize) {
+                        Some(stamp) => {
+                            collision |= *stamp == self.row_stamp;
+                            *stamp = self.row_stamp;
+                        }
+                        // Unknown columns without a number are compared by name.
+                        None => collision |= slot != RESERVED,
+                    },
                 }
                 self.cells.push(Cell { slot, leaf: *leaf, from_context, lost: slot == RESERVED });
             }
@@ -231,15 +280,32 @@ impl TableRows {
         room: usize,
         only: Option<&HashSet<String>>,
     ) {
+        if plan.on_drift != OnDrift::Evolve {
+            return;
+        }
         self.collect(plan, context, batch, event);
         let mut observed = std::mem::take(&mut self.observed);
-        for (at, cell) in self.cells.iter().enumerate().filter(|(_, cell)| is_unknown(cell.slot) && !cell.lost) {
-            let column = &self.name(context, batch, cell).column;
-            let column_type = type_of(&batch.chunk.data, batch.tape.node(cell.leaf.node));
-            let first = (event.line, event.item.unwrap_or_default(), at as u32);
-            observed.see(column, column_type, first, room, only);
+        let may_vary = plan.on_type_change == OnTypeChange::Column;
+        for at in 0..self.cells.len() {
+            let cell = self.cells[at];
+            if !may_vary && !is_unknown(cell.slot) {
+                continue;
+            }
+            if let Some((name, column_type)) = self.missing_column(plan, context, batch, &cell) {
+                let first = (event.line, event.item.unwrap_or_default(), at as u32);
+                observed.see(&name, column_type, first, room, only);
+            }
         }
         self.observed = observed;
+    }
+
+    /// Whether the row needs a column that the table lacks.
+    pub(crate) fn lacks_column(&mut self, plan: &TablePlan, context: &KeyTrie, batch: &Batch, event: &Event) -> bool {
+        self.collect(plan, context, batch, event);
+        (0..self.cells.len()).any(|at| {
+            let cell = self.cells[at];
+            self.missing_column(plan, context, batch, &cell).is_some()
+        })
     }
 
     /// Writes one row; answers how many values were rescued.
@@ -255,10 +321,12 @@ impl TableRows {
         let event = &batch.events[at];
         self.collect(plan, trie, batch, event);
         self.rescue.clear();
+        let rules_of_both = rules_beyond_limit(plan, batch, event, context);
+        let rules = rules_of_both.as_ref().or(plan.selection.as_deref());
         // `tracks` has no bag, so a bag's losers stand in the event table alone.
         let has_bag = plan.kind != TableKind::Call(Call::Track) || event.decision.no_event_table;
         for (field, node) in common.rescued.iter().filter(|(field, _)| has_bag || *field != event.call.bag()) {
-            self.rescue.add(field.key(), batch.tape.node(*node).source(&batch.chunk.data));
+            self.rescue.keep_field(rules, *field, &batch.chunk.data, batch.tape.node(*node));
         }
         self.append_system(plan, batch, event, common, context);
         self.append_cells(plan, trie, batch, event);
@@ -266,14 +334,14 @@ impl TableRows {
         let first = batch.losers.partition_point(|(loser, ..)| *loser < at);
         for (_, from_context, path, node) in batch.losers[first..].iter().take_while(|(loser, ..)| *loser == at) {
             if *from_context || !matches!(plan.kind, TableKind::Call(Call::Track)) {
-                self.rescue.add(path, batch.tape.node(*node).source(&batch.chunk.data));
+                self.rescue.keep(rules, path, &batch.chunk.data, batch.tape.node(*node));
             }
         }
         if event.decision.no_event_table {
             // One table too many: the event lands in `tracks` only, its properties beside it.
             for leaf in &batch.leaves[event.bag_leaves.clone()] {
                 let name = &batch.careful.names[(leaf.name & !Leaf::OWN) as usize];
-                self.rescue.add(&name.path, batch.tape.node(leaf.node).source(&batch.chunk.data));
+                self.rescue.keep(rules, &name.path, &batch.chunk.data, batch.tape.node(leaf.node));
             }
         }
         let rescued = self.rescue.len() as u64;
@@ -302,7 +370,7 @@ impl TableRows {
                     .get_mut(cell.slot as usize)
                     .and_then(Option::as_mut)
                     .is_some_and(|column| column.push(row, data, node) == Fit::Exact);
-            if fits {
+            if fits || (!cell.lost && self.push_elsewhere(plan, trie, batch, &cell)) {
                 continue;
             }
             let name = self.name(trie, batch, &cell);
@@ -310,7 +378,7 @@ impl TableRows {
                 continue;
             }
             let path = name.path.clone();
-            self.rescue.add(&path, node.source(data));
+            self.rescue.keep(plan.selection.as_deref(), &path, data, node);
         }
     }
 
@@ -333,4 +401,13 @@ impl TableRows {
         self.columns.iter_mut().flatten().for_each(Column::release);
         (self.rows, self.memory, self.has_grown) = (0, 0, false);
     }
+}
+
+/// A track whose event table is one too many has its properties in `tracks`: what either table hides is hidden.
+fn rules_beyond_limit(plan: &TablePlan, batch: &Batch, event: &Event, context: &UploadContext) -> Option<ColumnRules> {
+    if !event.decision.no_event_table || context.selection.is_empty() {
+        return None;
+    }
+    let of_event = context.selection.columns_of(&event_table_name(batch, event));
+    [of_event, plan.selection.as_deref().cloned()].into_iter().flatten().reduce(ColumnRules::and)
 }

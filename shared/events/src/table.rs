@@ -1,9 +1,13 @@
 //! What a table looks like: the columns that Inlet gives every table, and those that its events brought.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
+use crate::contract::{Contracts, OnDrift, OnTypeChange};
 use crate::event::Call;
 use crate::kind::{ColumnType, KnownType};
+use crate::selection::{ColumnRules, Selection, Treatment};
 
 /// Values that fit no column of their row: one JSON object `{key: original value}`, Databricks' own word and shape.
 pub const RESCUED_DATA: &str = "_rescued_data";
@@ -63,11 +67,30 @@ pub struct TablePlan {
     existing: usize,
     /// How many of `columns` came before user columns: the lake's and the system's.
     system: usize,
+    /// Which columns land, and which are hashed; none: all, as they are.
+    pub(crate) selection: Option<Arc<ColumnRules>>,
+    /// What becomes of values whose column it lacks.
+    pub on_drift: OnDrift,
+    /// What becomes of values that do not fit their column.
+    pub on_type_change: OnTypeChange,
 }
 
 impl TablePlan {
-    /// A plan over the columns that the table has; system columns that it lacks are added.
+    /// A plan over the columns that the table has; system columns that it lacks are added. Everything lands, and columns
+    /// may come.
     pub fn new(name: &str, kind: TableKind, existing: &[(String, KnownType)]) -> Self {
+        Self::under(name, kind, existing, &Selection::default(), &Contracts::default())
+    }
+
+    /// A plan of what the settings let land. A system column that is denied is not added.
+    pub fn under(
+        name: &str,
+        kind: TableKind,
+        existing: &[(String, KnownType)],
+        selection: &Selection,
+        contracts: &Contracts,
+    ) -> Self {
+        let (on_drift, on_type_change) = contracts.of(name);
         let mut plan = Self {
             name: name.to_owned(),
             kind,
@@ -75,12 +98,17 @@ impl TablePlan {
             slots: HashMap::new(),
             existing: existing.len(),
             system: 0,
+            selection: selection.columns_of(name).map(Arc::new),
+            on_drift,
+            on_type_change,
         };
         for (name, known) in existing {
             plan.push(name, *known);
         }
         for (name, column_type) in kind.system_columns() {
-            plan.add(name, column_type);
+            if plan.treatment_of_system(name) != Treatment::Deny {
+                plan.add(name, column_type);
+            }
         }
         plan.system = plan.columns.len();
         plan
@@ -106,6 +134,16 @@ impl TablePlan {
     /// A column's place; names are lower case but for tables that others made.
     pub(crate) fn slot(&self, name: &str) -> Option<u32> {
         self.slots.get(name).copied()
+    }
+
+    /// What lands of a system column.
+    pub(crate) fn treatment_of_system(&self, column: &str) -> Treatment {
+        self.selection.as_ref().map_or(Treatment::Keep, |rules| rules.of_system(column))
+    }
+
+    /// What lands of a column that events bring.
+    pub(crate) fn treatment_of_brought(&self, column: &str) -> Treatment {
+        self.selection.as_ref().map_or(Treatment::Keep, |rules| rules.of_brought(column))
     }
 
     /// Columns that the lake lacks, in the order of their creation: the system's, then `context_*` and user columns,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-use crate::batch::{Batch, UploadContext};
+use crate::batch::{Batch, Event, UploadContext};
 use crate::column::RowGroup;
 use crate::common::Common;
 use crate::event::Call;
@@ -62,15 +62,15 @@ impl Worker {
                 continue;
             }
             self.flatten_context(batch, at);
-            self.flatten_bag(batch, at, plans);
+            self.flatten_bag(batch, at, bag_table(&batch.events[at]).map(|table| &*plans[table as usize]));
             let event = &batch.events[at];
             for table in targets.into_iter().flatten() {
                 let plan = &plans[table as usize];
                 let rows = rows_of(&mut self.tables, table, plan);
                 let (context, bag) = (event.context_leaves.clone(), event.bag_leaves.clone());
-                known &= rows.knows(plan, &self.context, &batch.leaves[context], &batch.careful.names, true);
+                known &= rows.knows(plan, &self.context, batch, context, true);
                 let has_bag = decision.event_table == Some(table) || event.call != Call::Track;
-                known &= !has_bag || rows.knows(plan, &self.context, &batch.leaves[bag], &batch.careful.names, false);
+                known &= !has_bag || rows.knows(plan, &self.context, batch, bag, false);
             }
         }
         known
@@ -97,19 +97,20 @@ impl Worker {
         batch.events[at].context_leaves = start..batch.leaves.len();
     }
 
-    fn flatten_bag(&mut self, batch: &mut Batch, at: usize, plans: &[Arc<TablePlan>]) {
+    /// `plan` is that of the table which the bag's keys are columns of.
+    fn flatten_bag(&mut self, batch: &mut Batch, at: usize, plan: Option<&TablePlan>) {
         let start = batch.leaves.len();
         let event = &batch.events[at];
         let decision = event.decision;
-        let table = if event.call == Call::Track { decision.event_table } else { decision.call_table };
+        let table = bag_table(event).zip(plan);
         let bag = event.fields.raw(event.call.bag());
         let bag = bag.filter(|&index| batch.tape.node(index).kind == crate::json::NodeKind::Object);
         if let Some(bag) = bag
             && (table.is_some() || decision.no_event_table)
         {
             let (tape, data) = (&batch.tape, &batch.chunk.data);
-            let fast = table.is_some_and(|table| {
-                let rows = rows_of(&mut self.tables, table, &plans[table as usize]);
+            let fast = table.is_some_and(|(table, plan)| {
+                let rows = rows_of(&mut self.tables, table, plan);
                 rows.bag.flatten(tape, data, bag, &mut batch.leaves).is_ok()
             });
             if !fast {
@@ -119,6 +120,13 @@ impl Worker {
             }
         }
         batch.events[at].bag_leaves = start..batch.leaves.len();
+    }
+
+    /// Whether the row of an event in one table, its only target, needs a column that the table lacks.
+    pub(crate) fn lacks_column(&mut self, batch: &mut Batch, at: usize, table: u32, plan: &TablePlan) -> bool {
+        self.flatten_context(batch, at);
+        self.flatten_bag(batch, at, bag_table(&batch.events[at]).map(|_| plan));
+        rows_of(&mut self.tables, table, plan).lacks_column(plan, &self.context, batch, &batch.events[at])
     }
 
     /// Notes the types of values whose columns the plans lack. `only` limits the look to names settled before, by table
@@ -228,6 +236,11 @@ impl Worker {
             rows.release();
         }
     }
+}
+
+/// The table whose columns the keys of an event's bag are.
+fn bag_table(event: &Event) -> Option<u32> {
+    if event.call == Call::Track { event.decision.event_table } else { event.decision.call_table }
 }
 
 fn rows_of<'a>(tables: &'a mut Vec<Option<TableRows>>, table: u32, plan: &TablePlan) -> &'a mut TableRows {

@@ -7,7 +7,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use hashbrown::HashSet;
+use inlet_events::contract::Contracts;
 use inlet_events::order::{Order, TableCounts, Tables, UploadCounts};
+use inlet_events::selection::Selection;
 use inlet_events::table::{TableKind, TablePlan};
 use inlet_events::{
     Batch, Call, Chunk, Column, ColumnType, KnownType, Limits, Observed, ObservedColumn, Reason, Rooms, RowGroup,
@@ -130,6 +132,8 @@ pub(crate) fn context_of(setting: &Setting) -> UploadContext {
         processed: ARRIVED,
         warehouse_id: setting.warehouse_id.clone(),
         line_bytes: setting.limits.line_bytes,
+        selection: Selection::default(),
+        contracts: Contracts::default(),
     }
 }
 

@@ -4,6 +4,7 @@ mod workspace;
 
 use std::collections::BTreeMap;
 
+use inlet_events::contract::{OnDrift, OnTypeChange};
 use proptest::prelude::*;
 
 use super::*;
@@ -181,20 +182,13 @@ name = 'iOS'
         hold_limit: Duration::from_secs(7_200),
     };
     assert_eq!(settings.evolution, evolution);
-    let drift = DriftSettings {
-        on_drift: OnDrift::Rescue,
-        on_type_change: OnTypeChange::Column,
-        tables: vec![TableContract {
-            name: "orders".to_owned(),
-            on_drift: Some(OnDrift::Freeze),
-            on_type_change: None,
-        }],
-    };
-    assert_eq!(settings.drift, drift);
-    assert_eq!(settings.sync.tables_deny, ["debug_*"]);
-    assert_eq!((settings.sync.columns_allow.len(), settings.sync.columns_deny.len()), (0, 1));
-    assert_eq!(settings.sync.hash, ["user_id", "context_ip"]);
-    assert_eq!(settings.sync.hash_salt.as_ref().map(crate::secret::Secret::expose), Some("salt"));
+    let contracts = &settings.contracts;
+    assert_eq!(contracts.of("orders"), (OnDrift::Freeze, OnTypeChange::Column));
+    assert_eq!(contracts.of("pages"), (OnDrift::Rescue, OnTypeChange::Column));
+    let selection = &settings.selection;
+    assert!(selection.takes_table("orders") && !selection.takes_table("debug_clicks"));
+    let printed = format!("{selection:?}");
+    assert!(printed.contains("user_id") && printed.contains("context_ip"), "{printed}");
     let sources = [
         Source { of: SourceOf::Id("web1".to_owned()), schema: "shop".to_owned(), name: None },
         Source {

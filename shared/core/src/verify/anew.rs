@@ -15,9 +15,10 @@ use arrow_schema::{ArrowError, Schema};
 use hashbrown::{HashMap, HashSet};
 use inlet_events::order::{Order, Tables, UploadCounts};
 use inlet_events::table::{TableKind, TablePlan};
-use inlet_events::{Batch, Bits, Column, RowGroup, UploadContext, Values, Worker};
+use inlet_events::{Batch, Bits, Call, Column, RowGroup, UploadContext, Values, Worker};
 
 use super::counted::Counted;
+use super::frozen::FrozenEvents;
 use super::ledger::KnownUpload;
 use super::stored::Stored;
 use crate::delta::{Lake, arrow_field};
@@ -34,6 +35,7 @@ pub(super) struct Anew<'a> {
     pub(super) lake: &'a Lake,
     pub(super) settings: &'a Settings,
     pub(super) tables: &'a BTreeMap<String, Option<(Stored, Counted)>>,
+    pub(super) frozen: &'a FrozenEvents,
 }
 
 /// An upload, and how it landed.
@@ -101,6 +103,7 @@ impl Anew<'_> {
         let broken = |error| Refusal::Fault(bug(error));
         while let Some(chunk) = chunks.next_chunk().map_err(Refusal::of)? {
             let mut batch = Batch::read(chunk, context);
+            batch.reject_frozen(|line, item| self.frozen.has(&given.known.id, line, item));
             let Ok(()) = order.decide(&mut batch, context, &mut tables, false);
             worker.flatten(&mut batch, &tables.plans);
             worker.append(&batch, &tables.plans, context, &HashSet::new(), &mut rescued);
@@ -110,7 +113,7 @@ impl Anew<'_> {
                 }
                 worker.clear(number as u32);
             }
-            rejects.add(&context.name, &context.upload_id, &batch, 0);
+            rejects.add(context, &batch, 0);
             each(REJECTS, &batch_of(&std::mem::take(&mut rejects).row_group()).map_err(broken)?);
         }
         Ok(order.into_counts())
@@ -175,9 +178,13 @@ struct TablesToday<'a> {
 }
 
 impl TablesToday<'_> {
-    /// Whether the upload landed when the schema had as many tables as it may: then its tracks of this event stand in
-    /// `tracks` only, as they themselves say.
+    /// Whether the upload landed when the schema had as many tables as it may, or might make none: then its tracks of
+    /// this event stand in `tracks` only, as they themselves say. Where `tracks` is left out, `_loads` says it.
     fn is_beyond_limit(&self, name: &str) -> bool {
+        if !self.anew.settings.selection.takes_table(Call::Track.table()) {
+            let loads = self.given.known.parts.get(name).into_iter().flatten();
+            return loads.map(|load| load.rows + load.duplicates).sum::<i64>() == 0;
+        }
         let counted = |table: &str| self.anew.tables.get(table)?.as_ref().map(|(_, counted)| counted);
         let in_tracks = counted("tracks").and_then(|tracks| tracks.tallies.get(&self.given.at));
         let is_in_tracks = in_tracks.is_some_and(|tally| tally.events.contains_key(name));
@@ -198,7 +205,9 @@ impl Tables for TablesToday<'_> {
         }
         let number = self.plans.len() as u32;
         let columns = self.anew.tables.get(name).and_then(Option::as_ref).map(|(stored, _)| stored.columns.as_slice());
-        self.plans.push(Arc::new(TablePlan::new(name, kind, columns.unwrap_or_default())));
+        let Settings { selection, contracts, .. } = self.anew.settings;
+        let plan = TablePlan::under(name, kind, columns.unwrap_or_default(), selection, contracts);
+        self.plans.push(Arc::new(plan));
         self.numbers.insert(name.to_owned(), number);
         Ok(Some(number))
     }

@@ -61,7 +61,7 @@ pub enum Check {
     ReadEvents,
     /// The upload's bytes, read anew, give another number of rejections.
     ReadRejected,
-    /// The upload's bytes, read anew, give another number of opted-out events.
+    /// The upload's bytes, read anew, give another number of filtered events.
     ReadFiltered,
     /// The upload has another size than `_loads` says.
     ReadBytes,

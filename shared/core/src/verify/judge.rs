@@ -201,11 +201,12 @@ impl Schema<'_> {
         upload.differs(Check::RowsWithoutTxn, self.name, message, hint).table(table)
     }
 
-    /// The upload's own row of `_loads` against the rows of the call tables.
+    /// The upload's own row of `_loads` against the rows of the call tables; where `tracks` was left out, its events
+    /// landed in their own tables.
     fn whole_upload(&self, at: u32, upload: &KnownUpload, differences: &mut Differences) {
         let [whole] = upload.whole.as_slice() else { return };
-        let calls = || self.tables.keys().filter(|table| is_call(table));
-        let named = upload.parts.keys().filter(|table| is_call(table));
+        let calls = || self.tables.keys().filter(|table| upload.lands_in(table) && *table != REJECTS);
+        let named = upload.parts.keys().filter(|table| upload.lands_in(table));
         if calls().chain(named).any(|table| self.tables.contains_key(table) && self.is_unknown(table)) {
             return;
         }

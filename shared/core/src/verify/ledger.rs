@@ -38,7 +38,7 @@ const COLUMNS: [&str; 15] = [
 /// Ids stand in logs for 30 days; what is younger than this must have its own.
 const IDS_STAND: Micros = 29 * 24 * 60 * 60 * 1_000_000;
 
-/// From here on an upload's opted-out events are not counted by table.
+/// From here on an upload's filtered events are not counted by table.
 pub(super) const FILTERED_TABLES: usize = 10_000;
 
 pub(super) const LEDGER_HINT: &str = "`_loads` was changed after the load, or a file of it is lost: compare its history \
@@ -84,6 +84,18 @@ impl KnownUpload {
     /// Whether `_loads` does not know it.
     pub(super) fn is_stranger(&self) -> bool {
         self.whole.is_empty() && self.parts.is_empty()
+    }
+
+    /// Whether the settings left `tracks` out, so that the tracks of an event landed in its own table alone. An upload
+    /// whose tracks all opted out looks the same, and has no row there either.
+    pub(super) fn is_without_tracks(&self) -> bool {
+        let is_left_out = |load: &Load| load.filtered > 0 && load.rows + load.held + load.duplicates == 0;
+        self.parts.get("tracks").is_some_and(|loads| loads.iter().all(is_left_out))
+    }
+
+    /// Whether an event lands with its row in this table.
+    pub(super) fn lands_in(&self, table: &str) -> bool {
+        is_call(table) || self.is_without_tracks()
     }
 
     /// When it was done.
@@ -282,17 +294,20 @@ fn judge_upload(upload: &KnownUpload, schema: &str, differences: &mut Difference
         ledger(message, 1, loads.len() as i64, Some(table));
     }
     if let [whole] = upload.whole.as_slice() {
-        let parts = |wanted: fn(&Load) -> i64, calls: Option<bool>| -> i64 {
-            let is_wanted = |(table, _): &(&String, &Vec<Load>)| calls.is_none_or(|calls| calls == is_call(table));
-            upload.parts.iter().filter(is_wanted).flat_map(|(_, loads)| loads.first()).map(wanted).sum()
+        let parts = |wanted: fn(&Load) -> i64, is_wanted: &dyn Fn(&str) -> bool| -> i64 {
+            let loads = upload.parts.iter().filter(|(table, _)| is_wanted(table)).flat_map(|(_, loads)| loads.first());
+            loads.map(wanted).sum()
         };
+        let lands_in = |table: &str| upload.lands_in(table);
         let mut sums = vec![
-            ("landed events", whole.rows, parts(|load| load.rows, Some(true))),
-            ("duplicates", whole.duplicates, parts(|load| load.duplicates, Some(true))),
-            ("rescued values", whole.rescued, parts(|load| load.rescued, None)),
+            ("landed events", whole.rows, parts(|load| load.rows, &lands_in)),
+            ("duplicates", whole.duplicates, parts(|load| load.duplicates, &lands_in)),
+            ("rescued values", whole.rescued, parts(|load| load.rescued, &|_| true)),
         ];
         if upload.parts.len() < FILTERED_TABLES {
-            sums.push(("opted-out events", whole.filtered, parts(|load| load.filtered, Some(true))));
+            // What has no row in `tracks` may have one in the table of its event.
+            let elsewhere = parts(|load| load.rows + load.duplicates, &|table| lands_in(table) && !is_call(table));
+            sums.push(("filtered events", whole.filtered, parts(|load| load.filtered, &is_call) - elsewhere));
         }
         for (what, expected, found) in sums.into_iter().filter(|(_, expected, found)| expected != found) {
             let message = format!("`{label}`: {expected} {what} in all, {found} by table in `{schema}.{LOADS}`");

@@ -12,12 +12,13 @@ use super::anew::{Anew, Given, Reread};
 use super::cells::{Cells, cells, differing, is_compared, prints};
 use super::counted::{Rows, text};
 use super::differences::{Check, Difference, Differences};
+use super::frozen::FrozenEvents;
 use super::judge::Schema;
 use super::parquet_file::Broken;
 use super::stored::Stored;
 use crate::delta::Lake;
 use crate::fault::Fault;
-use crate::ledger::LOADS;
+use crate::ledger::{LOADS, REJECTS};
 use crate::settings::Settings;
 use crate::upload::Upload;
 
@@ -28,8 +29,8 @@ const SUSPECTS: usize = 1_000;
 /// Ids that a difference names.
 const EXAMPLES: usize = 10;
 
-const SETTINGS: &str = "the settings must be those of the landing (INLET_WAREHOUSE_ID, INLET_MAX_…); if they are, \
-                        `_loads` was changed, or the landing and this version of Inlet judge differently";
+const SETTINGS: &str = "the settings must be those of the landing (INLET_WAREHOUSE_ID, INLET_MAX_…, `[sync]`); if \
+                        they are, `_loads` was changed, or the landing and this version of Inlet judge differently";
 
 /// Reads uploads anew and compares them with a schema.
 ///
@@ -54,7 +55,9 @@ pub(super) fn replay(
     let loads = given.iter().flat_map(|given| given.known.parts.values().flatten());
     let rows: i64 = loads.map(|load| load.rows + load.duplicates).sum();
     let passes = u64::try_from(rows).unwrap_or(0).div_ceil(ROWS_AT_ONCE).max(1);
-    let anew = Anew { lake, settings, tables: schema.tables };
+    let rejects = schema.tables.get(REJECTS).and_then(Option::as_ref).map(|(stored, _)| stored);
+    let frozen = FrozenEvents::read(lake, rejects, &given)?;
+    let anew = Anew { lake, settings, tables: schema.tables, frozen: &frozen };
     let mut proved = Vec::new();
     for pass in 0..passes {
         let mut replay = Replay { lake, schema, anew, given: &given, slots: BTreeMap::new(), pass, passes };
@@ -143,7 +146,7 @@ impl Replay<'_> {
             for (check, what, expected, found) in [
                 (Check::ReadEvents, "events", whole.events, counts.events),
                 (Check::ReadRejected, "rejections", whole.rejected, counts.rejected),
-                (Check::ReadFiltered, "opted-out events", whole.filtered, counts.filtered),
+                (Check::ReadFiltered, "filtered events", whole.filtered, counts.filtered),
                 (Check::ReadBytes, "stored bytes", whole.bytes, upload.size),
             ] {
                 let found = found as i64;
@@ -334,7 +337,7 @@ impl Replay<'_> {
                 examples(&columns[..columns.len().min(EXAMPLES)], columns.len() as u64)
             );
             let hint = "somebody changed them (UPDATE, MERGE), or changed the table's columns: compare its history \
-                        (DESCRIBE HISTORY)";
+                        (DESCRIBE HISTORY); or `[sync]` or a contract is not that of the landing";
             let difference = given.known.differs(Check::Value, self.schema.name, message, hint).table(table);
             differences.push(difference.numbers(0, differ));
         }

@@ -1,6 +1,6 @@
 //! The system part of a row: ids, times, names, and where it came from.
 
-use super::{RESERVED, TableRows};
+use super::{DENIED, HASHED, RESERVED, TableRows, is_hashed};
 use crate::batch::{Batch, Event, UploadContext};
 use crate::column::Fit;
 use crate::common::Common;
@@ -8,6 +8,8 @@ use crate::event::{Call, Field, is_absent};
 use crate::flatten::LeafName;
 use crate::json::{Node, NodeKind};
 use crate::naming::table_name;
+use crate::rescue::hash_of;
+use crate::selection::Treatment;
 use crate::table::{RESCUED_DATA, TableKind, TablePlan, UPLOAD_ID, UUID_TS};
 use crate::{text, timestamp};
 
@@ -31,7 +33,11 @@ pub(super) struct SystemSlots {
 
 impl SystemSlots {
     pub(super) fn of(plan: &TablePlan) -> Self {
-        let slot = |name: &str| plan.slot(name).unwrap_or(RESERVED);
+        let slot = |name: &str| match (plan.treatment_of_system(name), plan.slot(name)) {
+            (Treatment::Deny, _) => DENIED,
+            (Treatment::Hash, Some(slot)) => slot | HASHED,
+            (_, slot) => slot.unwrap_or(RESERVED),
+        };
         let (first, second) = match plan.kind {
             TableKind::Event | TableKind::Call(Call::Track) => ("event", "event_text"),
             TableKind::Call(Call::Page | Call::Screen) => ("name", "category"),
@@ -70,7 +76,8 @@ impl SystemSlots {
             self.first,
             self.second,
         ]
-        .contains(&slot)
+        .iter()
+        .any(|own| own & !HASHED == slot)
     }
 }
 
@@ -95,7 +102,7 @@ impl TableRows {
         for (slot, key, micros) in moments {
             let Some(micros) = micros else { continue };
             let column = self.columns.get_mut(slot as usize).and_then(Option::as_mut);
-            if column.is_none_or(|column| column.push_micros(row, micros) == Fit::Rescue) {
+            if column.is_none_or(|column| column.push_micros(row, micros) == Fit::Rescue) && slot != DENIED {
                 // Somebody else's table has another type there.
                 self.rescue.add(key, format!("\"{}\"", timestamp::format(micros)).as_bytes());
             }
@@ -105,13 +112,13 @@ impl TableRows {
         self.put_text(upload_id, UPLOAD_ID, context.upload_id.as_bytes());
         match event.own_id {
             Some(own) => self.put_text(id, "messageId", batch.ids[own as usize].as_bytes()),
-            None => self.put_field(id, batch, event, Field::MessageId),
+            None => self.put_field(id, plan, batch, event, Field::MessageId),
         }
-        self.put_field(user_id, batch, event, Field::UserId);
-        self.put_field(anonymous_id, batch, event, Field::AnonymousId);
+        self.put_field(user_id, plan, batch, event, Field::UserId);
+        self.put_field(anonymous_id, plan, batch, event, Field::AnonymousId);
         match event.call {
             Call::Track => {
-                self.put_field(second, batch, event, Field::Event);
+                self.put_field(second, plan, batch, event, Field::Event);
                 match plan.kind {
                     TableKind::Event => self.put_text(first, "event", plan.name.as_bytes()),
                     TableKind::Call(_) => {
@@ -122,11 +129,11 @@ impl TableRows {
                 }
             }
             Call::Page | Call::Screen => {
-                self.put_named(first, batch, event, Field::Name);
-                self.put_named(second, batch, event, Field::Category);
+                self.put_named(first, plan, batch, event, Field::Name);
+                self.put_named(second, plan, batch, event, Field::Category);
             }
-            Call::Group => self.put_field(first, batch, event, Field::GroupId),
-            Call::Alias => self.put_field(first, batch, event, Field::PreviousId),
+            Call::Group => self.put_field(first, plan, batch, event, Field::GroupId),
+            Call::Alias => self.put_field(first, plan, batch, event, Field::PreviousId),
             Call::Identify => {}
         }
     }
@@ -141,28 +148,31 @@ impl TableRows {
         }
     }
 
-    fn put_field(&mut self, slot: u32, batch: &Batch, event: &Event, field: Field) {
+    fn put_field(&mut self, slot: u32, plan: &TablePlan, batch: &Batch, event: &Event, field: Field) {
         if let Some(node) = event.fields.get(&batch.tape, field) {
-            self.put_node(slot, batch, node, field.key());
+            self.put_node(slot, plan, batch, node, field);
         }
     }
 
-    fn put_node(&mut self, slot: u32, batch: &Batch, node: Node, key: &str) {
+    fn put_node(&mut self, slot: u32, plan: &TablePlan, batch: &Batch, node: Node, field: Field) {
         let row = self.rows;
         let data = &batch.chunk.data;
-        if let Some(column) = self.columns.get_mut(slot as usize) {
-            let fits = column.as_mut().is_some_and(|column| column.push(row, data, node) == Fit::Exact);
-            if !fits {
-                self.rescue.add(key, node.source(data));
-            }
+        let rules = plan.selection.as_deref();
+        let fits = match (self.columns.get_mut(slot as usize), rules) {
+            (Some(column), _) => column.as_mut().is_some_and(|column| column.push(row, data, node) == Fit::Exact),
+            (None, Some(rules)) if is_hashed(slot) => self.push_hash(slot & !HASHED, &hash_of(rules, data, node)),
+            (None, _) => return,
+        };
+        if !fits {
+            self.rescue.keep_field(rules, field, data, node);
         }
     }
 
     /// `name` and `category` come from the call, else from the property of just that key when that is no object.
-    fn put_named(&mut self, slot: u32, batch: &Batch, event: &Event, field: Field) {
+    fn put_named(&mut self, slot: u32, plan: &TablePlan, batch: &Batch, event: &Event, field: Field) {
         let node = event.fields.get(&batch.tape, field).or_else(|| property(batch, event, field.key()));
         if let Some(node) = node {
-            self.put_node(slot, batch, node, field.key());
+            self.put_node(slot, plan, batch, node, field);
         }
     }
 }
