@@ -3,7 +3,7 @@
 //! Nothing stops at the first fault: whoever reads a value notes what is wrong and goes on, and [`Given::finish`] says
 //! it all at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::document;
@@ -48,6 +48,8 @@ pub(super) struct Given<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
     values: BTreeMap<String, Told>,
     items: BTreeMap<String, Vec<Place>>,
+    /// Keys that have a value and no right one: they are not missing too.
+    misread: BTreeSet<String>,
     /// The file could not be read to its end: what seems to be missing may stand in the rest.
     torn: bool,
     faults: Faults,
@@ -62,6 +64,7 @@ impl<'a> Given<'a> {
             variable,
             values: BTreeMap::new(),
             items: BTreeMap::new(),
+            misread: BTreeSet::new(),
             torn: false,
             faults: Faults::default(),
             warnings: Vec::new(),
@@ -245,6 +248,7 @@ impl<'a> Given<'a> {
 
     /// Notes what is wrong at a place.
     pub(super) fn wrong_at(&mut self, path: &str, place: Place, what: &str, advice: &str) {
+        self.misread.insert(path.to_owned());
         match place {
             Place::Variable(name) => self.faults.note(None, format!("`{name}` {what}"), advice),
             Place::Line(line) => {
@@ -257,7 +261,7 @@ impl<'a> Given<'a> {
     /// Notes that a key has no value and needs one.
     pub(super) fn missing(&mut self, path: &str, why: &str, advice: &str) {
         debug_assert!(is_known(path), "{path}");
-        if !self.torn {
+        if !self.torn && !self.misread.contains(path) {
             self.faults.note(None, format!("`{path}` is missing: {why}"), advice);
         }
     }

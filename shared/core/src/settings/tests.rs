@@ -83,6 +83,27 @@ max_tables = 0
 }
 
 #[test]
+fn a_value_that_cannot_be_read_is_not_said_to_be_missing_too() {
+    for key in ["workspace_url", "catalog", "lake", "auth.client_secret", "auth.client_id", "sync.hash_salt"] {
+        let mut lines = vec![
+            "workspace_url = 'acme.cloud.databricks.com'",
+            "catalog = 'main'",
+            "lake = 's3://acme/bronze'",
+            "auth.client_id = 'a'",
+            "auth.client_secret = 'env:S'",
+            "sync.hash = ['user_id']",
+            "sync.hash_salt = 'env:S'",
+        ];
+        lines.retain(|line| !line.starts_with(&format!("{key} =")));
+        let five = format!("{key} = 5");
+        lines.push(&five);
+        let said = refusal(&lines.join("\n"), &["S=dose1"]);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains("must be a text, not a number"), "{said}");
+    }
+}
+
+#[test]
 fn lines_that_are_no_toml_are_all_named_and_never_repeated() {
     let text = "catalog = dose1\nworkspace_url = 'acme.cloud.databricks.com'\nhttp_path = 'dose2\nx y = 1\n[auth\n";
     let said = refusal(text, &[]);
