@@ -116,9 +116,9 @@ pub(crate) fn pretend() -> Result<PathBuf, Failure> {
     static PRETEND: Once<PathBuf> = OnceLock::new();
     let built = PRETEND.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--package", "pretend", "--bin", "pretend", "--target-dir"]).arg(target());
+        cargo.args(["build", "--package", "pretend", "--example", "pretend", "--target-dir"]).arg(target());
         ran(cargo.current_dir(workspace()), "building the pretend workspace")?;
-        Ok(target().join("debug").join(format!("pretend{}", std::env::consts::EXE_SUFFIX)))
+        Ok(target().join("debug/examples").join(format!("pretend{}", std::env::consts::EXE_SUFFIX)))
     });
     built.clone().map_err(Failure)
 }

@@ -1,4 +1,4 @@
-//! Answers as they were recorded of Databricks, in `golden/`: ours have the same keys and values, but for ids.
+//! Answers in the shapes that were recorded of Databricks, in `golden/`: ours have the same keys and values, but for ids.
 
 use serde_json::{Value, json};
 
