@@ -44,10 +44,14 @@ impl Rescue {
 
     /// Adds a value of a column that events bring, as far as the rules let it be seen.
     pub(crate) fn keep(&mut self, rules: Option<&ColumnRules>, path: &str, chunk: &[u8], node: Node) {
-        match rules {
-            None => self.add(path, node.source(chunk)),
-            Some(rules) => self.keep_treated(rules, rules.of_brought(&column_name(path)), path, path, chunk, node),
-        }
+        let Some(rules) = rules else { return self.add(path, node.source(chunk)) };
+        let column = column_name(path);
+        let treatment = match node.kind {
+            // Not this, but what is inside would be columns that have to be allowed.
+            NodeKind::Object => rules.lists(&column),
+            _ => rules.of_brought(&column),
+        };
+        self.keep_treated(rules, treatment, path, path, chunk, node);
     }
 
     /// Adds a field of a call, as far as the rules let it be seen.
