@@ -13,8 +13,10 @@ use crate::clock::Deadline;
 use crate::delta::{FileLayout, Lake, Table, add_columns_only};
 use crate::evolve::notes;
 use crate::fault::Fault;
+use crate::held::{Note, Pending};
 use crate::ledger::{LOADS, REJECTS};
 use crate::report::NewColumn;
+use crate::upload::app_id_of;
 
 /// The files that an anti-join may read: beyond, an overwritten upload is not landed but reported.
 const ANTI_JOIN_FILES: usize = 2_000;
@@ -37,23 +39,42 @@ pub(crate) enum Writes {
     Columns,
     /// And notes for the catalog that shows those tables.
     WithCatalog,
+    /// Nothing: the warehouse changes tables.
+    RowsOnly,
 }
 
 /// What the upload at hand did before this run.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
-    /// Its `txn` id.
-    app_id: String,
+    /// Its id; empty for a plan.
+    upload_id: String,
     /// Ids of earlier uploads of the same key: only ids that those did not land are new.
     earlier_uploads: Vec<String>,
-    /// Tables that hold this upload's rows already (an earlier run was killed before it was done).
-    landed: HashSet<u32>,
+    before: Before,
     earlier_ids: HashMap<u32, HashSet<u128>>,
 }
 
 impl Past {
-    pub(crate) fn new(app_id: String, earlier_uploads: Vec<String>) -> Self {
-        Self { app_id, earlier_uploads, ..Self::default() }
+    pub(crate) fn new(upload_id: String, earlier_uploads: Vec<String>) -> Self {
+        Self { upload_id, earlier_uploads, ..Self::default() }
+    }
+}
+
+/// What became of an upload's rows before this run, by table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Before {
+    /// Tables that have them already (an earlier run was killed before it was done).
+    pub(crate) landed: HashSet<u32>,
+    /// Tables that they are held for, by such a run.
+    pub(crate) held: HashSet<u32>,
+    /// Tables for which earlier uploads of the key are held: which ids those bring nobody knows yet.
+    pub(crate) after: HashMap<u32, Vec<String>>,
+}
+
+impl Before {
+    /// Whether rows for a table were written before.
+    pub(crate) fn has_written(&self, table: u32) -> bool {
+        self.landed.contains(&table) || self.held.contains(&table)
     }
 }
 
@@ -65,7 +86,8 @@ pub(crate) struct Registry {
     schema: String,
     limits: Limits,
     writes: Writes,
-    /// Folders of tables. A folder without a log becomes a table when it is opened; each counts towards the limit.
+    pending: Pending,
+    /// Folders of tables, and tables that rows are held for. A folder without a log becomes a table when it is opened; each counts towards the limit.
     in_lake: HashSet<String>,
     known: Vec<Known>,
     numbers: HashMap<String, u32>,
@@ -74,16 +96,24 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Lists the schema's folders; opens no table yet.
-    pub(crate) fn new(lake: Option<&Lake>, schema: &str, limits: &Limits, writes: Writes) -> Result<Self, Fault> {
-        let in_lake = match lake {
+    pub(crate) fn new(
+        lake: Option<&Lake>,
+        schema: &str,
+        limits: &Limits,
+        writes: Writes,
+        pending: Pending,
+    ) -> Result<Self, Fault> {
+        let mut in_lake: HashSet<String> = match lake {
             Some(lake) => lake.table_folders(schema)?.into_iter().collect(),
             None => HashSet::new(),
         };
+        in_lake.extend(pending.tables().map(str::to_owned));
         Ok(Self {
             lake: lake.cloned(),
             schema: schema.to_owned(),
             limits: limits.clone(),
             writes,
+            pending,
             in_lake,
             known: Vec::new(),
             numbers: HashMap::new(),
@@ -100,9 +130,24 @@ impl Registry {
         Ok(())
     }
 
-    /// Tables that hold the upload's rows already.
-    pub(crate) fn landed(&self) -> &HashSet<u32> {
-        &self.past.landed
+    /// What became of the upload at hand before, as far as its tables were met.
+    pub(crate) fn before(&self) -> &Before {
+        &self.past.before
+    }
+
+    /// Tables that need no rows of the upload at hand again.
+    pub(crate) fn written(&self) -> HashSet<u32> {
+        self.past.before.landed.union(&self.past.before.held).copied().collect()
+    }
+
+    /// Takes up rows that this run holds.
+    pub(crate) fn hold(&mut self, note: &Note) {
+        self.in_lake.insert(note.table.clone());
+        self.pending.add(note);
+    }
+
+    pub(crate) fn writes(&self) -> Writes {
+        self.writes
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -159,7 +204,7 @@ impl Registry {
         let known = &mut self.known[number as usize];
         let missing = known.plan.new_columns();
         let (Some(lake), Some(table)) = (&self.lake, known.table.as_mut()) else { return Ok(()) };
-        if missing.is_empty() {
+        if missing.is_empty() || self.writes == Writes::RowsOnly {
             return Ok(());
         }
         table.may_add_columns()?;
@@ -188,8 +233,13 @@ impl Registry {
         let Some(lake) = &self.lake else { return Err(Fault::bug("a plan writes no files")) };
         let new_columns = known.plan.new_columns();
         let layout = match &known.table {
-            Some(table) => FileLayout::of_existing(lake, table, &new_columns)?,
-            None => FileLayout::of_new(lake, &self.schema, &known.plan.name, &new_columns)?,
+            Some(table) if self.writes != Writes::RowsOnly || may_take(table, &new_columns) => {
+                FileLayout::of_existing(lake, table, &new_columns)?
+            }
+            None if self.writes != Writes::RowsOnly => {
+                FileLayout::of_new(lake, &self.schema, &known.plan.name, &new_columns)?
+            }
+            _ => FileLayout::of_aside(lake, &self.schema, &known.plan.name, &ours(&known.plan))?,
         };
         known.layout = Some((columns, Arc::clone(&layout)));
         Ok(layout)
@@ -204,7 +254,7 @@ impl Registry {
             if let Some(lake) = &self.lake {
                 bring_up_to_date(&mut self.known[number].table, lake, &self.schema, &name)?;
             }
-            self.known[number].plan = Arc::new(planned(&name, kind, self.known[number].table.as_ref())?);
+            self.known[number].plan = Arc::new(self.planned(&name, kind, self.known[number].table.as_ref())?);
             self.known[number].layout = None;
         }
         Ok(())
@@ -214,21 +264,34 @@ impl Registry {
     /// (somebody else added some): its plan starts anew, and rows must be built by that.
     pub(crate) fn committed(&mut self) -> Result<bool, Fault> {
         let mut replanned = false;
-        for known in &mut self.known {
+        for number in 0..self.known.len() {
+            let known = &self.known[number];
             let Some(table) = &known.table else { continue };
-            self.in_lake.insert(known.plan.name.clone());
-            known.layout = None;
-            let is_as_planned = table.columns().len() == known.plan.columns().len();
-            known.plan = if is_as_planned {
+            let (planned, there) = (known.plan.columns().len(), table.columns().len());
+            let plan = if there == planned {
                 let mut plan = TablePlan::clone(&known.plan);
                 plan.committed();
-                Arc::new(plan)
+                plan
+            } else if there + known.plan.new_columns().len() == planned && self.writes == Writes::RowsOnly {
+                // What the table lacks is held, and still to come.
+                TablePlan::clone(&known.plan)
             } else {
                 replanned = true;
-                Arc::new(planned(&known.plan.name, known.plan.kind, Some(table))?)
+                self.planned(&known.plan.name, known.plan.kind, Some(table))?
             };
+            self.in_lake.insert(plan.name.clone());
+            self.known[number] = Known { plan: Arc::new(plan), layout: None, table: self.known[number].table.take() };
         }
         Ok(replanned)
+    }
+
+    /// A plan over a table as it is, and the columns that held rows want.
+    fn planned(&self, name: &str, kind: TableKind, table: Option<&Table>) -> Result<TablePlan, Fault> {
+        let mut plan = planned(name, kind, table)?;
+        for (column, column_type) in self.pending.columns(name) {
+            plan.add(column, *column_type);
+        }
+        Ok(plan)
     }
 
     /// Tables of track events, in the lake and planned.
@@ -250,7 +313,7 @@ impl Registry {
             table.may_append()?;
         }
         let number = self.known.len() as u32;
-        let plan = Arc::new(planned(name, kind, table.as_ref())?);
+        let plan = Arc::new(self.planned(name, kind, table.as_ref())?);
         self.known.push(Known { plan, table, layout: None });
         self.numbers.insert(name.to_owned(), number);
         self.settle_columns(number, Deadline::after(std::time::Duration::from_secs(60)))?;
@@ -260,10 +323,19 @@ impl Registry {
 
     /// Notes whether the upload at hand has landed in a table, and which ids its earlier forms landed there.
     fn look_back(&mut self, number: u32) -> Result<(), Fault> {
-        let Some(table) = &self.known[number as usize].table else { return Ok(()) };
-        if !self.past.app_id.is_empty() && table.has(&self.past.app_id) {
-            self.past.landed.insert(number);
+        let Known { plan, table, .. } = &self.known[number as usize];
+        let past = &mut self.past;
+        if table.as_ref().is_some_and(|table| !past.upload_id.is_empty() && table.has(&app_id_of(&past.upload_id))) {
+            past.before.landed.insert(number);
+        } else if self.pending.has(&plan.name, &past.upload_id) {
+            past.before.held.insert(number);
         }
+        let is_held = |id: &&String| self.pending.has(&plan.name, id);
+        let after: Vec<String> = past.earlier_uploads.iter().filter(is_held).cloned().collect();
+        if !after.is_empty() {
+            past.before.after.insert(number, after);
+        }
+        let Some(table) = table else { return Ok(()) };
         if self.past.earlier_uploads.is_empty() {
             return Ok(());
         }
@@ -294,6 +366,20 @@ pub(crate) fn bring_up_to_date(table: &mut Option<Table>, lake: &Lake, schema: &
         Some(table) => table.refresh().map(drop),
         None => Table::open(lake, schema, name).map(|opened| *table = opened),
     }
+}
+
+/// Whether files can lie in a table's folder that hold columns which a warehouse is to add.
+fn may_take(table: &Table, new_columns: &[(String, ColumnType)]) -> bool {
+    new_columns.is_empty() || !table.needs_columns_first() && table.may_add_columns().is_ok()
+}
+
+/// The columns of a plan that take values.
+fn ours(plan: &TablePlan) -> Vec<(String, ColumnType)> {
+    let ours = |(name, known): &(String, KnownType)| match known {
+        KnownType::Ours(column_type) => Some((name.clone(), *column_type)),
+        KnownType::Foreign => None,
+    };
+    plan.columns().iter().filter_map(ours).collect()
 }
 
 /// A plan over a table as it is.

@@ -2,7 +2,8 @@
 
 use hashbrown::HashMap;
 
-use crate::text::write_json_string;
+use crate::json::{NodeKind, Tape};
+use crate::text::{unescape, write_json_string};
 
 /// One row's `_rescued_data`, built as values are met.
 #[derive(Debug, Default)]
@@ -35,6 +36,26 @@ impl Rescue {
         self.json.push(b':');
         self.json.extend_from_slice(source);
         self.keys.insert(unique, 1);
+    }
+
+    /// Takes up an object that was finished before, in the place of what is kept now; false when the text is none.
+    pub(crate) fn resume(&mut self, object: &[u8]) -> bool {
+        self.clear();
+        let mut tape = Tape::default();
+        let Ok(root) = tape.read(object, 0, object.len()) else { return false };
+        let node = tape.node(root);
+        if node.kind != NodeKind::Object {
+            return false;
+        }
+        for (key, _) in tape.members(root) {
+            let mut name = Vec::new();
+            unescape(key.text(object), &mut name);
+            self.keys.insert(String::from_utf8_lossy(&name).into_owned(), 1);
+        }
+        if !self.keys.is_empty() {
+            self.json.extend_from_slice(&object[node.start as usize..node.end as usize - 1]);
+        }
+        true
     }
 
     /// How many values it keeps.

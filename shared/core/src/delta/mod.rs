@@ -13,6 +13,7 @@ mod data_file;
 mod faults;
 mod gate;
 mod ids;
+mod kept_file;
 mod lake;
 mod layout;
 mod listing;
@@ -38,6 +39,7 @@ pub use column_chunk::Encoder;
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
 #[cfg(feature = "verify")]
 pub(crate) use faults::store_fault;
+pub(crate) use kept_file::KeptFile;
 pub(crate) use lake::STATE;
 pub use lake::{Credentials, Lake};
 pub use layout::FileLayout;
@@ -46,6 +48,7 @@ pub use table::{Column, Table};
 pub use tidy::{COMMITS_PER_CHECKPOINT, Tidied, tidy};
 #[cfg(feature = "verify")]
 pub(crate) use types::arrow_field;
+pub(crate) use types::by_name;
 
 /// What our commits and files call their writer.
 const ENGINE_INFO: &str = concat!("inlet/", env!("CARGO_PKG_VERSION"));
