@@ -36,6 +36,7 @@ mod tests;
 
 pub use append::{Append, Appended, Comments, add_columns_only, commit};
 pub use column_chunk::Encoder;
+pub(crate) use create::{IDS_KEPT, statistics_columns};
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
 #[cfg(feature = "verify")]
 pub(crate) use faults::store_fault;

@@ -30,15 +30,13 @@ const DONE_COMES_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// What came of a table's held rows.
 #[derive(Debug, Default)]
 pub(crate) struct Committed {
-    /// Notes whose rows stand in the table and in `_loads`; they are gone.
-    pub(crate) notes: usize,
-    /// Their rows in the table.
+    /// Rows in the table.
     pub(crate) rows: u64,
     /// Rows that were left out, since an earlier form of the key had landed their ids.
     pub(crate) duplicates: u64,
     /// Values that those rows keep in `_rescued_data`.
     pub(crate) rescued: u64,
-    /// Why others stay.
+    /// Why rows of some notes stay held.
     pub(crate) fault: Option<Fault>,
 }
 
@@ -109,7 +107,6 @@ fn settle(
         let is_told = left.note.uploads.iter().all(|upload| told.done.contains(&upload.upload_id));
         if is_told || left.note.left_at < oldest {
             State::of(lake).remove(&left.place)?;
-            committed.notes += 1;
         }
     }
     let Told { rows, duplicates, rescued, .. } = told;
