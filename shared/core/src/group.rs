@@ -1,6 +1,7 @@
 //! A group of uploads: read one after another, committed together.
 
 mod commits;
+mod holding;
 mod reports;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use crate::evolve::notes;
 use crate::fault::Fault;
 use crate::landing::{Landed, Work, land};
 use crate::ledger::{LOADS, REJECTS};
-use crate::registry::Past;
+use crate::registry::{Before, Past};
 use crate::report::UploadReport;
 use crate::route::Watch;
 use crate::schema::SchemaRun;
@@ -29,11 +30,7 @@ use crate::upload::Upload;
 /// What reading an upload came to.
 #[derive(Debug)]
 enum Entry {
-    Landed {
-        landed: Box<Landed>,
-        /// Tables that held its rows before this run.
-        before: HashSet<u32>,
-    },
+    Landed { landed: Box<Landed>, before: Before },
     Rejected(Reason, Option<String>),
     Failed(Fault),
 }
@@ -43,11 +40,13 @@ enum Entry {
 pub(crate) struct Group<'r, 'a> {
     run: &'r mut SchemaRun<'a>,
     entries: Vec<Entry>,
+    /// Tables whose rows of this group are held.
+    held: HashSet<u32>,
 }
 
 impl<'r, 'a> Group<'r, 'a> {
     pub(crate) fn new(run: &'r mut SchemaRun<'a>) -> Self {
-        Self { run, entries: Vec::new() }
+        Self { run, entries: Vec::new(), held: HashSet::new() }
     }
 
     /// Reads uploads into the workers' files, while the next one is being unpacked. Answers how many were taken: a
@@ -132,7 +131,7 @@ impl<'r, 'a> Group<'r, 'a> {
         let source =
             Source { upload, limits: &settings.limits, handle: run.parts.lake.handle(), buffers: &run.buffers };
         match land(work, &source, opened, &mut run.crew) {
-            Ok(landed) => Ok(Entry::Landed { landed: Box::new(landed), before: lock(&run.registry).landed().clone() }),
+            Ok(landed) => Ok(Entry::Landed { landed: Box::new(landed), before: lock(&run.registry).before().clone() }),
             Err(stopped) if !stopped.left_traces => Ok(match stopped.refusal {
                 Refusal::Rejected(reason, what) => Entry::Rejected(reason, what),
                 Refusal::Fault(fault) => Entry::Failed(fault),
@@ -159,26 +158,32 @@ impl<'r, 'a> Group<'r, 'a> {
         self.drop_rows();
     }
 
-    /// Commits the group: event tables, then `_rejects`, then `_loads`. Nothing when a race was lost in a way that
-    /// needs the uploads read again.
+    /// Commits the group: event tables, then `_rejects`, then `_loads`. Rows that are held are noted before `_loads`.
+    /// Nothing when a race was lost in a way that needs the uploads read again.
     ///
     /// # Errors
     /// When a store or a table refuses; what was committed is recognised by the next run.
     pub(crate) fn commit(mut self, uploads: &[Upload]) -> Result<Option<Vec<UploadReport>>, Fault> {
-        let files = match self.finish_files(uploads) {
+        let mut files = match self.finish_files(uploads) {
             Ok(files) => files,
             Err(fault) => {
                 self.drop_rows();
                 return Err(fault);
             }
         };
+        let held = self.hold_back(&mut files);
         if let Err(fault) = self.leave_notes(uploads, &files) {
             delete_files(&self.run.parts.lake, &files.all());
+            held.delete(&self.run.parts.lake);
             return Err(fault);
         }
-        if !self.commit_tables(uploads, &files)? || !self.commit_rejects(uploads, &files)? {
-            return Ok(None);
+        let committed =
+            self.commit_tables(uploads, &files).and_then(|all| Ok(all && self.commit_rejects(uploads, &files)?));
+        if !matches!(committed, Ok(true)) {
+            held.delete(&self.run.parts.lake);
+            return committed.map(|_| None);
         }
+        self.note_held(uploads, &held)?;
         let mut reports = self.reports(uploads);
         self.commit_loads(uploads, &mut reports)?;
         remove(&self.run.parts.lake, &std::mem::take(&mut self.run.notes));

@@ -380,8 +380,8 @@ impl Shared<'_> {
     ) -> Result<(), Refusal> {
         self.left_traces.store(true, Ordering::Relaxed);
         let context = self.work.context;
-        let landed = lock(self.work.registry).landed().clone();
-        man.worker.append(batch, plans, context, &landed, rescued);
+        let written = lock(self.work.registry).written();
+        man.worker.append(batch, plans, context, &written, rescued);
         if !self.work.rejects_landed {
             man.rejects.add(context, batch, context.processed);
         }

@@ -59,7 +59,7 @@ fn named(columns: &[(&str, ColumnType)]) -> Vec<(String, ColumnType)> {
 enum Cell<'a> {
     Null,
     Text(&'a str),
-    Count(u64),
+    Number(i64),
     Moment(Micros),
     Seconds(f64),
 }
@@ -72,7 +72,7 @@ impl<'a> From<Option<&'a str>> for Cell<'a> {
 
 impl From<Option<u64>> for Cell<'_> {
     fn from(count: Option<u64>) -> Self {
-        count.map_or(Self::Null, Self::Count)
+        count.map_or(Self::Null, |count| Self::Number(i64::try_from(count).unwrap_or(i64::MAX)))
     }
 }
 
@@ -94,7 +94,7 @@ impl OwnRows {
             let fit = match cell {
                 Cell::Null => continue,
                 Cell::Text(text) => column.push_text(self.rows, text.as_bytes()),
-                Cell::Count(count) => column.push_bigint(self.rows, i64::try_from(count).unwrap_or(i64::MAX)),
+                Cell::Number(number) => column.push_bigint(self.rows, number),
                 Cell::Moment(micros) => column.push_micros(self.rows, micros),
                 Cell::Seconds(seconds) => column.push_double(self.rows, seconds),
             };
@@ -176,6 +176,40 @@ impl RejectRows {
     }
 }
 
+/// The numbers of a row of `_loads`. Rows that were held and then committed are told by a further row: it takes them
+/// from `held` and adds no events, so that the rows of an upload still add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LoadCounts {
+    pub(crate) events: i64,
+    pub(crate) rows: i64,
+    pub(crate) held: i64,
+    pub(crate) duplicates: i64,
+    pub(crate) filtered: i64,
+    pub(crate) rejected: i64,
+    pub(crate) rescued: i64,
+}
+
+impl LoadCounts {
+    /// An upload's part in a table: `events = rows + held + duplicates + filtered`.
+    pub(crate) fn of_table(counts: &Counts) -> Self {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        Self {
+            events: number(counts.events),
+            rows: number(counts.rows),
+            held: number(counts.held),
+            duplicates: number(counts.duplicates),
+            filtered: number(counts.filtered),
+            rejected: number(counts.rejected),
+            rescued: number(counts.rescued),
+        }
+    }
+
+    /// An upload itself: `rows` are the events that landed, so that the whole equation stands in the row.
+    pub(crate) fn of_upload(counts: &Counts) -> Self {
+        Self { rows: i64::try_from(counts.landed).unwrap_or(i64::MAX), ..Self::of_table(counts) }
+    }
+}
+
 /// One row of `_loads`: an upload's part in a table, or (without a table) the upload itself.
 #[derive(Debug)]
 pub(crate) struct LoadRow<'a> {
@@ -183,9 +217,7 @@ pub(crate) struct LoadRow<'a> {
     pub(crate) upload_id: String,
     pub(crate) table: Option<&'a str>,
     pub(crate) status: &'static str,
-    /// With a table: `landed` is not written, `events = rows + held + duplicates + filtered`. Without one: `rows` is
-    /// written as `landed`, so that the whole equation stands in the row.
-    pub(crate) counts: Counts,
+    pub(crate) counts: LoadCounts,
     pub(crate) bytes: Option<u64>,
     pub(crate) version: Option<u64>,
     pub(crate) new_columns: &'a [NewColumn],
@@ -213,13 +245,13 @@ impl LoadRows {
             Cell::Text(&row.upload_id),
             row.table.into(),
             Cell::Text(row.status),
-            Cell::Count(counts.events),
-            Cell::Count(if row.table.is_some() { counts.rows } else { counts.landed }),
-            Cell::Count(counts.held),
-            Cell::Count(counts.duplicates),
-            Cell::Count(counts.filtered),
-            Cell::Count(counts.rejected),
-            Cell::Count(counts.rescued),
+            Cell::Number(counts.events),
+            Cell::Number(counts.rows),
+            Cell::Number(counts.held),
+            Cell::Number(counts.duplicates),
+            Cell::Number(counts.filtered),
+            Cell::Number(counts.rejected),
+            Cell::Number(counts.rescued),
             row.bytes.into(),
             row.version.into(),
             new_columns.as_deref().into(),

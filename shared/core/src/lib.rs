@@ -7,6 +7,7 @@ pub mod delta;
 pub mod evolve;
 pub mod fault;
 mod group;
+mod held;
 mod landing;
 mod lease;
 pub mod ledger;

@@ -11,6 +11,7 @@ use crate::crew::{Crewman, lock};
 use crate::delta::Lake;
 use crate::fault::Fault;
 use crate::group::{counts_of, rejected_report, upload_context};
+use crate::held::Pending;
 use crate::landing::{Work, land};
 use crate::registry::{Past, Registry, Writes};
 use crate::report::{FaultReport, PlanReport, PlannedColumn, PlannedConflict, PlannedRejection, PlannedTable, Totals};
@@ -64,7 +65,7 @@ impl<'a> Planner<'a> {
         let handle =
             lake.map(|lake| lake.handle().clone()).or_else(|| own_runtime.as_ref().map(|own| own.handle().clone()));
         let limits: &Limits = &self.settings.limits;
-        let registry = match (Registry::new(lake, schema, self.settings, Writes::Nothing), handle) {
+        let registry = match (Registry::new(lake, schema, self.settings, Writes::Nothing, Pending::default()), handle) {
             (Ok(registry), Some(handle)) => (Mutex::new(registry), handle),
             (Err(fault), _) => return self.fail(&fault),
             (_, None) => return self.fail(&Fault::again("cannot start a runtime")),
@@ -86,7 +87,7 @@ impl<'a> Planner<'a> {
             };
             match landed {
                 Ok(landed) => {
-                    self.report.totals.counts.add(&counts_of(&landed));
+                    self.report.totals.counts.add(&counts_of(&landed, &[], &|_| false));
                     self.collect(&registry, &mut crew[0], &mut tables, schema, upload);
                     for (number, counts) in landed.counts.tables.iter().enumerate() {
                         tables[number].rows += counts.rows;

@@ -15,9 +15,11 @@ use crate::clock::Deadline;
 use crate::delta::{FileLayout, Lake, Table, add_columns_only};
 use crate::evolve::notes;
 use crate::fault::Fault;
+use crate::held::{Note, Pending};
 use crate::ledger::{LOADS, REJECTS};
 use crate::report::NewColumn;
 use crate::settings::Settings;
+use crate::upload::app_id_of;
 
 /// The files that an anti-join may read: beyond, an overwritten upload is not landed but reported.
 const ANTI_JOIN_FILES: usize = 2_000;
@@ -40,23 +42,42 @@ pub(crate) enum Writes {
     Columns,
     /// And notes for the catalog that shows those tables.
     WithCatalog,
+    /// Nothing: the warehouse changes tables.
+    RowsOnly,
 }
 
 /// What the upload at hand did before this run.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
-    /// Its `txn` id.
-    app_id: String,
+    /// Its id; empty for a plan.
+    upload_id: String,
     /// Ids of earlier uploads of the same key: only ids that those did not land are new.
     earlier_uploads: Vec<String>,
-    /// Tables that hold this upload's rows already (an earlier run was killed before it was done).
-    landed: HashSet<u32>,
+    before: Before,
     earlier_ids: HashMap<u32, HashSet<u128>>,
 }
 
 impl Past {
-    pub(crate) fn new(app_id: String, earlier_uploads: Vec<String>) -> Self {
-        Self { app_id, earlier_uploads, ..Self::default() }
+    pub(crate) fn new(upload_id: String, earlier_uploads: Vec<String>) -> Self {
+        Self { upload_id, earlier_uploads, ..Self::default() }
+    }
+}
+
+/// What became of an upload's rows before this run, by table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Before {
+    /// Tables that have them already (an earlier run was killed before it was done).
+    pub(crate) landed: HashSet<u32>,
+    /// Tables that they are held for, by such a run.
+    pub(crate) held: HashSet<u32>,
+    /// Tables for which earlier uploads of the key are held: which ids those bring nobody knows yet.
+    pub(crate) after: HashMap<u32, Vec<String>>,
+}
+
+impl Before {
+    /// Whether rows for a table were written before.
+    pub(crate) fn has_written(&self, table: u32) -> bool {
+        self.landed.contains(&table) || self.held.contains(&table)
     }
 }
 
@@ -70,7 +91,9 @@ pub(crate) struct Registry {
     writes: Writes,
     selection: Selection,
     contracts: Contracts,
-    /// Folders of tables. A folder without a log becomes a table when it is opened; each counts towards the limit.
+    pending: Pending,
+    /// Folders of tables, and tables that rows are held for. A folder without a log becomes a table when it is opened;
+    /// each counts towards the limit.
     in_lake: HashSet<String>,
     known: Vec<Known>,
     numbers: HashMap<String, u32>,
@@ -79,11 +102,18 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Lists the schema's folders; opens no table yet.
-    pub(crate) fn new(lake: Option<&Lake>, schema: &str, settings: &Settings, writes: Writes) -> Result<Self, Fault> {
-        let in_lake = match lake {
+    pub(crate) fn new(
+        lake: Option<&Lake>,
+        schema: &str,
+        settings: &Settings,
+        writes: Writes,
+        pending: Pending,
+    ) -> Result<Self, Fault> {
+        let mut in_lake: HashSet<String> = match lake {
             Some(lake) => lake.table_folders(schema)?.into_iter().collect(),
             None => HashSet::new(),
         };
+        in_lake.extend(pending.tables().map(str::to_owned));
         Ok(Self {
             lake: lake.cloned(),
             schema: schema.to_owned(),
@@ -91,6 +121,7 @@ impl Registry {
             selection: settings.selection.clone(),
             contracts: settings.contracts.clone(),
             writes,
+            pending,
             in_lake,
             known: Vec::new(),
             numbers: HashMap::new(),
@@ -107,9 +138,24 @@ impl Registry {
         Ok(())
     }
 
-    /// Tables that hold the upload's rows already.
-    pub(crate) fn landed(&self) -> &HashSet<u32> {
-        &self.past.landed
+    /// What became of the upload at hand before, as far as its tables were met.
+    pub(crate) fn before(&self) -> &Before {
+        &self.past.before
+    }
+
+    /// Tables that need no rows of the upload at hand again.
+    pub(crate) fn written(&self) -> HashSet<u32> {
+        self.past.before.landed.union(&self.past.before.held).copied().collect()
+    }
+
+    /// Takes up rows that this run holds.
+    pub(crate) fn hold(&mut self, note: &Note) {
+        self.in_lake.insert(note.table.clone());
+        self.pending.add(note);
+    }
+
+    pub(crate) fn writes(&self) -> Writes {
+        self.writes
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -166,7 +212,7 @@ impl Registry {
         let known = &mut self.known[number as usize];
         let missing = known.plan.new_columns();
         let (Some(lake), Some(table)) = (&self.lake, known.table.as_mut()) else { return Ok(()) };
-        if missing.is_empty() {
+        if missing.is_empty() || self.writes == Writes::RowsOnly {
             return Ok(());
         }
         table.may_add_columns(&missing)?;
@@ -195,8 +241,13 @@ impl Registry {
         let Some(lake) = &self.lake else { return Err(Fault::bug("a plan writes no files")) };
         let new_columns = known.plan.new_columns();
         let layout = match &known.table {
-            Some(table) => FileLayout::of_existing(lake, table, &new_columns)?,
-            None => FileLayout::of_new(lake, &self.schema, &known.plan.name, &new_columns)?,
+            Some(table) if self.writes != Writes::RowsOnly || may_take(table, &new_columns) => {
+                FileLayout::of_existing(lake, table, &new_columns)?
+            }
+            None if self.writes != Writes::RowsOnly => {
+                FileLayout::of_new(lake, &self.schema, &known.plan.name, &new_columns)?
+            }
+            _ => FileLayout::of_aside(lake, &self.schema, &known.plan.name, &ours(&known.plan))?,
         };
         known.layout = Some((columns, Arc::clone(&layout)));
         Ok(layout)
@@ -224,16 +275,19 @@ impl Registry {
         for number in 0..self.known.len() {
             let known = &self.known[number];
             let Some(table) = &known.table else { continue };
-            self.in_lake.insert(known.plan.name.clone());
-            let is_as_planned = table.columns().len() == known.plan.columns().len();
-            let plan = if is_as_planned {
+            let (planned, there) = (known.plan.columns().len(), table.columns().len());
+            let plan = if there == planned {
                 let mut plan = TablePlan::clone(&known.plan);
                 plan.committed();
                 Arc::new(plan)
+            } else if there + known.plan.new_columns().len() == planned && self.writes == Writes::RowsOnly {
+                // What the table lacks is held, and still to come.
+                Arc::clone(&known.plan)
             } else {
                 replanned = true;
                 self.planned(&known.plan.name, known.plan.kind, Some(table))?
             };
+            self.in_lake.insert(known.plan.name.clone());
             (self.known[number].plan, self.known[number].layout) = (plan, None);
         }
         Ok(replanned)
@@ -285,18 +339,31 @@ impl Registry {
         Ok(is_whole.then(|| (number, Arc::clone(&known.plan))))
     }
 
-    /// A plan over a table as it is.
+    /// A plan over a table as it is, and the columns that held rows want.
     fn planned(&self, name: &str, kind: TableKind, table: Option<&Table>) -> Result<Arc<TablePlan>, Fault> {
         let columns = checked_columns(name, table)?;
-        Ok(Arc::new(TablePlan::under(name, kind, &columns, &self.selection, &self.contracts)))
+        let mut plan = TablePlan::under(name, kind, &columns, &self.selection, &self.contracts);
+        for (column, column_type) in self.pending.columns(name) {
+            plan.add(column, *column_type);
+        }
+        Ok(Arc::new(plan))
     }
 
     /// Notes whether the upload at hand has landed in a table, and which ids its earlier forms landed there.
     fn look_back(&mut self, number: u32) -> Result<(), Fault> {
-        let Some(table) = &self.known[number as usize].table else { return Ok(()) };
-        if !self.past.app_id.is_empty() && table.has(&self.past.app_id) {
-            self.past.landed.insert(number);
+        let Known { plan, table, .. } = &self.known[number as usize];
+        let past = &mut self.past;
+        if table.as_ref().is_some_and(|table| !past.upload_id.is_empty() && table.has(&app_id_of(&past.upload_id))) {
+            past.before.landed.insert(number);
+        } else if self.pending.has(&plan.name, &past.upload_id) {
+            past.before.held.insert(number);
         }
+        let is_held = |id: &&String| self.pending.has(&plan.name, id);
+        let after: Vec<String> = past.earlier_uploads.iter().filter(is_held).cloned().collect();
+        if !after.is_empty() {
+            past.before.after.insert(number, after);
+        }
+        let Some(table) = table else { return Ok(()) };
         if self.past.earlier_uploads.is_empty() {
             return Ok(());
         }
@@ -327,6 +394,20 @@ pub(crate) fn bring_up_to_date(table: &mut Option<Table>, lake: &Lake, schema: &
         Some(table) => table.refresh().map(drop),
         None => Table::open(lake, schema, name).map(|opened| *table = opened),
     }
+}
+
+/// Whether files can lie in a table's folder that hold columns which a warehouse is to add.
+fn may_take(table: &Table, new_columns: &[(String, ColumnType)]) -> bool {
+    new_columns.is_empty() || !table.needs_columns_first() && table.may_add_columns(new_columns).is_ok()
+}
+
+/// The columns of a plan that take values.
+fn ours(plan: &TablePlan) -> Vec<(String, ColumnType)> {
+    let ours = |(name, known): &(String, KnownType)| match known {
+        KnownType::Ours(column_type) => Some((name.clone(), *column_type)),
+        KnownType::Foreign => None,
+    };
+    plan.columns().iter().filter_map(ours).collect()
 }
 
 /// The columns of a table, among which Inlet's own must be its own.

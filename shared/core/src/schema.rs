@@ -13,10 +13,12 @@ use crate::clock::{self, Deadline, Micros};
 use crate::crew::{Crewman, lock};
 use crate::delta::{Table, tidy};
 use crate::fault::Fault;
+use crate::held::Pending;
 use crate::ledger::{LOADS, REJECTS};
 use crate::registry::{Past, Registry, Writes, bring_up_to_date};
 use crate::report::{Status, UploadReport};
 use crate::route::{Parts, Unfinished};
+use crate::settings::SchemaChanges;
 use crate::underway::{Underway, left_behind};
 use crate::upload::{Upload, app_id_of};
 
@@ -57,13 +59,20 @@ impl<'a> SchemaRun<'a> {
         }
         let is_done = |id: &str| loads.as_ref().is_some_and(|loads| loads.has(&app_id_of(id)));
         let underway = left_behind(&parts.lake, schema, is_done)?;
-        let writes = if parts.settings.has_catalog() { Writes::WithCatalog } else { Writes::Columns };
+        let (has_catalog, changes) = (parts.settings.has_catalog(), parts.settings.evolution.schema_changes);
+        let writes = match changes {
+            _ if !has_catalog => Writes::Columns,
+            SchemaChanges::Writer => Writes::WithCatalog,
+            SchemaChanges::Warehouse => Writes::RowsOnly,
+        };
+        // Rows that were held stay so when the settings have changed since.
+        let pending = if has_catalog { Pending::read(&parts.lake, schema)? } else { Pending::default() };
         Ok(Self {
             underway,
             notes: Vec::new(),
             parts,
             schema: schema.to_owned(),
-            registry: Mutex::new(Registry::new(Some(&parts.lake), schema, &parts.settings, writes)?),
+            registry: Mutex::new(Registry::new(Some(&parts.lake), schema, &parts.settings, writes, pending)?),
             crew: new_crew(parts),
             buffers: Arc::default(),
             loads,
@@ -137,7 +146,7 @@ impl<'a> SchemaRun<'a> {
             earlier_uploads.retain(|id| *id != own);
             earlier_uploads.sort_unstable();
             earlier_uploads.dedup();
-            Past::new(upload.id.app_id(), earlier_uploads)
+            Past::new(own, earlier_uploads)
         };
         Ok(uploads.iter().map(past).collect())
     }

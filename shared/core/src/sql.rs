@@ -150,12 +150,17 @@ fn opened(dialect: &Dialect, place: &str, tables: &[TableColumns], sql: &mut Str
     }
 }
 
+/// The longest name of a table or view.
+const NAME_CHARACTERS: usize = 255;
+
 /// The views over a table.
 fn views(names: &Names<'_>, columns: &[(String, KnownType)]) -> Vec<View> {
     let mut views = Vec::new();
-    if !["_loads", "_rejects"].contains(&names.table) && has(columns, "id") {
+    let unique = format!("{}__unique", names.table);
+    // Unity Catalog takes names of at most 255 characters: a table whose name is that long has no such view.
+    if !["_loads", "_rejects"].contains(&names.table) && has(columns, "id") && unique.len() <= NAME_CHARACTERS {
         views.push(View {
-            name: format!("{}__unique", names.table),
+            name: unique,
             body: (names.dialect.unique)(names, columns),
             columns: columns.iter().map(|(column, _)| column.clone()).collect(),
         });

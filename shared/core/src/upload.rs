@@ -113,6 +113,11 @@ pub(crate) fn key_app_id_of(key: &str) -> String {
     format!("inlet/key/{}", UploadId::hash(&[b"key", key.as_bytes()]))
 }
 
+/// The id in the log of `_loads` which says that rows of an upload that were held for a table have been told of.
+pub(crate) fn released_app_id_of(upload_id: &str, table: &str) -> String {
+    format!("inlet/released/{}", UploadId::hash(&[b"released", upload_id.as_bytes(), table.as_bytes()]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

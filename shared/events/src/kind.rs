@@ -20,6 +20,14 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Boolean, Self::BigInt, Self::Double, Self::String, Self::Timestamp];
+
+    /// The type of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|column_type| column_type.name() == name)
+    }
+
     /// The SQL name in lower case, as reports print it.
     pub fn name(self) -> &'static str {
         match self {
@@ -55,15 +63,13 @@ pub enum KnownType {
 mod tests {
     use super::ColumnType::{self, *};
 
-    const ALL: [ColumnType; 5] = [Boolean, BigInt, Double, String, Timestamp];
-
     #[test]
     fn join_is_a_semilattice() {
-        for a in ALL {
+        for a in ColumnType::ALL {
             assert_eq!(a.join(a), a);
-            for b in ALL {
+            for b in ColumnType::ALL {
                 assert_eq!(a.join(b), b.join(a));
-                for c in ALL {
+                for c in ColumnType::ALL {
                     assert_eq!(a.join(b).join(c), a.join(b.join(c)));
                 }
             }

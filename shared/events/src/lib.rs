@@ -3,6 +3,7 @@
 //! Pure: no IO of its own, no async, no clock; and it cannot fail on data: a bad line is a rejection beside the rows,
 //! never an error.
 
+mod anew;
 mod batch;
 mod buffers;
 mod column;
@@ -35,6 +36,7 @@ pub mod unpack;
 mod variant;
 mod worker;
 
+pub use anew::{Anew, Value, rescued_values};
 pub use batch::{Batch, Chunk, Reject, UploadContext};
 pub use buffers::Buffers;
 pub use column::{Bits, Column, Fit, RowGroup, Values};

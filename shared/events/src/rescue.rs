@@ -4,10 +4,10 @@ use hashbrown::HashMap;
 
 use crate::event::Field;
 use crate::hide;
-use crate::json::{Node, NodeKind};
+use crate::json::{Node, NodeKind, Tape};
 use crate::naming::column_name;
 use crate::selection::{ColumnRules, Treatment};
-use crate::text::{write_json_string, write_text};
+use crate::text::{unescape, write_json_string, write_text};
 
 /// One row's `_rescued_data`, built as values are met.
 #[derive(Debug, Default)]
@@ -84,6 +84,26 @@ impl Rescue {
             }
             Treatment::Keep => self.add(key, node.source(chunk)),
         }
+    }
+
+    /// Takes up an object that was finished before, in the place of what is kept now; false when the text is none.
+    pub(crate) fn resume(&mut self, object: &[u8]) -> bool {
+        self.clear();
+        let mut tape = Tape::default();
+        let Ok(root) = tape.read(object, 0, object.len()) else { return false };
+        let node = tape.node(root);
+        if node.kind != NodeKind::Object {
+            return false;
+        }
+        for (key, _) in tape.members(root) {
+            let mut name = Vec::new();
+            unescape(key.text(object), &mut name);
+            self.keys.insert(String::from_utf8_lossy(&name).into_owned(), 1);
+        }
+        if !self.keys.is_empty() {
+            self.json.extend_from_slice(&object[node.start as usize..node.end as usize - 1]);
+        }
+        true
     }
 
     /// How many values it keeps.

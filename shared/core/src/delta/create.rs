@@ -16,7 +16,7 @@ use crate::ledger::LOADS;
 
 /// Ids expire after this. The kernel understands only `interval <n> <unit>` with units up to weeks and takes anything
 /// else as "never": the spelling matters, and a test reads it back.
-const IDS_KEPT: &str = "interval 30 days";
+pub(crate) const IDS_KEPT: &str = "interval 30 days";
 /// In `_loads`, where they alone say that a key was here before: an object that is rewritten after its key's id has
 /// expired lands all its events again. An id takes 43 bytes of a checkpoint and half a microsecond of a cold start.
 const IDS_KEPT_IN_LOADS: &str = "interval 26 weeks";
@@ -24,6 +24,11 @@ const IDS_KEPT_IN_LOADS: &str = "interval 26 weeks";
 /// Statistics are kept on these alone, where a table has them: on every column they are most of a checkpoint, and a
 /// checkpoint's size is memory.
 const STATISTICS_ON: [&str; 5] = ["received_at", "timestamp", "user_id", "event", "_upload_id"];
+
+/// The columns among these that a table keeps statistics on.
+pub(crate) fn statistics_columns<'a>(columns: impl Iterator<Item = &'a str> + Clone) -> Vec<&'static str> {
+    STATISTICS_ON.into_iter().filter(|name| columns.clone().any(|column| column == *name)).collect()
+}
 
 /// Begins the creation of a table at `url`. The engine is asked whether a table is there; over an empty store this
 /// makes a draft, without a request. `name` is the table's own, without its schema.
@@ -42,8 +47,7 @@ pub(super) fn begin_create(
     let kept = if name == LOADS { IDS_KEPT_IN_LOADS } else { IDS_KEPT };
     let mut builder = create_table(url, schema, ENGINE_INFO, true)
         .with_table_properties([("delta.setTransactionRetentionDuration", kept)]);
-    let with_statistics: Vec<&str> =
-        STATISTICS_ON.into_iter().filter(|name| columns.iter().any(|(column, _)| column == name)).collect();
+    let with_statistics = statistics_columns(columns.iter().map(|(column, _)| column.as_str()));
     if !with_statistics.is_empty() {
         builder = builder.with_table_properties([("delta.dataSkippingStatsColumns", with_statistics.join(","))]);
     }

@@ -32,6 +32,7 @@ use super::column_chunk::{Bounds, Encoder};
 use super::faults::{kernel_fault, store_fault};
 use super::lake::Lake;
 use super::layout::{FileColumn, FileLayout, has_statistics};
+use super::table::Table;
 use super::types::arrow_type;
 use super::upload_sink::UploadSink;
 use crate::clock;
@@ -54,6 +55,8 @@ pub struct DataFile {
     /// What the kernel writes into the log's `add`; kept, since a transaction that lost its race gives nothing back.
     pub(super) add: RecordBatch,
     pub(super) columns: Arc<Vec<FileColumn>>,
+    /// Per column: what the log says of it.
+    pub(super) tallies: Arc<Vec<Option<Tally>>>,
 }
 
 impl DataFile {
@@ -76,6 +79,31 @@ impl DataFile {
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(|column| column.name.as_str())
     }
+
+    /// Whether it lies in the table's own folder.
+    pub(crate) fn lies_in(&self, table: &Table) -> bool {
+        Path::from_url_path(table.url().path()).is_ok_and(|folder| self.key.prefix_matches(&folder))
+    }
+
+    /// A file that stands in the lake, as the log will speak of it.
+    pub(super) fn described(
+        layout: &FileLayout,
+        url: &Url,
+        key: Path,
+        size: u64,
+        rows: u64,
+        tallies: Vec<Option<Tally>>,
+    ) -> Result<Self, Fault> {
+        let describe = || {
+            let meta = FileMeta::new(url.clone(), clock::now() / 1_000, size);
+            let statistics = statistics(layout, &tallies, rows)?;
+            let add = build_add_file_metadata(DataFileMetadata::new(meta, statistics), &layout.context)?;
+            Ok((layout.context.resolve_file_path(url)?, add.try_into_record_batch()?))
+        };
+        let (path, add) = describe().map_err(|error| kernel_fault("cannot describe a data file", url, error))?;
+        let columns = Arc::new(layout.columns.clone());
+        Ok(Self { path, key, size, rows, add, columns, tallies: Arc::new(tallies) })
+    }
 }
 
 /// Writes one file. A writer that is not finished must be aborted.
@@ -91,10 +119,10 @@ pub struct FileWriter {
 }
 
 /// What the log says of one column.
-#[derive(Debug, Default)]
-struct Tally {
-    nulls: u64,
-    bounds: Option<Bounds>,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Tally {
+    pub(super) nulls: u64,
+    pub(super) bounds: Option<Bounds>,
 }
 
 impl fmt::Debug for FileWriter {
@@ -213,14 +241,7 @@ impl FileWriter {
             sink.finish(rest).map_err(|error| store_fault("cannot write a data file", &url, error))
         };
         let size = upload().inspect_err(|_| sink.abort())?;
-        let describe = || {
-            let meta = FileMeta::new(url.clone(), clock::now() / 1_000, size);
-            let statistics = statistics(&layout, &tallies, rows)?;
-            let add = build_add_file_metadata(DataFileMetadata::new(meta, statistics), &layout.context)?;
-            Ok((layout.context.resolve_file_path(&url)?, add.try_into_record_batch()?))
-        };
-        let (path, add) = describe().map_err(|error| kernel_fault("cannot describe a data file", &url, error))?;
-        Ok(DataFile { path, key, size, rows, add, columns: Arc::new(layout.columns.clone()) })
+        DataFile::described(&layout, &url, key, size, rows, tallies)
     }
 
     /// Gives up on the file: what was uploaded of it is removed, as far as the store obeys.

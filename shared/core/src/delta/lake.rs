@@ -49,6 +49,8 @@ pub(super) const LOG_FOLDER: &str = "_delta_log";
 
 /// The folder of Inlet's own small files: notes, leases, cursors.
 pub(crate) const STATE: &str = "_inlet";
+/// Held rows that cannot lie in their table's folder yet: `_inlet/held-rows/<schema>/<table>/`.
+const ASIDE: &str = "held-rows";
 
 /// Where tables live; cheap to clone.
 #[derive(Clone)]
@@ -235,13 +237,21 @@ impl Lake {
 
     /// The address of a table; ends in `/`.
     pub(crate) fn table_url(&self, schema: &str, name: &str) -> Result<Url, Fault> {
+        self.url_of(&[schema, name, ""])
+    }
+
+    /// Where files lie that cannot lie in their table's folder yet; ends in `/`.
+    pub(crate) fn aside_url(&self, schema: &str, name: &str) -> Result<Url, Fault> {
+        self.url_of(&[STATE, ASIDE, schema, name, ""])
+    }
+
+    /// The address of something in the lake.
+    pub(super) fn url_of(&self, parts: &[&str]) -> Result<Url, Fault> {
         let mut url = self.0.url.clone();
         url.path_segments_mut()
             .map_err(|()| Fault::setup(format!("{} cannot be a lake: it has no path", self.0.url)))?
             .pop_if_empty()
-            .push(schema)
-            .push(name)
-            .push("");
+            .extend(parts);
         Ok(url)
     }
 

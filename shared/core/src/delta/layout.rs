@@ -52,17 +52,39 @@ impl FileLayout {
     /// # Errors
     /// A bug when the columns cannot be a Delta schema: names are made so that they can.
     pub fn of_new(lake: &Lake, schema: &str, name: &str, columns: &[(String, ColumnType)]) -> Result<Arc<Self>, Fault> {
-        let url = lake.table_url(schema, name)?;
-        let label = format!("{schema}.{name}");
-        lake.make_folder(&url)?;
+        Self::drafted(lake, &lake.table_url(schema, name)?, format!("{schema}.{name}"), name, columns)
+    }
+
+    /// The layout of files that lie aside, in Inlet's own folder: a warehouse makes no table where files lie already,
+    /// and under column mapping nobody knows a new column's name in files before it is there.
+    ///
+    /// # Errors
+    /// As [`FileLayout::of_new`].
+    pub(crate) fn of_aside(
+        lake: &Lake,
+        schema: &str,
+        name: &str,
+        columns: &[(String, ColumnType)],
+    ) -> Result<Arc<Self>, Fault> {
+        Self::drafted(lake, &lake.aside_url(schema, name)?, format!("{schema}.{name}"), name, columns)
+    }
+
+    fn drafted(
+        lake: &Lake,
+        url: &Url,
+        label: String,
+        name: &str,
+        columns: &[(String, ColumnType)],
+    ) -> Result<Arc<Self>, Fault> {
+        lake.make_folder(url)?;
         let draft = || {
-            let transaction = begin_create(lake.nowhere().as_ref(), &url, name, columns, &Append::default())?;
+            let transaction = begin_create(lake.nowhere().as_ref(), url, name, columns, &Append::default())?;
             transaction.write_state()?.write_context_builder().build()
         };
         let context = draft().map_err(|error| {
             Fault::bug(format!("the columns of table `{label}` are no Delta schema")).because(error)
         })?;
-        Self::of_context(label, &url, context).map(Arc::new)
+        Self::of_context(label, url, context).map(Arc::new)
     }
 
     /// The layout of a table as last read, with the columns that the commit will add.

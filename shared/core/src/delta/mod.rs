@@ -14,6 +14,7 @@ mod faults;
 mod features;
 mod gate;
 mod ids;
+mod kept_file;
 mod lake;
 mod layout;
 mod listing;
@@ -36,9 +37,11 @@ mod tests;
 
 pub use append::{Append, Appended, Comments, add_columns_only, commit};
 pub use column_chunk::Encoder;
+pub(crate) use create::{IDS_KEPT, statistics_columns};
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
 #[cfg(feature = "verify")]
 pub(crate) use faults::store_fault;
+pub(crate) use kept_file::KeptFile;
 pub(crate) use lake::STATE;
 pub use lake::{Credentials, Lake};
 pub use layout::FileLayout;
@@ -47,6 +50,7 @@ pub use table::{Column, Table};
 pub use tidy::{COMMITS_PER_CHECKPOINT, Tidied, tidy};
 #[cfg(feature = "verify")]
 pub(crate) use types::arrow_field;
+pub(crate) use types::by_name;
 
 /// What our commits and files call their writer.
 const ENGINE_INFO: &str = concat!("inlet/", env!("CARGO_PKG_VERSION"));

@@ -21,8 +21,8 @@ pub(super) fn kernel_type(column_type: ColumnType) -> DataType {
 
 /// A table's type as Inlet sees it.
 pub(super) fn known_type(data_type: &DataType) -> KnownType {
-    let ours = [ColumnType::Boolean, ColumnType::BigInt, ColumnType::Double, ColumnType::String, ColumnType::Timestamp];
-    ours.into_iter()
+    ColumnType::ALL
+        .into_iter()
         .find(|column_type| kernel_type(*column_type) == *data_type)
         .map_or(KnownType::Foreign, KnownType::Ours)
 }
@@ -37,6 +37,11 @@ pub(super) fn arrow_type(column_type: ColumnType) -> ArrowType {
         // Milliseconds would be written as they are and another zone refused: only this spelling is right.
         ColumnType::Timestamp => ArrowType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC"))),
     }
+}
+
+/// The type that files have as this Arrow type.
+pub(super) fn column_type(data_type: &ArrowType) -> Option<ColumnType> {
+    ColumnType::ALL.into_iter().find(|column_type| arrow_type(*column_type) == *data_type)
 }
 
 /// A nullable column of ours for the kernel's schema.
@@ -55,4 +60,19 @@ pub(super) fn commented(field: StructField, comments: &Comments) -> StructField 
 /// A nullable column of ours for an Arrow schema.
 pub(crate) fn arrow_field(name: &str, column_type: ColumnType, nullable: bool) -> Field {
     Field::new(name, arrow_type(column_type), nullable)
+}
+
+/// A type in JSON: its name.
+pub(crate) mod by_name {
+    use inlet_events::ColumnType;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(crate) fn serialize<S: Serializer>(column_type: &ColumnType, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(column_type.name())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ColumnType, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        ColumnType::named(&name).ok_or_else(|| de::Error::custom(format!("`{name}` is no type of a column")))
+    }
 }

@@ -6,8 +6,9 @@
 use inlet_events::{ColumnType, KnownType};
 
 use crate::databricks::{ColumnInfo, TableInfo, TableKind};
-use crate::delta::Column;
+use crate::delta::{Column, IDS_KEPT, statistics_columns};
 use crate::fault::Fault;
+use crate::held::Wanted;
 
 /// A table's three names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +36,65 @@ pub(crate) enum Need {
         /// Columns that it does not show.
         new_columns: Vec<String>,
     },
+    /// There is no table, and held rows want one with these columns.
+    Create(Vec<Wanted>),
+    /// Held rows want columns that the table lacks.
+    Alter {
+        /// The catalog does not know the table yet.
+        register: bool,
+        columns: Vec<Wanted>,
+    },
+}
+
+impl Need {
+    /// The columns that the catalog does not show, of a table with these columns.
+    pub(crate) fn new_columns(&self, log: &[Column]) -> Vec<String> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Register => log.iter().map(|column| column.name.clone()).collect(),
+            Self::Sync { new_columns } => new_columns.clone(),
+            Self::Create(columns) | Self::Alter { columns, .. } => {
+                columns.iter().map(|column| column.name.clone()).collect()
+            }
+        }
+    }
+
+    /// The statements that meet it.
+    pub(crate) fn statements(&self, name: &FullName, location: &str) -> Vec<String> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Register => vec![register(name, location)],
+            Self::Sync { .. } => vec![sync(name)],
+            Self::Create(columns) => vec![create(name, location, columns)],
+            Self::Alter { register: false, columns } => vec![alter(name, columns)],
+            Self::Alter { register: true, columns } => vec![register(name, location), alter(name, columns)],
+        }
+    }
+}
+
+/// What the warehouse must do so that held rows have their columns; none when the table has them, in whatever type.
+///
+/// # Errors
+/// Setup when something else has the name.
+pub(crate) fn need_of_held(
+    name: &FullName,
+    location: &str,
+    log: Option<&[Column]>,
+    catalog: Option<&TableInfo>,
+    wanted: Vec<Wanted>,
+) -> Result<Option<Need>, Fault> {
+    if let Some(there) = catalog {
+        refuse_another_thing(name, location, there)?;
+    }
+    let Some(log) = log else { return Ok(Some(Need::Create(wanted))) };
+    let columns = lacking(log, wanted);
+    Ok((!columns.is_empty()).then_some(Need::Alter { register: catalog.is_none(), columns }))
+}
+
+/// The wanted columns that a table lacks; Delta compares names without case.
+pub(crate) fn lacking(log: &[Column], wanted: Vec<Wanted>) -> Vec<Wanted> {
+    let is_there = |name: &str| log.iter().any(|column| column.name.to_lowercase() == name.to_lowercase());
+    wanted.into_iter().filter(|column| !is_there(&column.name)).collect()
 }
 
 /// Compares the catalog's table with the log's columns.
@@ -117,6 +177,43 @@ fn plain_place(place: &str) -> String {
 /// `CREATE TABLE` without columns: the table is what its log says.
 pub(crate) fn register(name: &FullName, location: &str) -> String {
     format!("CREATE TABLE IF NOT EXISTS {} USING DELTA LOCATION {}", name.quoted(), literal(location))
+}
+
+/// `CREATE TABLE` with columns, for a table that is not there. The properties keep it one that Inlet can append to,
+/// whatever the workspace gives new tables; the ids of uploads expire as in the tables that Inlet makes.
+fn create(name: &FullName, location: &str, columns: &[Wanted]) -> String {
+    let statistics = statistics_columns(columns.iter().map(|column| column.name.as_str())).join(",");
+    let mut properties = vec![
+        ("delta.enableDeletionVectors", "false"),
+        ("delta.enableRowTracking", "false"),
+        ("delta.checkpointPolicy", "classic"),
+        ("delta.columnMapping.mode", "none"),
+        ("delta.enableInCommitTimestamps", "false"),
+        ("delta.setTransactionRetentionDuration", IDS_KEPT),
+    ];
+    if !statistics.is_empty() {
+        properties.push(("delta.dataSkippingStatsColumns", &statistics));
+    }
+    let properties: Vec<String> =
+        properties.into_iter().map(|(key, value)| format!("{} = {}", literal(key), literal(value))).collect();
+    format!(
+        "CREATE TABLE IF NOT EXISTS {} (\n  {}\n) USING DELTA LOCATION {}\nTBLPROPERTIES ({})",
+        name.quoted(),
+        columns.iter().map(definition).collect::<Vec<_>>().join(",\n  "),
+        literal(location),
+        properties.join(", ")
+    )
+}
+
+/// Adds columns, all at once.
+pub(crate) fn alter(name: &FullName, columns: &[Wanted]) -> String {
+    let columns: Vec<String> = columns.iter().map(definition).collect();
+    format!("ALTER TABLE {} ADD COLUMNS (\n  {}\n)", name.quoted(), columns.join(",\n  "))
+}
+
+fn definition(column: &Wanted) -> String {
+    let comment = column.comment.as_ref().map(|comment| format!(" COMMENT {}", literal(comment))).unwrap_or_default();
+    format!("{} {}{comment}", quoted(&column.name), sql_type(column.column_type).to_uppercase())
 }
 
 /// Copies the log's columns into the catalog.
@@ -206,6 +303,55 @@ mod tests {
         assert!(refusal(&view).to_string().ends_with("by another object: a view"));
         let elsewhere = refusal(&table("abfss://c@a.dfs.core.windows.net/other", &[]));
         assert!(elsewhere.hint_text().unwrap().starts_with("DROP TABLE `segment`.`web`.`tracks`;"));
+    }
+
+    fn wanted(columns: &[(&str, ColumnType, Option<&str>)]) -> Vec<Wanted> {
+        let wanted = |(name, column_type, comment): &(&str, ColumnType, Option<&str>)| Wanted {
+            name: (*name).to_owned(),
+            column_type: *column_type,
+            comment: comment.map(str::to_owned),
+        };
+        columns.iter().map(wanted).collect()
+    }
+
+    #[test]
+    fn held_rows_need_what_the_table_lacks_in_any_letters_and_types() {
+        let columns = [("id", ColumnType::String, None), ("total", ColumnType::Double, None)];
+        let need = |log: Option<&[Column]>, catalog: Option<&TableInfo>| {
+            need_of_held(&name(), HERE, log, catalog, wanted(&columns)).unwrap()
+        };
+        assert_eq!(need(None, None), Some(Need::Create(wanted(&columns))));
+        let (lacks, has) =
+            (log(&[("id", ColumnType::String)]), log(&[("id", ColumnType::String), ("Total", ColumnType::String)]));
+        let total = || wanted(&columns[1..]);
+        assert_eq!(need(Some(&lacks), None), Some(Need::Alter { register: true, columns: total() }));
+        let shown = table(HERE, &[("id", "string")]);
+        assert_eq!(need(Some(&lacks), Some(&shown)), Some(Need::Alter { register: false, columns: total() }));
+        assert_eq!(need(Some(&has), Some(&shown)), None);
+        let view = TableInfo { kind: TableKind::View, format: None, ..table(HERE, &[]) };
+        assert!(need_of_held(&name(), HERE, None, Some(&view), wanted(&columns)).is_err());
+    }
+
+    #[test]
+    fn a_table_is_made_so_that_inlet_can_append_to_it() {
+        let columns =
+            wanted(&[("_upload_id", ColumnType::String, None), ("n", ColumnType::BigInt, Some("first seen in it's"))]);
+        assert_eq!(
+            Need::Create(columns.clone()).statements(&name(), "abfss://c@a/lake"),
+            ["CREATE TABLE IF NOT EXISTS `segment`.`web`.`tracks` (\n  `_upload_id` STRING,\n  `n` BIGINT COMMENT \
+              'first seen in it\\'s'\n) USING DELTA LOCATION 'abfss://c@a/lake'\nTBLPROPERTIES \
+              ('delta.enableDeletionVectors' = 'false', 'delta.enableRowTracking' = 'false', \
+              'delta.checkpointPolicy' = 'classic', 'delta.columnMapping.mode' = 'none', \
+              'delta.enableInCommitTimestamps' = 'false', 'delta.setTransactionRetentionDuration' = \
+              'interval 30 days', 'delta.dataSkippingStatsColumns' = '_upload_id')"]
+        );
+        let alter =
+            Need::Alter { register: true, columns: columns[1..].to_vec() }.statements(&name(), "abfss://c@a/lake");
+        assert_eq!(alter.len(), 2);
+        assert_eq!(
+            alter[1],
+            "ALTER TABLE `segment`.`web`.`tracks` ADD COLUMNS (\n  `n` BIGINT COMMENT 'first seen in it\\'s'\n)"
+        );
     }
 
     #[test]

@@ -1,22 +1,28 @@
 //! Brings Unity Catalog up to date with the lake: gather notes, compare, wake the warehouse once, look again.
 //!
-//! Rows never wait for this: they land in the log, with their new columns, and a note says that the catalog is behind.
+//! Rows do not wait for this: they land in the log, with their new columns, and a note says that the catalog is behind.
+//! Unless the settings want the warehouse to change tables: then rows that need a change are held, their notes are
+//! gathered here too, and they are committed when the warehouse has made or altered their table.
 //! Everything here can be done twice. A run that dies leaves its notes, and the next one finds them.
 
 mod catalog;
+mod holding;
 pub(crate) mod notes;
 mod report;
 mod rounds;
 mod wakes;
 
 pub(crate) use self::catalog::{MADE_BY_INLET, is_within};
-pub use self::report::{EvolveReport, NoteCounts, TableEvolved, TableStatus, WarehouseUse};
+pub use self::report::{EvolveReport, HeldRows, NoteCounts, TableEvolved, TableStatus, WarehouseUse};
 pub use self::wakes::Budget;
+
+use std::time::Duration;
 
 use crate::clock::{self, Deadline};
 use crate::databricks::Workspace;
 use crate::delta::Lake;
 use crate::fault::Fault;
+use crate::held;
 use crate::lease::Lease;
 use crate::report::FaultReport;
 use crate::settings::WarehouseChoice;
@@ -25,7 +31,7 @@ use rounds::Rounds;
 /// The lease under which a lake is evolved.
 const LEASE: &str = "evolve";
 /// How often a waiting run looks whether the lease is free.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What an evolve works with.
 #[derive(Debug)]
@@ -40,6 +46,8 @@ pub struct Parts {
     pub warehouse: WarehouseChoice,
     /// What waking it may cost.
     pub budget: Budget,
+    /// How long rows may be held for a change of their table.
+    pub hold_limit: Duration,
 }
 
 /// What is asked of an evolve.
@@ -76,7 +84,7 @@ fn try_evolve(
     if ask.plan {
         return Rounds::new(parts, ask, deadline, told, None).plan(report);
     }
-    if !ask.all && notes::gather(&parts.lake)?.is_empty() {
+    if !ask.all && notes::gather(&parts.lake)?.is_empty() && held::gather(&parts.lake, None)?.is_empty() {
         return Ok(());
     }
     let lease = match Lease::take(&parts.lake, LEASE)? {

@@ -35,6 +35,8 @@ pub struct EvolveReport {
 pub struct NoteCounts {
     /// Notes that were read.
     pub read: usize,
+    /// Notes of held rows among them.
+    pub held: usize,
     /// Notes whose tables the catalog now shows as they are; they are gone.
     pub settled: usize,
     /// Notes that could not be read, with what is wrong with them; every table of their schemas was looked at instead.
@@ -64,6 +66,22 @@ pub enum TableStatus {
     /// The catalog was behind its log and now is not.
     #[serde(rename = "synced")]
     Synced,
+    /// It was made, as held rows wanted it.
+    #[serde(rename = "created")]
+    Created,
+    /// It got the columns that held rows wanted.
+    #[serde(rename = "altered")]
+    Altered,
+    /// It could not be changed as held rows wanted, and they landed as it is: what it has no column for stands in
+    /// `_rescued_data`. The fault says why.
+    #[serde(rename = "rescued")]
+    Rescued,
+    /// A plan: it would be made.
+    #[serde(rename = "to create")]
+    ToCreate,
+    /// A plan: it would get columns.
+    #[serde(rename = "to alter")]
+    ToAlter,
     /// A plan: it would be registered.
     #[serde(rename = "to register")]
     ToRegister,
@@ -93,9 +111,23 @@ pub struct TableEvolved {
     pub status: TableStatus,
     /// Columns that the catalog did not show.
     pub new_columns: Vec<String>,
+    /// Rows that were held and now stand in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldRows>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<FaultReport>,
+}
+
+/// Rows that were held and were committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldRows {
+    /// How many.
+    pub rows: u64,
+    /// Rows that were left out: an earlier form of their key had landed their ids.
+    pub duplicates: u64,
+    /// Values that they keep in `_rescued_data`.
+    pub rescued: u64,
 }
 
 impl EvolveReport {

@@ -7,14 +7,16 @@ use hashbrown::{HashMap, HashSet};
 use object_store::path::Path;
 
 use super::catalog::{self, FullName, MADE_BY_INLET, Need};
+use super::holding::columns_after;
 use super::notes::{self, ATTEMPTS, Behind, Left};
-use super::report::{EvolveReport, TableEvolved, TableStatus, WarehouseUse};
+use super::report::{EvolveReport, HeldRows, TableEvolved, TableStatus, WarehouseUse};
 use super::wakes::{self, Recorded};
 use super::{Ask, Parts};
 use crate::clock::Deadline;
 use crate::databricks::{State, TableInfo, TableKind};
 use crate::delta::{Column, Table};
 use crate::fault::{Fault, FaultKind};
+use crate::held;
 use crate::lease::Lease;
 use crate::report::FaultReport;
 use crate::settings::WarehouseChoice;
@@ -27,19 +29,21 @@ const AT_ONCE: usize = 8;
 
 /// A table and what it needs.
 #[derive(Debug)]
-struct Work {
-    name: FullName,
-    need: Need,
-    columns: Vec<Column>,
-    /// What the table needs, if it needs something.
-    statement: Option<String>,
+pub(super) struct Work {
+    pub(super) name: FullName,
+    pub(super) need: Need,
+    pub(super) columns: Vec<Column>,
+    /// What the table needs, in order.
+    table: Vec<String>,
     /// Views that are not there, or show other columns.
     views: Vec<String>,
+    /// Rows that wait for it.
+    pub(super) held: Vec<held::Left>,
 }
 
 impl Work {
     fn statements(&self) -> impl Iterator<Item = &String> {
-        self.statement.iter().chain(&self.views)
+        self.table.iter().chain(&self.views)
     }
 }
 
@@ -48,20 +52,22 @@ type Shown = HashMap<String, TableInfo>;
 
 /// The rounds of one run.
 pub(super) struct Rounds<'a> {
-    parts: &'a Parts,
-    ask: Ask,
-    deadline: Deadline,
+    pub(super) parts: &'a Parts,
+    pub(super) ask: Ask,
+    pub(super) deadline: Deadline,
     told: &'a (dyn Fn(&str) + Sync),
     /// None for a plan.
-    lease: Option<&'a Lease>,
+    pub(super) lease: Option<&'a Lease>,
     /// The notes at hand; a table that is done leaves its notes.
     notes: Vec<Left>,
+    /// The notes of held rows.
+    pub(super) held: Vec<held::Left>,
     /// Notes that a round has seen: only a new one brings its tables up again.
-    seen: HashSet<Path>,
+    pub(super) seen: HashSet<Path>,
     schemas_there: HashSet<String>,
     /// By schema: the tables of the lake.
     in_lake: HashMap<String, BTreeSet<String>>,
-    warehouse: Option<(String, Recorded)>,
+    pub(super) warehouse: Option<(String, Recorded)>,
     woken: bool,
 }
 
@@ -80,6 +86,7 @@ impl<'a> Rounds<'a> {
             told,
             lease,
             notes: Vec::new(),
+            held: Vec::new(),
             seen: HashSet::new(),
             schemas_there: HashSet::new(),
             in_lake: HashMap::new(),
@@ -96,6 +103,8 @@ impl<'a> Rounds<'a> {
             let status = match work.need {
                 Need::Nothing if work.views.is_empty() => TableStatus::UpToDate,
                 Need::Register => TableStatus::ToRegister,
+                Need::Create(_) => TableStatus::ToCreate,
+                Need::Alter { .. } => TableStatus::ToAlter,
                 Need::Nothing | Need::Sync { .. } => TableStatus::ToSync,
             };
             report.statements.extend(work.statements().cloned());
@@ -111,7 +120,9 @@ impl<'a> Rounds<'a> {
             let seconds = recorded.end(&self.parts.lake);
             report.warehouse = Some(WarehouseUse { id, woken: self.woken, seconds });
         }
-        done
+        // Whatever went wrong: rows do not wait for ever.
+        let rescued = self.rescue_overdue(report);
+        done.and(rescued)
     }
 
     fn rounds(&mut self, report: &mut EvolveReport) -> Result<(), Fault> {
@@ -126,7 +137,7 @@ impl<'a> Rounds<'a> {
             let work = self.compare(asked, report)?;
             let (needy, fine): (Vec<_>, Vec<_>) = work.into_iter().partition(|work| work.statements().next().is_some());
             for work in fine {
-                self.settle(&work, TableStatus::UpToDate, report)?;
+                self.conclude(work, Ok(None), report)?;
             }
             if needy.is_empty() {
                 continue;
@@ -151,6 +162,7 @@ impl<'a> Rounds<'a> {
             asked.extend(left.note.tables.keys().map(|table| (left.note.schema.clone(), table.clone())));
         }
         self.notes = gathered.notes;
+        asked.extend(self.asked_by_held_rows(report)?);
         for damaged in gathered.damaged {
             if !self.seen.insert(damaged.place.clone()) {
                 continue;
@@ -238,24 +250,34 @@ impl<'a> Rounds<'a> {
         report: &mut EvolveReport,
     ) -> Result<Option<Work>, Fault> {
         let lake = &self.parts.lake;
-        let Some(columns) = Table::columns_in_log(lake, &name.schema, &name.table)? else {
-            self.leave_notes(name, None)?;
-            return Ok(None);
-        };
+        let log = Table::columns_in_log(lake, &name.schema, &name.table)?;
+        let log = log.as_deref();
+        let (held, shown_as) = (self.held_for(name), shown.get(&name.table));
         let location = location_of(lake, name)?;
-        let need = catalog::need(name, &location, &columns, shown.get(&name.table))?;
+        let wanted = match held.is_empty() {
+            true => None,
+            false => {
+                let wanted = held::wanted(held.iter().map(|left| &left.note));
+                catalog::need_of_held(name, &location, log, shown_as, wanted)?
+            }
+        };
+        let need = match (wanted, log) {
+            (Some(need), _) => need,
+            (None, Some(log)) => catalog::need(name, &location, log, shown_as)?,
+            (None, None) => {
+                self.leave_notes(name, None)?;
+                return Ok(None);
+            }
+        };
+        let columns = columns_after(&need, log.unwrap_or_default());
         if need != Need::Nothing && self.is_parked(name)? {
             let before = notes::attempts(lake, &name.schema, &name.table)?;
             let why = before.map(|before| before.message).unwrap_or_default();
             return Err(Fault::setup(format!("left alone after {ATTEMPTS} attempts: {why}")).hint(PARKED_HINT));
         }
-        let statement = match &need {
-            Need::Nothing => None,
-            Need::Register => Some(catalog::register(name, &location)),
-            Need::Sync { .. } => Some(catalog::sync(name)),
-        };
+        let table = need.statements(name, &location);
         let views = self.views(name, &columns, shown, report)?;
-        Ok(Some(Work { name: name.clone(), need, columns, statement, views }))
+        Ok(Some(Work { name: name.clone(), need, columns, table, views, held }))
     }
 
     /// Whether the table failed too often; whoever says `--retry` tries again.
@@ -362,10 +384,10 @@ impl<'a> Rounds<'a> {
             }
         };
         let run = |work: Work| async move {
-            if let Some(text) = work.statement.clone()
-                && let Err(fault) = statement(text).await
-            {
-                return (work, Err(fault), None);
+            for text in work.table.clone() {
+                if let Err(fault) = statement(text).await {
+                    return (work, Err(fault), None);
+                }
             }
             // The table comes first; a view that cannot be made is no reason to call it failed.
             let mut view_fault = None;
@@ -377,33 +399,51 @@ impl<'a> Rounds<'a> {
             (work, seen.map_err(Fault::from), view_fault)
         };
         let done: Vec<_> = lake.handle().block_on(futures::stream::iter(needy).map(run).buffered(AT_ONCE).collect());
-        for (work, seen, view_fault) in done {
+        for (mut work, ran, view_fault) in done {
             if !self.lease.is_none_or(Lease::is_held) {
                 return Err(Fault::again("this evolve was too slow, and another one has taken its place")
                     .hint("run `inlet evolve` again: everything it does can be done twice"));
             }
-            let shows = seen.and_then(|seen| self.shows(&work, seen.as_ref()));
-            let outcome = match view_fault {
+            let seen = ran.and_then(|seen| self.altered(&mut work, seen));
+            let seen = match view_fault {
                 // Its note stays, and the next run makes the view.
-                Some(fault) if fault.kind() == FaultKind::Again => shows.and(Err(fault)),
+                Some(fault) if fault.kind() == FaultKind::Again => seen.and(Err(fault)),
                 Some(fault) => {
                     report.warn(format!("a view over {} is not made: {}", work.name.quoted(), fault.chain()));
-                    shows
+                    seen
                 }
-                None => shows,
+                None => seen,
             };
-            match outcome {
-                Ok(()) => {
-                    let status = match work.need {
-                        Need::Register => TableStatus::Registered,
-                        Need::Sync { .. } | Need::Nothing => TableStatus::Synced,
-                    };
-                    self.settle(&work, status, report)?;
-                }
-                Err(fault) => self.failed(&work.name, new_columns(&work), &fault, report)?,
-            }
+            self.conclude(work, seen.map(Some), report)?;
         }
         Ok(())
+    }
+
+    /// Commits the rows that waited for a table, looks whether the catalog shows it (if it was asked), and lets the notes
+    /// go.
+    fn conclude(
+        &mut self,
+        work: Work,
+        seen: Result<Option<Option<TableInfo>>, Fault>,
+        report: &mut EvolveReport,
+    ) -> Result<(), Fault> {
+        let (held, done) = match seen {
+            Err(fault) => (None, Err(fault)),
+            Ok(seen) => match self.commit_rows(&work) {
+                Err((held, fault)) => (held, Err(fault)),
+                Ok(held) => (held, seen.map_or(Ok(()), |seen| self.shows(&work, seen.as_ref()))),
+            },
+        };
+        match done {
+            Ok(()) => self.settle(&work, held, report),
+            Err(fault) => {
+                self.failed(&work.name, new_columns(&work), &fault, report)?;
+                if let Some(one) = report.tables.last_mut() {
+                    one.held = held;
+                }
+                Ok(())
+            }
+        }
     }
 
     /// After the statements: the catalog must show what the log had.
@@ -415,6 +455,7 @@ impl<'a> Rounds<'a> {
                 .hint("run `inlet evolve` again")),
             // Columns that came meanwhile have notes of their own.
             Need::Sync { new_columns } if new_columns.is_empty() => Ok(()),
+            Need::Create(_) | Need::Alter { .. } => Err(Fault::bug("a comparison with the log wants no other log")),
             Need::Sync { new_columns } => Err(Fault::again(format!(
                 "{} still lacks {} in the catalog after SYNC METADATA",
                 work.name.quoted(),
@@ -424,12 +465,19 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    fn settle(&mut self, work: &Work, status: TableStatus, report: &mut EvolveReport) -> Result<(), Fault> {
+    fn settle(&mut self, work: &Work, held: Option<HeldRows>, report: &mut EvolveReport) -> Result<(), Fault> {
+        let status = match work.need {
+            Need::Nothing => TableStatus::UpToDate,
+            Need::Register => TableStatus::Registered,
+            Need::Sync { .. } => TableStatus::Synced,
+            Need::Create(_) => TableStatus::Created,
+            Need::Alter { .. } => TableStatus::Altered,
+        };
         report.notes.settled += self.leave_notes(&work.name, Some(&work.columns))?;
-        if status != TableStatus::UpToDate {
+        if status != TableStatus::UpToDate || held.is_some() {
             notes::succeeded(&self.parts.lake, &work.name.schema, &work.name.table)?;
         }
-        report.tables.push(evolved(work, status, None));
+        report.tables.push(TableEvolved { held, ..evolved(work, status, None) });
         Ok(())
     }
 
@@ -483,19 +531,16 @@ fn is_our_view(there: &TableInfo) -> bool {
 }
 
 fn new_columns(work: &Work) -> Vec<String> {
-    match &work.need {
-        Need::Sync { new_columns } => new_columns.clone(),
-        Need::Register => work.columns.iter().map(|column| column.name.clone()).collect(),
-        Need::Nothing => Vec::new(),
-    }
+    work.need.new_columns(&work.columns)
 }
 
 fn evolved(work: &Work, status: TableStatus, fault: Option<FaultReport>) -> TableEvolved {
     TableEvolved { new_columns: new_columns(work), ..plain(&work.name, status, fault) }
 }
 
-fn plain(name: &FullName, status: TableStatus, fault: Option<FaultReport>) -> TableEvolved {
-    TableEvolved { table: format!("{}.{}", name.schema, name.table), status, new_columns: Vec::new(), fault }
+pub(super) fn plain(name: &FullName, status: TableStatus, fault: Option<FaultReport>) -> TableEvolved {
+    let table = format!("{}.{}", name.schema, name.table);
+    TableEvolved { table, status, new_columns: Vec::new(), held: None, fault }
 }
 
 /// A table's place as SQL and the catalog spell it.

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use hashbrown::HashMap;
+use inlet_events::ColumnType;
 
 use super::reports::{TablePart, table_parts};
 use super::{Entry, Group, key_of};
@@ -11,8 +12,8 @@ use crate::crew::{Files, lock, no_encoder, own_layout};
 use crate::delta::{Append, Appended, Comments, DataFile, Encoder, FileWriter, Lake, Table, commit, sweep_uncommitted};
 use crate::fault::Fault;
 use crate::landing::Landed;
-use crate::ledger::{LOADS, LoadRow, LoadRows, REJECTS, loads_columns, rejects_columns};
-use crate::registry::Known;
+use crate::ledger::{LOADS, LoadCounts, LoadRow, LoadRows, REJECTS, loads_columns, rejects_columns};
+use crate::registry::{Known, Writes};
 use crate::report::{Status, UploadReport};
 use crate::upload::{Upload, UploadId};
 
@@ -23,10 +24,10 @@ const COMMENT_CHARACTERS: usize = 200;
 
 impl Group<'_, '_> {
     /// The `txn` ids of uploads with rows in a table that do not stand there yet.
-    fn app_ids(&self, uploads: &[Upload], table: usize) -> Vec<String> {
+    pub(super) fn app_ids(&self, uploads: &[Upload], table: usize) -> Vec<String> {
         let has_rows = |entry: &Entry| match entry {
             Entry::Landed { landed, before } => {
-                !before.contains(&(table as u32))
+                !before.has_written(table as u32)
                     && landed.counts.tables.get(table).is_some_and(|counts| counts.rows > 0)
             }
             _ => false,
@@ -40,7 +41,7 @@ impl Group<'_, '_> {
     }
 
     /// What the log will say of a table's new columns: which upload brought them first.
-    fn first_seen(&self, uploads: &[Upload], table: usize) -> Comments {
+    pub(super) fn first_seen(&self, uploads: &[Upload], table: usize) -> Comments {
         let mut comments = Comments::new();
         for (upload, entry) in uploads.iter().zip(&self.entries) {
             let Entry::Landed { landed, .. } = entry else { continue };
@@ -59,6 +60,7 @@ impl Group<'_, '_> {
         let run = &mut *self.run;
         let (lake, schema, deadline) = (&run.parts.lake, run.schema.as_str(), run.deadline());
         let mut registry = lock(&run.registry);
+        let rows_only = registry.writes() == Writes::RowsOnly;
         let jobs = registry.known_mut().iter_mut().zip(&files.tables).zip(ids.iter().zip(comments)).enumerate();
         let jobs = Mutex::new(jobs.filter(|(_, ((_, files), (ids, _)))| !files.is_empty() && !ids.is_empty()));
         let results = Mutex::new(Vec::new());
@@ -67,7 +69,10 @@ impl Group<'_, '_> {
                 scope.spawn(|| {
                     loop {
                         let Some((number, ((known, files), (app_ids, comments)))) = lock(&jobs).next() else { return };
-                        let result = commit_table(lake, schema, known, files, app_ids.clone(), comments, deadline);
+                        // What the warehouse is to add, for held rows, is none of this commit's.
+                        let columns = if rows_only { Vec::new() } else { known.plan.new_columns() };
+                        let brought = Append { app_ids: app_ids.clone(), comments, files, ..Append::default() };
+                        let result = commit_table(lake, schema, known, columns, brought, deadline);
                         lock(&results).push((number, result));
                     }
                 });
@@ -123,7 +128,8 @@ impl Group<'_, '_> {
     /// `_loads` last: its ids say that uploads are done. Uploads that somebody else finished meanwhile are theirs.
     pub(super) fn commit_loads(&mut self, uploads: &[Upload], reports: &mut [UploadReport]) -> Result<(), Fault> {
         loop {
-            let is_ours = |report: &UploadReport| matches!(report.status, Status::Landed | Status::Rejected);
+            let is_ours =
+                |report: &UploadReport| matches!(report.status, Status::Landed | Status::PartlyHeld | Status::Rejected);
             let ours: Vec<_> = uploads.iter().zip(&*reports).filter(|(_, report)| is_ours(report)).collect();
             if ours.is_empty() {
                 return Ok(());
@@ -171,11 +177,11 @@ impl Group<'_, '_> {
         let parts: Vec<Vec<TablePart>> = ours.iter().map(parts_of).collect();
         let mut rows = LoadRows::new();
         for ((upload, report), parts) in ours.iter().zip(&parts) {
-            let row = |table, counts, version, new_columns, bytes| LoadRow {
+            let row = |table, status: Status, counts, version, new_columns, bytes| LoadRow {
                 upload: key_of(upload),
                 upload_id: report.upload_id.clone(),
                 table,
-                status: report.status.name(),
+                status: status.name(),
                 counts,
                 bytes,
                 version,
@@ -186,9 +192,10 @@ impl Group<'_, '_> {
                 host: run.parts.host,
             };
             for part in parts {
-                rows.push(&row(Some(&part.name), part.counts.clone(), part.version, &part.new_columns, None));
+                let counts = LoadCounts::of_table(&part.counts);
+                rows.push(&row(Some(&part.name), part.status, counts, part.version, &part.new_columns, None));
             }
-            rows.push(&row(None, report.counts.clone(), None, &[], Some(upload.size)));
+            rows.push(&row(None, report.status, LoadCounts::of_upload(&report.counts), None, &[], Some(upload.size)));
         }
         let layout = own_layout(&run.parts.lake, &run.schema, LOADS, run.loads.as_ref(), &loads_columns())?;
         let mut writer = FileWriter::create(&run.parts.lake, layout)?;
@@ -198,23 +205,22 @@ impl Group<'_, '_> {
     }
 }
 
-/// Commits one event table; nothing when its files do not fit the table any more or were landed by somebody else.
+/// Commits one event table, with these columns that it lacks; nothing when its files do not fit the table any more or
+/// were landed by somebody else.
 fn commit_table(
     lake: &Lake,
     schema: &str,
     known: &mut Known,
-    files: &[DataFile],
-    app_ids: Vec<String>,
-    comments: Comments,
+    columns: Vec<(String, ColumnType)>,
+    append: Append<'_>,
     deadline: Deadline,
 ) -> Result<Option<u64>, Fault> {
-    let columns = known.plan.new_columns();
-    let append = Append { app_ids, marks: Vec::new(), new_columns: columns.clone(), comments, files };
+    let append = Append { new_columns: columns.clone(), ..append };
     match commit(lake, schema, &known.plan.name, &mut known.table, &columns, &append, deadline)? {
         Appended::Committed { version } => Ok(Some(version)),
         Appended::Landed { .. } | Appended::Moved => {
             if let Some(table) = &mut known.table {
-                clean_up(lake, table, files);
+                clean_up(lake, table, append.files);
             }
             Ok(None)
         }

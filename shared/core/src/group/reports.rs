@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use inlet_events::Reason;
-use inlet_events::table::TablePlan;
+use inlet_events::table::{TableKind, TablePlan};
 
 use super::{Entry, Group};
 use crate::crew::lock;
 use crate::fault::Fault;
 use crate::landing::Landed;
+use crate::registry::Before;
 use crate::report::{Counts, FaultReport, NewColumn, Status, TableReport, UploadReport};
 use crate::upload::Upload;
 
@@ -18,46 +19,76 @@ impl Group<'_, '_> {
         let report = |(upload, entry): (&Upload, &Entry)| match entry {
             Entry::Failed(fault) => UploadReport::failed(upload, fault),
             Entry::Rejected(reason, what) => rejected_report(upload, *reason, what.as_deref()),
-            Entry::Landed { landed, before } => {
-                let mut report = UploadReport::new(upload, Status::Landed);
-                report.counts = counts_of(landed);
-                for (number, counts) in landed.counts.tables.iter().enumerate().filter(|(_, counts)| counts.rows > 0) {
-                    let landed_now =
-                        self.run.versions.get(&(report.upload_id.clone(), plans[number].name.clone())).copied();
-                    let is_old = before.contains(&(number as u32)) && landed_now.is_none();
-                    report.tables.push(TableReport {
-                        table: format!("{}.{}", self.run.schema, plans[number].name),
-                        status: if is_old { Status::AlreadyLanded } else { Status::Landed },
-                        rows: counts.rows,
-                        rescued: landed.rescued.get(number).map_or(0, |counts| counts.rescued),
-                        version: landed_now,
-                        new_columns: landed.new_columns.get(&(number as u32)).cloned().unwrap_or_default(),
-                    });
-                }
-                report.tables.sort_by(|a, b| a.table.cmp(&b.table));
-                report
-            }
+            Entry::Landed { landed, before } => self.landed_report(upload, landed, before, &plans),
         };
         uploads.iter().zip(&self.entries).map(report).collect()
     }
+
+    fn landed_report(
+        &self,
+        upload: &Upload,
+        landed: &Landed,
+        before: &Before,
+        plans: &[Arc<TablePlan>],
+    ) -> UploadReport {
+        let is_held = |number: usize| self.is_held(before, number as u32);
+        let mut report = UploadReport::new(upload, Status::Landed);
+        report.counts = counts_of(landed, plans, &is_held);
+        for (number, counts) in landed.counts.tables.iter().enumerate().filter(|(_, counts)| counts.rows > 0) {
+            let landed_now = self.run.versions.get(&(report.upload_id.clone(), plans[number].name.clone())).copied();
+            let is_old = before.landed.contains(&(number as u32)) && landed_now.is_none();
+            let status = match is_held(number) {
+                true => Status::Held,
+                false if is_old => Status::AlreadyLanded,
+                false => Status::Landed,
+            };
+            if status == Status::Held {
+                report.status = Status::PartlyHeld;
+            }
+            let rescued = landed.rescued.get(number).map_or(0, |counts| counts.rescued);
+            report.tables.push(TableReport {
+                table: format!("{}.{}", self.run.schema, plans[number].name),
+                status,
+                rows: counts.rows,
+                rescued: if status == Status::Held { 0 } else { rescued },
+                version: landed_now,
+                new_columns: landed.new_columns.get(&(number as u32)).cloned().unwrap_or_default(),
+            });
+        }
+        report.tables.sort_by(|a, b| a.table.cmp(&b.table));
+        report
+    }
+
+    /// Whether an upload's rows for a table wait, by this run's doing or an earlier one's.
+    fn is_held(&self, before: &Before, number: u32) -> bool {
+        before.held.contains(&number) || self.held.contains(&number) && !before.landed.contains(&number)
+    }
 }
 
-/// Sums an upload's tables up: what landed are rows of call tables.
-pub(crate) fn counts_of(landed: &Landed) -> Counts {
+/// Sums an upload's tables up: what landed are rows of call tables, as far as they are not held. What held rows rescue
+/// counts when they land.
+pub(crate) fn counts_of(landed: &Landed, plans: &[Arc<TablePlan>], is_held: &dyn Fn(usize) -> bool) -> Counts {
     let order = &landed.counts;
-    let rows = order.tables.iter().map(|counts| counts.rows).sum();
-    let rescued = landed.rescued.iter().map(|counts| counts.rescued).sum();
+    let (mut rows, mut held) = (0, 0);
+    for (number, counts) in order.tables.iter().enumerate() {
+        match is_held(number) {
+            false => rows += counts.rows,
+            true if matches!(plans[number].kind, TableKind::Call(_)) => held += counts.rows,
+            true => {}
+        }
+    }
+    let landed_rescued = landed.rescued.iter().enumerate().filter(|(number, _)| !is_held(*number));
     let judged = order.events - order.rejected - order.filtered;
     let duplicates = order.duplicates;
     Counts {
         events: order.events,
-        landed: judged - duplicates,
+        landed: judged - duplicates - held,
         rows,
-        held: 0,
+        held,
         duplicates,
         filtered: order.filtered,
         rejected: order.rejected,
-        rescued,
+        rescued: landed_rescued.map(|(_, counts)| counts.rescued).sum(),
     }
 }
 
@@ -79,9 +110,9 @@ pub(crate) fn rejected_report(upload: &Upload, reason: Reason, what: Option<&str
 }
 
 /// An upload's part in one table, as `_loads` keeps it.
-#[derive(Default)]
 pub(super) struct TablePart {
     pub(super) name: String,
+    pub(super) status: Status,
     pub(super) counts: Counts,
     pub(super) version: Option<u64>,
     pub(super) new_columns: Vec<NewColumn>,
@@ -98,13 +129,17 @@ pub(super) fn table_parts(landed: &Landed, plans: &[Arc<TablePlan>], report: &Up
         }
         let reported =
             report.tables.iter().find(|table| table.table.split_once('.').is_some_and(|(_, table)| table == name));
+        let is_held = reported.is_some_and(|table| table.status == Status::Held);
+        let (rows, held) = if is_held { (0, counts.rows) } else { (counts.rows, 0) };
         parts.push(TablePart {
+            status: if is_held { Status::Held } else { Status::Landed },
             counts: Counts {
                 events: counts.rows + counts.duplicates + opted_out,
-                rows: counts.rows,
+                rows,
+                held,
                 duplicates: counts.duplicates,
                 filtered: opted_out,
-                rescued: landed.rescued.get(number).map_or(0, |counts| counts.rescued),
+                rescued: reported.map_or(0, |table| table.rescued),
                 ..Counts::default()
             },
             version: reported.and_then(|table| table.version),
@@ -115,8 +150,10 @@ pub(super) fn table_parts(landed: &Landed, plans: &[Arc<TablePlan>], report: &Up
     for (name, count) in filtered {
         parts.push(TablePart {
             name,
+            status: Status::Landed,
             counts: Counts { events: count, filtered: count, ..Counts::default() },
-            ..TablePart::default()
+            version: None,
+            new_columns: Vec::new(),
         });
     }
     parts.sort_by(|a, b| a.name.cmp(&b.name));

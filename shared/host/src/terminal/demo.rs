@@ -144,6 +144,7 @@ impl<'a> Demo<'a> {
             catalog: destination.catalog,
             warehouse: destination.warehouse,
             budget: self.settings.evolution.budget(),
+            hold_limit: self.settings.evolution.hold_limit,
         };
         let ask = EvolveAsk { by_hand: true, ..EvolveAsk::default() };
         let report = (self.call.functions.evolve)(&parts, ask, Deadline::after(PATIENCE), &|_| {});

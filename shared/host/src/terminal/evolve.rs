@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::arguments::{Evolve, Form};
 use super::output::Streams;
-use super::table::{Table, counted, plain};
+use super::table::{Table, counted, number, plain};
 use super::{Call, Told, runtime, told, words, workspace};
 use crate::lake;
 
@@ -84,6 +84,7 @@ pub(super) fn destined(
         catalog: destination.catalog,
         warehouse: destination.warehouse,
         budget: settings.evolution.budget(),
+        hold_limit: settings.evolution.hold_limit,
     };
     Ok(Destined { parts, patience: settings.patience })
 }
@@ -125,11 +126,18 @@ fn said(report: &EvolveReport) -> String {
         None => "the warehouse was not needed\n".to_owned(),
     });
     text.push('\n');
-    let mut table = Table::new(&["table", "status", "new columns"], &[]);
+    let any_held = report.tables.iter().any(|one| one.held.is_some());
+    let mut table = match any_held {
+        true => Table::new(&["table", "status", "held rows landed", "new columns"], &[2]),
+        false => Table::new(&["table", "status", "new columns"], &[]),
+    };
     let mut changed: Vec<&TableEvolved> = report.tables.iter().collect();
     changed.sort_by_key(|one| (one.status == TableStatus::UpToDate, &one.table));
     for one in changed.iter().take(TABLES) {
-        table.push(&[one.table.clone(), word(one.status).to_owned(), columns(&one.new_columns)]);
+        let mut cells = vec![one.table.clone(), word(one.status).to_owned()];
+        cells.extend(any_held.then(|| one.held.map_or_else(String::new, |held| number(held.rows))));
+        cells.push(columns(&one.new_columns));
+        table.push(&cells);
     }
     text.push_str(&table.text(""));
     if changed.len() > TABLES {
@@ -154,13 +162,18 @@ fn columns(names: &[String]) -> String {
 fn statuses(tables: &[TableEvolved]) -> String {
     let mut parts = Vec::new();
     for status in [
+        TableStatus::Created,
+        TableStatus::Altered,
         TableStatus::Registered,
         TableStatus::Synced,
+        TableStatus::ToCreate,
+        TableStatus::ToAlter,
         TableStatus::ToRegister,
         TableStatus::ToSync,
         TableStatus::UpToDate,
         TableStatus::Waiting,
         TableStatus::Postponed,
+        TableStatus::Rescued,
         TableStatus::Parked,
         TableStatus::Failed,
     ] {
@@ -178,6 +191,11 @@ fn word(status: TableStatus) -> &'static str {
         TableStatus::UpToDate => "up to date",
         TableStatus::Registered => "registered",
         TableStatus::Synced => "synced",
+        TableStatus::Created => "created",
+        TableStatus::Altered => "altered",
+        TableStatus::Rescued => "rescued",
+        TableStatus::ToCreate => "to create",
+        TableStatus::ToAlter => "to alter",
         TableStatus::ToRegister => "to register",
         TableStatus::ToSync => "to sync",
         TableStatus::Waiting => "waiting",
@@ -195,7 +213,7 @@ mod tests {
 
     fn table(name: &str, status: TableStatus, new_columns: &[&str]) -> TableEvolved {
         let new_columns = new_columns.iter().map(|&name| name.to_owned()).collect();
-        TableEvolved { table: name.to_owned(), status, new_columns, fault: None }
+        TableEvolved { table: name.to_owned(), status, new_columns, held: None, fault: None }
     }
 
     #[test]

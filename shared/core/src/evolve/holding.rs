@@ -1,0 +1,181 @@
+//! Held rows in an evolve: their notes ask for tables, their rows are committed once those have changed, and by rescue
+//! when that takes too long.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use inlet_events::KnownType;
+
+use super::catalog::{self, FullName, Need};
+use super::notes::{self, ATTEMPTS};
+use super::report::{EvolveReport, HeldRows, TableStatus};
+use super::rounds::{Rounds, Work, plain};
+use crate::clock::{self, Deadline, Micros};
+use crate::databricks::TableInfo;
+use crate::delta::{Column, Table};
+use crate::fault::Fault;
+use crate::held::{self, Committed, Left, Wanted, commit_held};
+use crate::lease::Lease;
+use crate::report::FaultReport;
+
+/// How often columns are added of which somebody else adds some meanwhile.
+const ALTERATIONS: usize = 3;
+/// How long the commits of overdue rows may take: the run's own time may be over.
+const RESCUE_WITHIN: Duration = Duration::from_secs(5 * 60);
+
+impl Rounds<'_> {
+    /// The tables that new notes of held rows speak of.
+    pub(super) fn asked_by_held_rows(
+        &mut self,
+        report: &mut EvolveReport,
+    ) -> Result<BTreeSet<(String, String)>, Fault> {
+        let gathered = held::gather(&self.parts.lake, None)?;
+        let mut asked = BTreeSet::new();
+        for left in gathered.notes.iter().filter(|left| self.seen.insert(left.place.clone())) {
+            report.notes.read += 1;
+            report.notes.held += 1;
+            asked.insert((left.note.schema.clone(), left.note.table.clone()));
+        }
+        self.held = gathered.notes;
+        for (place, what) in gathered.damaged {
+            if self.seen.insert(place.clone()) {
+                report.notes.damaged.push(format!("`{place}` of the lake is no note of held rows: {what}"));
+            }
+        }
+        Ok(asked)
+    }
+
+    /// The notes of rows that are held for a table, the oldest first.
+    pub(super) fn held_for(&self, name: &FullName) -> Vec<Left> {
+        let is_for = |left: &&Left| left.note.schema == name.schema && left.note.table == name.table;
+        self.held.iter().filter(is_for).cloned().collect()
+    }
+
+    /// After the statements: the log must have what held rows want. Of columns of which somebody else has added some,
+    /// the warehouse added none: then the others are added.
+    pub(super) fn altered(&self, work: &mut Work, mut seen: Option<TableInfo>) -> Result<Option<TableInfo>, Fault> {
+        if !matches!(work.need, Need::Create(_) | Need::Alter { .. }) {
+            return Ok(seen);
+        }
+        let (lake, workspace, name) = (&self.parts.lake, &self.parts.workspace, &work.name);
+        for _ in 0..ALTERATIONS {
+            let Some(table) = Table::open(lake, &name.schema, &name.table)? else {
+                return Err(Fault::again(format!("{} has no log although the warehouse made it", name.quoted()))
+                    .hint("DROP TABLE it if it was made elsewhere, then run `inlet evolve` again"));
+            };
+            let wanted = held::wanted(work.held.iter().map(|left| &left.note));
+            let lacking = catalog::lacking(table.columns(), wanted);
+            if lacking.is_empty() {
+                work.columns = table.columns().to_vec();
+                return Ok(seen);
+            }
+            let Some((warehouse, _)) = &self.warehouse else { return Err(Fault::bug("no warehouse was opened")) };
+            let statement = catalog::alter(name, &lacking);
+            match lake.handle().block_on(workspace.run(warehouse, &statement, self.deadline)) {
+                Err(error) if !error.already_exists() => return Err(error.into()),
+                _ => {}
+            }
+            let full = workspace.table(&name.catalog, &name.schema, &name.table, self.deadline);
+            seen = lake.handle().block_on(full)?;
+        }
+        Err(Fault::again(format!("{} still lacks columns after ALTER TABLE", name.quoted()))
+            .hint("run `inlet evolve` again; if it stays so, compare DESCRIBE HISTORY with the statements"))
+    }
+
+    /// Commits the rows that waited for a table, now that it is as they want it.
+    pub(super) fn commit_rows(&self, work: &Work) -> Result<Option<HeldRows>, (Option<HeldRows>, Fault)> {
+        if work.held.is_empty() {
+            return Ok(None);
+        }
+        let notes: Vec<&Left> = work.held.iter().collect();
+        let FullName { schema, table, .. } = &work.name;
+        let committed = commit_held(&self.parts.lake, schema, table, &notes, self.deadline);
+        match committed.map_err(|fault| (None, fault))? {
+            Committed { fault: Some(fault), rows, duplicates, rescued } => {
+                Err((Some(HeldRows { rows, duplicates, rescued }), fault))
+            }
+            Committed { rows, duplicates, rescued, .. } => Ok(Some(HeldRows { rows, duplicates, rescued })),
+        }
+    }
+
+    /// Lands rows whose tables failed too often, or that waited too long: as the tables are, by rescue. Only rows that
+    /// this run has tried to land.
+    pub(super) fn rescue_overdue(&self, report: &mut EvolveReport) -> Result<(), Fault> {
+        let mut tables: BTreeMap<(String, String), Vec<Left>> = BTreeMap::new();
+        for left in held::gather(&self.parts.lake, None)?.notes {
+            if self.seen.contains(&left.place) {
+                tables.entry((left.note.schema.clone(), left.note.table.clone())).or_default().push(left);
+            }
+        }
+        for ((schema, table), notes) in tables {
+            let name = FullName { catalog: self.parts.catalog.clone(), schema, table };
+            if self.is_overdue(&name, &notes)? && self.lease.is_none_or(Lease::is_held) {
+                self.rescue(&name, &notes, report);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_overdue(&self, name: &FullName, held: &[Left]) -> Result<bool, Fault> {
+        let limit = Micros::try_from(self.parts.hold_limit.as_micros()).unwrap_or(Micros::MAX);
+        if held.iter().any(|left| clock::now().saturating_sub(left.note.left_at) > limit) {
+            return Ok(true);
+        }
+        let before = notes::attempts(&self.parts.lake, &name.schema, &name.table)?;
+        Ok(before.is_some_and(|before| before.failed >= ATTEMPTS))
+    }
+
+    fn rescue(&self, name: &FullName, held: &[Left], report: &mut EvolveReport) {
+        let done = self.try_rescue(name, held);
+        let label = format!("{}.{}", name.schema, name.table);
+        if !report.tables.iter().any(|one| one.table == label) {
+            report.tables.push(plain(name, TableStatus::Failed, None));
+        }
+        let Some(one) = report.tables.iter_mut().find(|one| one.table == label) else { return };
+        let fault = match done {
+            Ok(Committed { rows, duplicates, rescued, fault }) => {
+                one.status = TableStatus::Rescued;
+                one.held = Some(HeldRows { rows, duplicates, rescued });
+                fault
+            }
+            Err(fault) => Some(fault),
+        };
+        if let Some(fault) = fault {
+            one.fault = Some(FaultReport::from(&fault));
+        }
+        one.fault.get_or_insert_with(|| FaultReport::from(&overdue(name)));
+    }
+
+    fn try_rescue(&self, name: &FullName, held: &[Left]) -> Result<Committed, Fault> {
+        let lake = &self.parts.lake;
+        if Table::open(lake, &name.schema, &name.table)?.is_none() {
+            // Inlet makes it, and the catalog is behind then.
+            notes::leave(lake, &name.schema, [(name.table.clone(), Vec::new())].into())?;
+        }
+        let held: Vec<&Left> = held.iter().collect();
+        commit_held(lake, &name.schema, &name.table, &held, Deadline::after(RESCUE_WITHIN))
+    }
+}
+
+fn overdue(name: &FullName) -> Fault {
+    Fault::again(format!(
+        "{} was not changed within `hold_limit`: the held rows landed in it as it is, and values that it has no column \
+         for stand in `_rescued_data`",
+        name.quoted()
+    ))
+    .hint("later rows ask for the columns again: see what keeps the warehouse, or raise `hold_limit`")
+}
+
+/// The columns of a table when its need is met.
+pub(super) fn columns_after(need: &Need, log: &[Column]) -> Vec<Column> {
+    let brought: &[Wanted] = match need {
+        Need::Create(columns) | Need::Alter { columns, .. } => columns,
+        Need::Nothing | Need::Register | Need::Sync { .. } => &[],
+    };
+    let column = |wanted: &Wanted| Column {
+        name: wanted.name.clone(),
+        column_type: KnownType::Ours(wanted.column_type),
+        nullable: true,
+    };
+    log.iter().cloned().chain(brought.iter().map(column)).collect()
+}

@@ -1,0 +1,103 @@
+//! Rows of a group that wait: for the warehouse to change their table, or for earlier rows of their key that do.
+
+use super::{Entry, Group, key_of};
+use crate::clock;
+use crate::crew::{Files, lock};
+use crate::delta::{DataFile, Lake, delete_files};
+use crate::fault::Fault;
+use crate::held::{self, HeldUpload, Note, Wanted};
+use crate::registry::{Known, Writes};
+use crate::upload::Upload;
+
+/// Files of tables whose rows are held.
+#[derive(Debug)]
+pub(super) struct Held(Vec<(usize, Vec<DataFile>)>);
+
+impl Held {
+    /// Deletes the files, before any note names them.
+    pub(super) fn delete(&self, lake: &Lake) {
+        let files: Vec<DataFile> = self.0.iter().flat_map(|(_, files)| files).cloned().collect();
+        delete_files(lake, &files);
+    }
+}
+
+impl Group<'_, '_> {
+    /// Takes the files of tables out that must not be committed now.
+    pub(super) fn hold_back(&mut self, files: &mut Files) -> Held {
+        let mut registry = lock(&self.run.registry);
+        let rows_only = registry.writes() == Writes::RowsOnly;
+        let mut held = Vec::new();
+        for (number, known) in registry.known_mut().iter().enumerate() {
+            let files = &mut files.tables[number];
+            let waits = self.entries.iter().any(|entry| waits(entry, number as u32));
+            if !files.is_empty() && (waits || rows_only && needs_change(known, files)) {
+                self.held.insert(number as u32);
+                held.push((number, std::mem::take(files)));
+            }
+        }
+        Held(held)
+    }
+
+    /// Notes what is held; from here on the files are the notes'.
+    pub(super) fn note_held(&mut self, uploads: &[Upload], held: &Held) -> Result<(), Fault> {
+        for (number, files) in &held.0 {
+            let app_ids = self.app_ids(uploads, *number);
+            let comments = self.first_seen(uploads, *number);
+            let mut registry = lock(&self.run.registry);
+            let lake = &self.run.parts.lake;
+            let plan = &registry.known_mut()[*number].plan;
+            let wanted = |(name, column_type): (String, _)| {
+                let comment = comments.get(&name).cloned();
+                Wanted { name, column_type, comment }
+            };
+            let note = Note {
+                schema: self.run.schema.clone(),
+                table: plan.name.clone(),
+                left_at: clock::now(),
+                host: self.run.parts.host.to_owned(),
+                columns: plan.new_columns().into_iter().map(wanted).collect(),
+                files: files.iter().map(|file| file.on_paper(lake)).collect(),
+                uploads: uploads
+                    .iter()
+                    .zip(&self.entries)
+                    .filter(|(upload, _)| app_ids.contains(&upload.id.app_id()))
+                    .map(|(upload, entry)| held_upload(upload, entry, *number))
+                    .collect(),
+            };
+            held::leave(lake, &note)?;
+            registry.hold(&note);
+        }
+        Ok(())
+    }
+}
+
+/// Whether an upload brings rows for a table while earlier ones of its key are held for it.
+fn waits(entry: &Entry, table: u32) -> bool {
+    let Entry::Landed { landed, before } = entry else { return false };
+    let has_rows = landed.counts.tables.get(table as usize).is_some_and(|counts| counts.rows > 0);
+    has_rows && before.after.contains_key(&table) && !before.has_written(table)
+}
+
+/// Whether files cannot be the table's as it is.
+fn needs_change(known: &Known, files: &[DataFile]) -> bool {
+    let Some(table) = &known.table else { return true };
+    let is_there = |name: &str| table.columns().iter().any(|column| column.name == name);
+    files.iter().any(|file| !file.lies_in(table) || !file.columns().all(is_there))
+}
+
+fn held_upload(upload: &Upload, entry: &Entry, table: usize) -> HeldUpload {
+    let (rows, after) = match entry {
+        Entry::Landed { landed, before } => (
+            landed.counts.tables.get(table).map_or(0, |counts| counts.rows),
+            before.after.get(&(table as u32)).cloned().unwrap_or_default(),
+        ),
+        Entry::Rejected(..) | Entry::Failed(_) => (0, Vec::new()),
+    };
+    HeldUpload {
+        upload: key_of(upload).to_owned(),
+        upload_id: upload.id.to_string(),
+        modified: upload.modified,
+        rows,
+        after,
+    }
+}

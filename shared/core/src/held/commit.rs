@@ -1,0 +1,209 @@
+//! The commit of held rows: into a table that has changed as they wanted, or into one that has not, by rescue.
+//!
+//! The same files are committed where they fit the table. Every step can be done twice: the uploads' ids in the table's
+//! log say what landed, ids in that of `_loads` say what was told, and the notes go last.
+
+use std::time::Duration;
+
+use arrow_array::cast::AsArray;
+use hashbrown::HashSet;
+use inlet_events::order::id_hash;
+use inlet_events::table::{RESCUED_DATA, TableKind, TablePlan, UPLOAD_ID};
+use inlet_events::{Call, ColumnType};
+
+use super::anew::{LeftOut, write_anew};
+use super::loads::{self, Told};
+use super::{Left, Note};
+use crate::clock::{self, Deadline, Micros};
+use crate::delta::{Append, Appended, DataFile, Lake, Table, add_columns_only, commit, sweep_uncommitted};
+use crate::fault::Fault;
+use crate::state::State;
+use crate::upload::app_id_of;
+
+/// How often one note's rows are written anew because the table changed under them.
+const ATTEMPTS: usize = 20;
+/// Files that the look-up of an earlier form's ids may read.
+const ANTI_JOIN_FILES: usize = 2_000;
+/// An upload that was not called done after this long never will be: its run was killed, and nobody delivers it again.
+const DONE_COMES_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What came of a table's held rows.
+#[derive(Debug, Default)]
+pub(crate) struct Committed {
+    /// Rows in the table.
+    pub(crate) rows: u64,
+    /// Rows that were left out, since an earlier form of the key had landed their ids.
+    pub(crate) duplicates: u64,
+    /// Values that those rows keep in `_rescued_data`.
+    pub(crate) rescued: u64,
+    /// Why rows of some notes stay held.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// Commits the held rows of one table, the oldest first. A table that is not there is made with Inlet's own columns,
+/// and one that lacks some of those gets them: whoever wants more has the warehouse make it first.
+///
+/// A note that fails stops only those that must come after it.
+///
+/// # Errors
+/// What the store answers when the table or `_loads` cannot be read or written; all of it can be done again.
+pub(crate) fn commit_held(
+    lake: &Lake,
+    schema: &str,
+    name: &str,
+    notes: &[&Left],
+    deadline: Deadline,
+) -> Result<Committed, Fault> {
+    let mut table = Table::open(lake, schema, name)?;
+    let mut committed = Committed::default();
+    let mut open: Vec<&Left> = notes.to_vec();
+    let mut done: Vec<(&Left, Option<u64>)> = Vec::new();
+    loop {
+        let before = open.len();
+        for left in std::mem::take(&mut open) {
+            let is_named = |id: &String| {
+                let others = notes.iter().filter(|other| other.place != left.place);
+                let mut others = others.filter(|other| done.iter().all(|(done, _)| done.place != other.place));
+                others.any(|other| other.note.uploads.iter().any(|upload| upload.upload_id == *id))
+            };
+            let is_due = |id: &String| table.as_ref().is_none_or(|table| !table.has(&app_id_of(id)));
+            let after = left.note.uploads.iter().flat_map(|upload| &upload.after);
+            if after.into_iter().any(|id| is_due(id) && is_named(id)) {
+                open.push(left);
+                continue;
+            }
+            match commit_note(lake, &left.note, &mut table, deadline) {
+                Ok(version) => done.push((left, version)),
+                Err(fault) => {
+                    open.push(left);
+                    committed.fault.get_or_insert(fault);
+                }
+            }
+        }
+        if open.is_empty() || open.len() == before || committed.fault.is_some() {
+            break;
+        }
+    }
+    settle(lake, schema, name, &done, deadline, &mut committed)?;
+    Ok(committed)
+}
+
+/// What a freshly read log says is told to `_loads`; then the notes go.
+fn settle(
+    lake: &Lake,
+    schema: &str,
+    name: &str,
+    done: &[(&Left, Option<u64>)],
+    deadline: Deadline,
+    committed: &mut Committed,
+) -> Result<(), Fault> {
+    if done.is_empty() {
+        return Ok(());
+    }
+    let fresh = Table::open(lake, schema, name)?;
+    let told = loads::tell(lake, schema, name, fresh.as_ref(), done, deadline)?;
+    let oldest = clock::now() - Micros::try_from(DONE_COMES_WITHIN.as_micros()).unwrap_or(Micros::MAX);
+    for (left, _) in done {
+        let is_told = left.note.uploads.iter().all(|upload| told.done.contains(&upload.upload_id));
+        if is_told || left.note.left_at < oldest {
+            State::of(lake).remove(&left.place)?;
+        }
+    }
+    let Told { rows, duplicates, rescued, .. } = told;
+    (committed.rows, committed.duplicates, committed.rescued) = (rows, duplicates, rescued);
+    Ok(())
+}
+
+/// Commits one note's rows; answers the version when this call did it.
+fn commit_note(lake: &Lake, note: &Note, table: &mut Option<Table>, deadline: Deadline) -> Result<Option<u64>, Fault> {
+    let own = own_columns(&note.table);
+    for _ in 0..ATTEMPTS {
+        if let Some(table) = table.as_mut() {
+            table.refresh()?;
+            table.may_append()?;
+            give_own_columns(lake, table, &own, deadline)?;
+        }
+        let left_out = left_out(note, table.as_ref())?;
+        if note.uploads.iter().all(|upload| left_out.uploads.contains(&upload.upload_id)) {
+            return Ok(None);
+        }
+        let as_they_are = match table.as_ref() {
+            Some(table) if left_out.is_empty() => files_for(note, table)?,
+            _ => None,
+        };
+        let is_anew = as_they_are.is_none();
+        let (files, uploads) = match as_they_are {
+            Some(files) => (files, note.uploads.iter().map(|upload| upload.upload_id.clone()).collect()),
+            None => {
+                let written = write_anew(lake, note, table.as_ref(), &own, &left_out)?;
+                (written.files, written.uploads)
+            }
+        };
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let named = note.uploads.iter().filter(|upload| uploads.contains(&upload.upload_id));
+        let app_ids = named.map(|upload| app_id_of(&upload.upload_id)).collect();
+        let append = Append { app_ids, files: &files, ..Append::default() };
+        match commit(lake, &note.schema, &note.table, table, &own, &append, deadline)? {
+            Appended::Committed { version } => return Ok(Some(version)),
+            Appended::Landed { .. } | Appended::Moved => {
+                // The note's own files stay until the log has all its uploads.
+                if let (true, Some(table)) = (is_anew, table.as_mut()) {
+                    drop(sweep_uncommitted(lake, table, &files));
+                }
+            }
+        }
+    }
+    let Note { schema, table: name, .. } = note;
+    Err(Fault::again(format!("table `{schema}.{name}` kept changing while held rows were committed to it"))
+        .hint("run `inlet evolve` again when fewer writers are at work"))
+}
+
+/// The columns that Inlet gives every table of a name.
+fn own_columns(name: &str) -> Vec<(String, ColumnType)> {
+    let call = Call::ALL.into_iter().find(|call| call.table() == name);
+    TablePlan::new(name, call.map_or(TableKind::Event, TableKind::Call), &[]).new_columns()
+}
+
+/// Without these two no row says where it came from, and nothing that fits no column can be kept.
+fn give_own_columns(
+    lake: &Lake,
+    table: &mut Table,
+    own: &[(String, ColumnType)],
+    deadline: Deadline,
+) -> Result<(), Fault> {
+    let is_there = |name: &str| table.columns().iter().any(|column| column.name == name);
+    let needed = own.iter().filter(|(name, _)| [RESCUED_DATA, UPLOAD_ID].contains(&name.as_str()));
+    let missing: Vec<_> = needed.filter(|(name, _)| !is_there(name)).cloned().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    table.may_add_columns(&missing)?;
+    add_columns_only(lake, table, &missing, deadline).map(drop)
+}
+
+/// Rows of a note that stand in the table already, by their own upload or by an earlier form of its key.
+fn left_out(note: &Note, table: Option<&Table>) -> Result<LeftOut, Fault> {
+    let mut left_out = LeftOut::default();
+    let Some(table) = table else { return Ok(left_out) };
+    for upload in &note.uploads {
+        if table.has(&app_id_of(&upload.upload_id)) {
+            left_out.uploads.insert(upload.upload_id.clone());
+        } else if !upload.after.is_empty() {
+            let mut ids = HashSet::new();
+            let mut each = |batch: &arrow_array::RecordBatch| {
+                ids.extend(batch.column(0).as_string_opt::<i32>().into_iter().flatten().flatten().map(id_hash));
+                Ok(())
+            };
+            table.read(&["id"], Some((UPLOAD_ID, &upload.after)), &mut each, ANTI_JOIN_FILES)?;
+            left_out.ids.insert(upload.upload_id.clone(), ids);
+        }
+    }
+    Ok(left_out)
+}
+
+/// The note's files as the table's, if all of them are.
+fn files_for(note: &Note, table: &Table) -> Result<Option<Vec<DataFile>>, Fault> {
+    note.files.iter().map(|file| file.for_table(table)).collect()
+}
