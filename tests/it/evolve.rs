@@ -6,6 +6,7 @@ use std::time::Duration;
 use inlet_core::clock;
 use inlet_core::evolve::{Ask, EvolveReport, TableStatus};
 use inlet_core::fault::FaultKind;
+use inlet_core::report::Status;
 use pretend::{CATALOG, CREDENTIAL, Fate, Fault, StatementFault, WAREHOUSE, Wrong};
 use serde_json::json;
 
@@ -377,11 +378,16 @@ fn the_terminal_lands_evolves_lists_and_removes() {
         command
     };
     run(command(&["ingest"]).arg(&upload)).success();
+    let waiting =
+        || run(&mut command(&["status", "--json"])).success().json()["schemas"][0]["waiting"]["catalog"].clone();
+    let tables: Vec<_> = waiting().as_array().unwrap().iter().map(|table| table["table"].clone()).collect();
+    assert_eq!(tables, ["_loads", "order_completed", "tracks"]);
     let plan = run(&mut command(&["evolve", "--sql"])).success();
     assert!(plan.out.contains("CREATE TABLE IF NOT EXISTS `segment`.`events`.`order_completed` USING DELTA LOCATION"));
     let evolved = run(&mut command(&["evolve"])).success();
     assert!(evolved.out.contains("events.order_completed  registered"), "{evolved:#?}");
     assert!(run(&mut command(&["evolve"])).success().out.starts_with("nothing to do"));
+    assert_eq!(waiting(), json!([]));
     let listed = run(&mut command(&["teardown", "--json"])).success().json();
     assert_eq!(listed["plan"], true);
     let goes = listed["objects"].as_array().unwrap().iter().filter(|object| object["status"] == "to_remove").count();
@@ -391,4 +397,56 @@ fn the_terminal_lands_evolves_lists_and_removes() {
     assert_eq!(ids(&customer), ["a"], "the files stay");
     run(&mut command(&["teardown", "--yes", "--data"])).success();
     assert!(crate::support::listing(&customer.room.lake()).is_empty());
+}
+
+#[test]
+fn values_of_another_type_are_joined_in_the_view() {
+    let customer = Customer::told(|setup| setup, "on_type_change = \"column\"");
+    assert_landed(&customer.land("1.json", &first()));
+    assert_landed(&customer.land("2.json", &lines(&[track("b", "Order Completed", r#"{"total":"many"}"#)])));
+    well(&customer.evolve());
+    let shown = customer.shown("events.order_completed__unique").unwrap();
+    assert!(["total", "total__string", "total__any"].iter().all(|&name| shown.contains(&name.to_owned())), "{shown:?}");
+}
+
+/// The seed's own wording, on a store where both sides put-if-absent: the warehouse changes the table, then the rows come.
+#[test]
+fn a_warehouse_that_changes_tables_holds_drift_and_lands_the_rest() {
+    let customer = Customer::told(|setup| setup, "schema_changes = \"warehouse\"");
+    let report = customer.land("1.json", &first());
+    assert_eq!(report.totals.counts.held, 1, "{report:#?}");
+    assert!(customer.pretend.requests().is_empty());
+    std::fs::remove_file(customer.room.path("1.json")).unwrap();
+    well(&customer.evolve());
+    assert_eq!(ids(&customer), ["a"], "the upload is gone, and nothing of it is lost");
+    let created = customer.pretend.statements().iter().filter(|said| said.text.starts_with("CREATE TABLE")).count();
+    assert!(created >= 2, "tracks and the event's table: {created}");
+
+    customer.pretend.forget_requests();
+    assert_landed(&customer.land("2.json", &same("b")));
+    assert!(customer.pretend.requests().is_empty());
+    customer.stop_warehouse();
+    let both = lines(&[track("c", "Order Completed", r#"{"total":3,"coupon":"x"}"#), track("d", "Signed Up", "{}")]);
+    let report = customer.land("3.json", &both);
+    assert_eq!(report.uploads[0].status, Status::PartlyHeld, "{report:#?}");
+    let table = |name: &str| report.uploads[0].tables.iter().find(|table| table.table == name).unwrap().status;
+    assert_eq!(table("events.order_completed"), Status::Held);
+    assert_eq!(table("events.tracks"), Status::Landed);
+    well(&customer.evolve());
+    assert_eq!(ids(&customer), ["a", "b", "c"]);
+    let alters = customer.pretend.statements().iter().filter(|said| said.text.starts_with("ALTER TABLE")).count();
+    assert_eq!(alters, 1, "{:#?}", customer.pretend.statements());
+    assert_eq!(customer.pretend.wakes().len(), 2);
+    assert!(customer.shown("events.order_completed").unwrap().contains(&"coupon".to_owned()));
+    assert!(customer.evolve().tables.is_empty());
+    assert_landed_again(&customer, "3.json", &both);
+}
+
+/// The same bytes once more bring nothing.
+fn assert_landed_again(customer: &Customer, name: &str, bytes: &[u8]) {
+    let again = customer.land(name, bytes);
+    assert_eq!(again.uploads[0].status, Status::AlreadyLanded, "{again:#?}");
+    let mut verify = inlet();
+    let said = run(verify.args(["verify", "--settings"]).arg(customer.file()));
+    assert_eq!(said.code, Some(0), "{said:#?}");
 }

@@ -101,6 +101,32 @@ impl Drop for Lease {
     }
 }
 
+/// The leases of a lake that were not let go: their names, and when they were renewed last.
+pub(crate) fn held(lake: &Lake) -> Result<Vec<(String, Micros)>, Fault> {
+    let state = State::of(lake);
+    let folder = state.place(&["leases"]);
+    let mut names: Vec<String> = state
+        .list(&folder, FILES)?
+        .iter()
+        .filter_map(|file| Some(file.place.prefix_match(&folder)?.next()?.as_ref().to_owned()))
+        .collect();
+    names.dedup();
+    let mut held = Vec::new();
+    for name in names {
+        if let Some((_, file)) = newest(&state, &name)?
+            && !matches!(state.read::<Turn>(&file)?, Held::Read(Turn { released: true, .. }) | Held::Gone)
+        {
+            held.push((name, file.modified));
+        }
+    }
+    Ok(held)
+}
+
+/// Whether a holder that renewed so long ago, in microseconds, is taken for dead.
+pub(crate) fn is_expired(age: Micros) -> bool {
+    age >= Micros::try_from(LEASE.as_micros()).unwrap_or(Micros::MAX)
+}
+
 impl Kept {
     /// Writes the next number and removes those before it; false when somebody else was there.
     fn next(&self, released: bool) -> Result<bool, Fault> {
@@ -167,10 +193,7 @@ fn is_held(state: &State<'_>, file: &Listed) -> Result<bool, Fault> {
         Held::Read(turn) if turn.released => false,
         // Its holder renews just now.
         Held::Gone => true,
-        Held::Read(_) | Held::Damaged(_) => {
-            let age = store_time(state)? - file.modified;
-            age < Micros::try_from(LEASE.as_micros()).unwrap_or(Micros::MAX)
-        }
+        Held::Read(_) | Held::Damaged(_) => !is_expired(store_time(state)? - file.modified),
     })
 }
 

@@ -29,3 +29,4 @@ mod underway;
 pub mod upload;
 #[cfg(feature = "verify")]
 pub mod verify;
+pub mod waiting;

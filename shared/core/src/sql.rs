@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use inlet_events::KnownType;
+use inlet_events::{KnownType, variants};
 use url::Url;
 
 /// One table of the lake and its columns in order.
@@ -83,7 +83,9 @@ const DUCKDB: Dialect = Dialect {
     open: |name, place| format!("CREATE OR REPLACE VIEW {name} AS\nSELECT * FROM delta_scan({place});\n"),
     unique: |names, columns| {
         let rank = rank(names, columns);
-        format!("SELECT * FROM {}\nQUALIFY {rank} = 1;\n", names.of(names.table))
+        let joined: String =
+            joined(names, columns).into_iter().map(|(_, expression)| format!(", {expression}")).collect();
+        format!("SELECT *{joined} FROM {}\nQUALIFY {rank} = 1;\n", names.of(names.table))
     },
     tuple: "row",
 };
@@ -95,7 +97,9 @@ const SPARK: Dialect = Dialect {
     open: |name, place| format!("CREATE TABLE IF NOT EXISTS {name} USING DELTA LOCATION {place};\n"),
     // Open-source Spark has no QUALIFY, and no way to leave out the helper column but to name all others.
     unique: |names, columns| {
-        let all: Vec<String> = columns.iter().map(|(column, _)| names.quoted(column)).collect();
+        let all = columns.iter().map(|(column, _)| names.quoted(column));
+        let all: Vec<String> =
+            all.chain(joined(names, columns).into_iter().map(|(_, expression)| expression)).collect();
         let (rank, table) = (rank(names, columns), names.of(names.table));
         format!("SELECT {}\nFROM (SELECT *, {rank} AS `__n` FROM {table})\nWHERE `__n` = 1;\n", all.join(", "))
     },
@@ -162,7 +166,11 @@ fn views(names: &Names<'_>, columns: &[(String, KnownType)]) -> Vec<View> {
         views.push(View {
             name: unique,
             body: (names.dialect.unique)(names, columns),
-            columns: columns.iter().map(|(column, _)| column.clone()).collect(),
+            columns: columns
+                .iter()
+                .map(|(column, _)| column.clone())
+                .chain(joined(names, columns).into_iter().map(|(name, _)| name))
+                .collect(),
         });
     }
     views.extend(match names.table {
@@ -171,6 +179,19 @@ fn views(names: &Names<'_>, columns: &[(String, KnownType)]) -> Vec<View> {
         _ => None,
     });
     views
+}
+
+/// Columns that have others of another type beside them (`price__string`), each as one text with all its values:
+/// `price__any`. In a row at most one of the others has a value, and then it is the original.
+fn joined(names: &Names<'_>, columns: &[(String, KnownType)]) -> Vec<(String, String)> {
+    let text = |column: &str| format!("CAST({} AS STRING)", names.quoted(column));
+    let join = |(column, beside): (&str, Vec<&str>)| {
+        let name = format!("{column}__any");
+        let values: Vec<String> = beside.into_iter().chain([column]).map(text).collect();
+        let expression = format!("coalesce({}) AS {}", values.join(", "), names.quoted(&name));
+        (name, expression)
+    };
+    variants(columns).into_iter().map(join).collect()
 }
 
 /// The place of a row among those of its id: the latest delivery comes first.
@@ -285,6 +306,17 @@ WHERE "user_id" IS NOT NULL
 GROUP BY "user_id";
 "#
         );
+    }
+
+    #[test]
+    fn columns_of_another_type_are_joined_in_the_view() {
+        let mut orders = table("web", "orders", &["id", "price", "price__string"]);
+        orders.columns[1].1 = KnownType::Ours(inlet_events::ColumnType::Double);
+        let views = unity_views("segment", &orders, &|_| false);
+        assert_eq!(views[0].columns, ["id", "price", "price__string", "price__any"]);
+        let any = "coalesce(CAST(`price__string` AS STRING), CAST(`price` AS STRING)) AS `price__any`";
+        assert!(views[0].body.starts_with(&format!("SELECT `id`, `price`, `price__string`, {any}\nFROM")));
+        assert!(duckdb("/lake", &[orders]).contains(&format!("SELECT *, {} FROM", any.replace('`', "\""))));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::fault::Fault;
 use crate::ledger::{LOADS, REJECTS};
 use crate::report::{Counts, FaultReport};
 use crate::underway;
+use crate::waiting::{self, HeldLease, Waiting};
 
 /// Lately is the last day.
 const LATELY: Micros = 24 * 60 * 60 * 1_000_000;
@@ -34,6 +35,8 @@ pub struct Status {
     pub function: &'static str,
     /// Schemas that Inlet lands in, sorted by name.
     pub schemas: Vec<SchemaStatus>,
+    /// Leases that somebody holds: who is at work.
+    pub leases: Vec<HeldLease>,
     /// Why there is no answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<FaultReport>,
@@ -42,7 +45,7 @@ pub struct Status {
 impl Status {
     /// No answer.
     pub fn failed(fault: &Fault) -> Self {
-        Self { function: "status", schemas: Vec::new(), fault: Some(FaultReport::from(fault)) }
+        Self { function: "status", schemas: Vec::new(), leases: Vec::new(), fault: Some(FaultReport::from(fault)) }
     }
 }
 
@@ -63,6 +66,8 @@ pub struct SchemaStatus {
     pub reasons: Vec<ReasonCount>,
     /// Uploads between their tables and `_loads`: of runs at work, or killed.
     pub underway: Vec<UnderwayNote>,
+    /// Rows that are held, and tables that the catalog may not show as they are.
+    pub waiting: Waiting,
 }
 
 /// The upload that was done last.
@@ -125,7 +130,7 @@ pub fn status(lake: &Lake, schemas: &[String]) -> Result<Status, Fault> {
     for schema in schemas {
         found.extend(schema_status(lake, schema, now)?);
     }
-    Ok(Status { function: "status", schemas: found, fault: None })
+    Ok(Status { function: "status", schemas: found, leases: waiting::leases(lake, now)?, fault: None })
 }
 
 fn schema_status(lake: &Lake, schema: &str, now: Micros) -> Result<Option<SchemaStatus>, Fault> {
@@ -161,7 +166,8 @@ fn schema_status(lake: &Lake, schema: &str, now: Micros) -> Result<Option<Schema
     });
     let lag = seen.lag();
     let Seen { lately, all, .. } = seen;
-    Ok(Some(SchemaStatus { schema: schema.to_owned(), last, lately, all, lag, reasons, underway }))
+    let waiting = waiting::of_schema(lake, schema, now)?;
+    Ok(Some(SchemaStatus { schema: schema.to_owned(), last, lately, all, lag, reasons, underway, waiting }))
 }
 
 /// The columns of `_loads` that are read.

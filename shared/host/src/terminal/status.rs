@@ -2,6 +2,7 @@
 
 use inlet_core::fault::Fault;
 use inlet_core::status::{SchemaStatus, Status, Sums, status};
+use inlet_core::waiting::FailedAttempts;
 
 use super::arguments::{Form, Status as Asked};
 use super::output::Streams;
@@ -9,8 +10,10 @@ use super::table::{counted, number, plain};
 use super::{Call, opened, runtime, told, words};
 use crate::lake;
 
-/// Notes under way that are named.
+/// Notes under way, and tables that wait, that are named.
 const NOTES: usize = 5;
+/// A longer line is cut.
+const LINE_CHARACTERS: usize = 120;
 
 /// Runs the command and returns its exit code.
 pub(super) fn run(asked: &Asked, call: &Call<'_>, streams: &Streams) -> u8 {
@@ -44,7 +47,12 @@ fn look(asked: &Asked, program: &str, streams: &Streams) -> Result<Status, Fault
 /// The whole answer for standard output.
 fn said(status: &Status) -> String {
     let schemas: Vec<String> = status.schemas.iter().map(one).collect();
-    schemas.join("\n")
+    let mut text = schemas.join("\n");
+    for lease in &status.leases {
+        let state = if lease.is_expired { "stopped in the middle" } else { "is at work" };
+        text.push_str(&format!("\n{} {state}, last seen {} ago\n", plain(&lease.name), duration(lease.seconds)));
+    }
+    text
 }
 
 fn one(schema: &SchemaStatus) -> String {
@@ -64,8 +72,25 @@ fn one(schema: &SchemaStatus) -> String {
             schema.reasons.iter().map(|one| format!("{} {}", number(one.count), plain(&one.reason))).collect();
         line("rejected", &format!("lately: {}", reasons.join(", ")));
     }
-    let held = schema.all.counts.held;
-    line("held", &if held > 0 { counted(held, "event") } else { "none".to_owned() });
+    if schema.waiting.held.is_empty() {
+        line("held", "none");
+    }
+    for (place, held) in schema.waiting.held.iter().take(NOTES).enumerate() {
+        let columns = if held.columns.is_empty() { "its table".to_owned() } else { held.columns.join(", ") };
+        let (rows, age) = (counted(held.rows, "row"), duration(held.seconds));
+        let says = format!("for {age}: {rows} of `{}` wait for {columns}", plain(&held.table));
+        line(if place == 0 { "held" } else { "" }, &format!("{}{}", cut(&says), failed(held.failed.as_ref())));
+    }
+    if let Some(oldest) = schema.waiting.catalog.first() {
+        let tables = counted(schema.waiting.catalog.len() as u64, "table");
+        line(
+            "catalog",
+            &format!("{tables} changed since, the first {} ago: run inlet evolve", duration(oldest.seconds)),
+        );
+        for table in schema.waiting.catalog.iter().filter(|table| table.failed.is_some()).take(NOTES) {
+            line("", &format!("`{}`{}", plain(&table.table), failed(table.failed.as_ref())));
+        }
+    }
     for note in schema.underway.iter().take(NOTES) {
         let first = note.uploads.first().map(String::as_str).unwrap_or_default();
         let more = note.uploads.len().saturating_sub(1);
@@ -79,6 +104,20 @@ fn one(schema: &SchemaStatus) -> String {
         line("", "a run is at work or was killed: if none is, run ingest again with these uploads");
     }
     text
+}
+
+/// `; failed 2 times: …`
+fn failed(attempts: Option<&FailedAttempts>) -> String {
+    let Some(attempts) = attempts else { return String::new() };
+    format!(", which failed {}: {}", counted(u64::from(attempts.count), "time"), plain(&attempts.message))
+}
+
+/// A long list of columns helps nobody.
+fn cut(text: &str) -> String {
+    if text.chars().count() <= LINE_CHARACTERS {
+        return text.to_owned();
+    }
+    text.chars().take(LINE_CHARACTERS).chain(['…']).collect()
 }
 
 /// `3 uploads, 120 events: 100 landed (180 rows), …`: only what happened.
@@ -116,6 +155,7 @@ fn duration(seconds: i64) -> String {
 mod tests {
     use inlet_core::report::Counts;
     use inlet_core::status::{Lag, LastLoad, ReasonCount, UnderwayNote};
+    use inlet_core::waiting::{BehindTable, HeldTable, Waiting};
 
     use super::*;
 
@@ -136,6 +176,16 @@ mod tests {
             lag: Some(Lag { median: 1.25, greatest: 30.0 }),
             reasons: vec![ReasonCount { reason: "invalid_json".to_owned(), count: 10 }],
             underway: vec![UnderwayNote { uploads: vec!["b".to_owned(), "c".to_owned()], seconds: 4_000 }],
+            waiting: Waiting {
+                held: vec![HeldTable {
+                    table: "orders".to_owned(),
+                    rows: 12,
+                    seconds: 70,
+                    columns: vec!["coupon".to_owned()],
+                    failed: Some(FailedAttempts { count: 2, message: "denied".to_owned(), hint: None }),
+                }],
+                catalog: vec![BehindTable { table: "pages".to_owned(), seconds: 9, failed: None }],
+            },
         };
         assert_eq!(
             one(&schema),
@@ -145,7 +195,8 @@ mod tests {
              \x20 last 24 h 2 uploads, 1,200 events: 1,190 landed (2,300 rows), 10 rejected\n\
              \x20 all       2 uploads, 1,200 events: 1,190 landed (2,300 rows), 10 rejected, 7 values rescued\n\
              \x20 rejected  lately: 10 invalid_json\n\
-             \x20 held      none\n\
+             \x20 held      for 1 min 10 s: 12 rows of `orders` wait for coupon, which failed 2 times: denied\n\
+             \x20 catalog   1 table changed since, the first 9 s ago: run inlet evolve\n\
              \x20 under way for 1 h 6 min: `b` and 1 more upload\n\
              \x20           a run is at work or was killed: if none is, run ingest again with these uploads\n"
         );

@@ -1,0 +1,128 @@
+//! What waits in the state folder of a lake: rows that are held, tables that the catalog does not show as they are, and
+//! who is at work on them.
+
+use serde::Serialize;
+
+use crate::clock::Micros;
+use crate::delta::Lake;
+use crate::evolve::notes;
+use crate::fault::Fault;
+use crate::held;
+use crate::lease;
+
+/// What waits of one schema.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Waiting {
+    /// Rows that wait for a schema change, by table.
+    pub held: Vec<HeldTable>,
+    /// Tables whose new columns the catalog may not show yet.
+    pub catalog: Vec<BehindTable>,
+}
+
+/// Rows of one table that are written and not yet part of it.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct HeldTable {
+    /// The table, without its schema.
+    pub table: String,
+    /// How many.
+    pub rows: u64,
+    /// The oldest note's age in seconds.
+    pub seconds: i64,
+    /// Columns that they wait for.
+    pub columns: Vec<String>,
+    /// Why the last attempts failed, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedAttempts>,
+}
+
+/// A table that a note speaks of.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct BehindTable {
+    /// The table, without its schema.
+    pub table: String,
+    /// The oldest note's age in seconds.
+    pub seconds: i64,
+    /// Why the last attempts failed, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedAttempts>,
+}
+
+/// Attempts at a table in a row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FailedAttempts {
+    /// How many; after three the table is left alone.
+    pub count: u32,
+    /// What the last one said.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// A lease that somebody holds.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct HeldLease {
+    /// What is done under it.
+    pub name: String,
+    /// Seconds since its holder renewed it.
+    pub seconds: i64,
+    /// Whether its holder is taken for dead.
+    pub is_expired: bool,
+}
+
+/// What waits of a schema, oldest first.
+///
+/// # Errors
+/// When the state folder cannot be read.
+pub(crate) fn of_schema(lake: &Lake, schema: &str, now: Micros) -> Result<Waiting, Fault> {
+    let seconds = |since: Micros| (now - since).max(0) / 1_000_000;
+    let failed = |table: &str| -> Result<Option<FailedAttempts>, Fault> {
+        let attempts = notes::attempts(lake, schema, table)?;
+        Ok(attempts.map(|one| FailedAttempts { count: one.failed, message: one.message, hint: one.hint }))
+    };
+    let mut waiting = Waiting::default();
+    for left in held::gather(lake, Some(schema))?.notes {
+        let (rows, age) = (left.note.uploads.iter().map(|upload| upload.rows).sum::<u64>(), seconds(left.note.left_at));
+        let columns = left.note.columns.into_iter().map(|column| column.name);
+        match waiting.held.iter_mut().find(|one| one.table == left.note.table) {
+            Some(known) => {
+                known.rows += rows;
+                known.seconds = known.seconds.max(age);
+                let new: Vec<String> = columns.filter(|name| !known.columns.contains(name)).collect();
+                known.columns.extend(new);
+            }
+            None => {
+                let failed = failed(&left.note.table)?;
+                let (table, columns) = (left.note.table, columns.collect());
+                waiting.held.push(HeldTable { table, rows, seconds: age, columns, failed });
+            }
+        }
+    }
+    for left in notes::gather(lake)?.notes.into_iter().filter(|left| left.note.schema == schema) {
+        let age = seconds(left.note.left_at);
+        for table in left.note.tables.into_keys() {
+            match waiting.catalog.iter_mut().find(|one| one.table == table) {
+                Some(known) => known.seconds = known.seconds.max(age),
+                None => {
+                    let failed = failed(&table)?;
+                    waiting.catalog.push(BehindTable { table, seconds: age, failed });
+                }
+            }
+        }
+    }
+    waiting.held.sort_by(|a, b| b.seconds.cmp(&a.seconds).then_with(|| a.table.cmp(&b.table)));
+    waiting.catalog.sort_by(|a, b| b.seconds.cmp(&a.seconds).then_with(|| a.table.cmp(&b.table)));
+    Ok(waiting)
+}
+
+/// Leases of the lake that somebody holds, or held until death.
+///
+/// # Errors
+/// When the state folder cannot be read.
+pub(crate) fn leases(lake: &Lake, now: Micros) -> Result<Vec<HeldLease>, Fault> {
+    let held = lease::held(lake)?.into_iter().map(|(name, renewed_at)| {
+        let age = (now - renewed_at).max(0);
+        HeldLease { name, seconds: age / 1_000_000, is_expired: lease::is_expired(age) }
+    });
+    Ok(held.collect())
+}
