@@ -3,7 +3,7 @@
 //! Servers change their wording, so texts are matched loosely: by status, code, class, and the names of privileges.
 
 use super::answer::Meaning;
-use super::error::{Denied, Detail, Error, Failure, Subject, Way, Whom};
+use super::error::{Denied, Detail, Error, Failure, Subject, Unsaid, Way, Whom};
 use super::http::NO_ANSWER;
 use crate::fault::Fault;
 use words::denied_on;
@@ -14,10 +14,11 @@ mod words;
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let Advice { fault, hint } = advice(&error);
-        match hint {
-            Some(hint) => fault.hint(hint).because(error),
-            None => fault.because(error),
-        }
+        let fault = match hint {
+            Some(hint) => fault.hint(hint),
+            None => fault,
+        };
+        if fault.to_string().contains(error.message()) { fault.because(Unsaid(error)) } else { fault.because(error) }
     }
 }
 

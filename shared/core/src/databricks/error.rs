@@ -249,6 +249,24 @@ fn split_at_word<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, true)
+    }
+}
+
+/// An error without what the server said, for those who have said that already.
+#[derive(Debug)]
+pub(super) struct Unsaid(pub(super) Error);
+
+impl fmt::Display for Unsaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, false)
+    }
+}
+
+impl std::error::Error for Unsaid {}
+
+impl Error {
+    fn write(&self, f: &mut fmt::Formatter<'_>, with_message: bool) -> fmt::Result {
         let Detail { failure, asked, said, .. } = &*self.0;
         f.write_str(asked)?;
         match failure {
@@ -269,7 +287,7 @@ impl fmt::Display for Error {
         for part in [said.status.map(|status| status.to_string()), said.code.clone()].into_iter().flatten() {
             write!(f, " {part}")?;
         }
-        if !said.message.is_empty() {
+        if with_message && !said.message.is_empty() {
             write!(f, ": {}", said.message)?;
         }
         said.request_id.as_ref().map_or(Ok(()), |id| write!(f, " (request {id})"))
