@@ -34,6 +34,11 @@ fn proof_of(lake: &Path, schemas: &[String], uploads: &[Upload]) -> Proof {
     verify(&lake, &settings(), schemas, uploads).expect("the lake can be read")
 }
 
+/// A schema agrees with itself, and with uploads.
+pub(crate) fn assert_proves_uploads(lake: &Path, uploads: &[Upload]) {
+    assert_proved(SCHEMA, &proof(lake, uploads));
+}
+
 fn proof(lake: &Path, uploads: &[Upload]) -> Proof {
     proof_of(lake, &[SCHEMA.to_owned()], uploads)
 }
