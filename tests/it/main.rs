@@ -24,6 +24,7 @@ mod faulty;
 mod fixtures;
 mod found;
 mod giant;
+mod held;
 mod json;
 mod lake;
 mod landing;

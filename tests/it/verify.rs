@@ -41,6 +41,11 @@ pub(crate) fn proof_under(lake: &Path, settings: &Settings, uploads: &[Upload]) 
     verify(&lake, settings, &[SCHEMA.to_owned()], uploads).expect("the lake can be read")
 }
 
+/// A schema agrees with itself, and with uploads.
+pub(crate) fn assert_proves_uploads(lake: &Path, uploads: &[Upload]) {
+    assert_proved(SCHEMA, &proof(lake, uploads));
+}
+
 fn proof(lake: &Path, uploads: &[Upload]) -> Proof {
     proof_of(lake, &[SCHEMA.to_owned()], uploads)
 }

@@ -199,3 +199,6 @@ fn folder(state: &State<'_>) -> Path {
 fn place_of(state: &State<'_>, note: &Note) -> Path {
     folder(state).join(note.schema.as_str()).join(note.table.as_str())
 }
+
+#[cfg(test)]
+mod tests;

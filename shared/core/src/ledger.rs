@@ -204,6 +204,17 @@ impl LoadCounts {
         }
     }
 
+    /// Adds another's numbers to these.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.events += other.events;
+        self.rows += other.rows;
+        self.held += other.held;
+        self.duplicates += other.duplicates;
+        self.filtered += other.filtered;
+        self.rejected += other.rejected;
+        self.rescued += other.rescued;
+    }
+
     /// An upload itself: `rows` are the events that landed, so that the whole equation stands in the row.
     pub(crate) fn of_upload(counts: &Counts) -> Self {
         Self { rows: i64::try_from(counts.landed).unwrap_or(i64::MAX), ..Self::of_table(counts) }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::clock::{self, Micros};
 use crate::delta::{Lake, Table};
 use crate::fault::Fault;
-use crate::ledger::{LOADS, REJECTS};
+use crate::ledger::{LOADS, LoadCounts, REJECTS};
 use crate::report::{Counts, FaultReport};
 use crate::underway;
 use crate::waiting::{self, HeldLease, Waiting};
@@ -157,7 +157,8 @@ fn schema_status(lake: &Lake, schema: &str, now: Micros) -> Result<Option<Schema
         };
         loads.read(&COLUMNS, None, &mut each, FILES)?;
     }
-    let reasons = if seen.lately.counts.rejected > 0 { reasons(lake, schema, seen.since)? } else { Vec::new() };
+    let (lately, all) = (seen.lately.sums(), seen.all.sums());
+    let reasons = if lately.counts.rejected > 0 { reasons(lake, schema, seen.since)? } else { Vec::new() };
     let last = seen.last.take().map(|(finished_at, upload, upload_id)| LastLoad {
         upload,
         upload_id,
@@ -165,7 +166,6 @@ fn schema_status(lake: &Lake, schema: &str, now: Micros) -> Result<Option<Schema
         seconds_ago: (now - finished_at).max(0) / 1_000_000,
     });
     let lag = seen.lag();
-    let Seen { lately, all, .. } = seen;
     let waiting = waiting::of_schema(lake, schema, now)?;
     Ok(Some(SchemaStatus { schema: schema.to_owned(), last, lately, all, lag, reasons, underway, waiting }))
 }
@@ -190,8 +190,8 @@ const COLUMNS: [&str; 12] = [
 #[derive(Debug, Default)]
 struct Seen {
     since: Micros,
-    lately: Sums,
-    all: Sums,
+    lately: Running,
+    all: Running,
     last: Option<(Micros, String, String)>,
     /// When each upload was done, and how late.
     lags: Vec<(Micros, f64)>,
@@ -205,14 +205,14 @@ impl Seen {
         };
         let number = |at: usize, row: usize| {
             let numbers = batch.column(at).as_primitive_opt::<Int64Type>().filter(|numbers| numbers.is_valid(row));
-            numbers.and_then(|numbers| u64::try_from(numbers.value(row)).ok()).unwrap_or_default()
+            numbers.map_or(0, |numbers| numbers.value(row))
         };
         let times = batch.column(10).as_primitive_opt::<TimestampMicrosecondType>();
         let lags = batch.column(11).as_primitive_opt::<Float64Type>();
         for row in 0..batch.num_rows() {
             let finished_at = times.filter(|times| times.is_valid(row)).map_or(0, |times| times.value(row));
             let sums = if text(2, row).is_some() {
-                Sums { uploads: 0, counts: Counts { rows: number(4, row), ..Counts::default() } }
+                Running { counts: LoadCounts { rows: number(4, row), ..LoadCounts::default() }, ..Running::default() }
             } else {
                 if self.last.as_ref().is_none_or(|(time, ..)| *time <= finished_at) {
                     let [upload, upload_id] = [0, 1].map(|at| text(at, row).unwrap_or_default().to_owned());
@@ -221,9 +221,8 @@ impl Seen {
                 if let Some(lags) = lags.filter(|lags| lags.is_valid(row)) {
                     self.lags.push((finished_at, lags.value(row)));
                 }
-                let counts = Counts {
+                let counts = LoadCounts {
                     events: number(3, row),
-                    landed: number(4, row),
                     rows: 0,
                     held: number(5, row),
                     duplicates: number(6, row),
@@ -231,7 +230,8 @@ impl Seen {
                     rejected: number(8, row),
                     rescued: number(9, row),
                 };
-                Sums { uploads: 1, counts }
+                // Without events it tells of rows that an earlier one calls held.
+                Running { uploads: u64::from(counts.events > 0), landed: number(4, row), counts }
             };
             self.all.add(&sums);
             if finished_at >= self.since {
@@ -251,10 +251,34 @@ impl Seen {
     }
 }
 
-impl Sums {
+/// Sums in the making: what was held yesterday may be told of today.
+#[derive(Debug, Default)]
+struct Running {
+    uploads: u64,
+    landed: i64,
+    counts: LoadCounts,
+}
+
+impl Running {
     fn add(&mut self, other: &Self) {
         self.uploads += other.uploads;
-        self.counts.add(&other.counts);
+        self.landed += other.landed;
+        self.counts.add(other.counts);
+    }
+
+    fn sums(&self) -> Sums {
+        let number = |count: i64| u64::try_from(count).unwrap_or(0);
+        let counts = Counts {
+            events: number(self.counts.events),
+            landed: number(self.landed),
+            rows: number(self.counts.rows),
+            held: number(self.counts.held),
+            duplicates: number(self.counts.duplicates),
+            filtered: number(self.counts.filtered),
+            rejected: number(self.counts.rejected),
+            rescued: number(self.counts.rescued),
+        };
+        Sums { uploads: self.uploads, counts }
     }
 }
 

@@ -48,6 +48,6 @@ pub use mask::mask;
 pub use naming::{column_name, schema_name, table_name};
 pub use observed::{Observed, ObservedColumn};
 pub use texts::Texts;
-pub use timestamp::format as timestamp_text;
+pub use timestamp::{format as timestamp_text, parse as timestamp_micros};
 pub use variant::variants;
 pub use worker::{Rooms, Worker};

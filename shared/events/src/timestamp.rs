@@ -12,7 +12,7 @@ const EARLIEST: i64 = -62_135_596_800_000_000;
 const LATEST: i64 = 253_402_300_799_999_999;
 
 /// Microseconds since the epoch, or nothing when the text is no timestamp.
-pub(crate) fn parse(text: &[u8]) -> Option<i64> {
+pub fn parse(text: &[u8]) -> Option<i64> {
     // Nearly every string that is no timestamp fails here.
     if text.len() < 10 || text.len() > MAX_BYTES || text[4] != b'-' || text[7] != b'-' {
         return None;

@@ -168,7 +168,7 @@ fn exit_code(report: &Report, strict: bool) -> u8 {
     let rejected = any(Status::Rejected).then_some(FaultKind::Rejected);
     match report.gravest().or(unexplained).or(rejected) {
         Some(kind) => kind.exit_code(),
-        None if strict && !words::warnings(&report.totals.counts).is_empty() => FaultKind::Rejected.exit_code(),
+        None if strict && !words::warnings_of(report).is_empty() => FaultKind::Rejected.exit_code(),
         None => 0,
     }
 }

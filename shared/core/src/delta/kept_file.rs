@@ -7,6 +7,7 @@ use delta_kernel::engine::arrow_data::EngineDataArrowExt;
 use delta_kernel::schema::{StructField, StructType};
 use delta_kernel::{FileMeta, KernelError};
 use inlet_events::ColumnType;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use url::Url;
 
 use super::column_chunk::Bounds;
 use super::data_file::{DataFile, Tally};
-use super::faults::kernel_fault;
+use super::faults::{kernel_fault, store_fault};
 use super::lake::Lake;
 use super::layout::{FileColumn, FileLayout, has_statistics};
 use super::table::Table;
@@ -73,7 +74,7 @@ impl KeptFile {
     /// written anew.
     ///
     /// # Errors
-    /// The gate's refusal.
+    /// The gate's refusal; Setup when the file is gone: a commit must not name it.
     pub(crate) fn for_table(&self, table: &Table) -> Result<Option<DataFile>, Fault> {
         let lake = &table.lake;
         if !self.path.starts_with(&format!("{}/{}/", table.schema, table.name)) {
@@ -103,7 +104,7 @@ impl KeptFile {
         if !all_fit {
             return Ok(None);
         }
-        let url = self.url(lake)?;
+        let url = self.look(lake)?;
         DataFile::described(&layout, &url, self.key(lake), self.bytes, self.rows, tallies).map(Some)
     }
 
@@ -121,7 +122,7 @@ impl KeptFile {
         lake: &Lake,
         each: &mut dyn FnMut(&arrow_array::RecordBatch) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let url = self.url(lake)?;
+        let url = self.look(lake)?;
         let fault = |error: KernelError| kernel_fault("cannot read held rows", &url, error);
         let field = |column: &KeptColumn| StructField::nullable(column.physical(), kernel_type(column.column_type));
         let schema = StructType::try_new(self.columns.iter().map(field)).map_err(fault)?;
@@ -139,8 +140,20 @@ impl KeptFile {
         self.path.split('/').fold(lake.root().clone(), |key, part| key.join(part))
     }
 
-    fn url(&self, lake: &Lake) -> Result<Url, Fault> {
-        lake.url_of(&self.path.split('/').collect::<Vec<_>>())
+    /// Its address, if it is still there as it was.
+    fn look(&self, lake: &Lake) -> Result<Url, Fault> {
+        let url = lake.url_of(&self.path.split('/').collect::<Vec<_>>())?;
+        match lake.wait(lake.store().head(&self.key(lake))) {
+            Ok(meta) if meta.size == self.bytes => Ok(url),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(Fault::setup(format!(
+                "the file `{}` of held rows is gone",
+                self.path
+            ))
+            .hint(
+                "restore it from the versions or the soft delete of the store; its rows stand nowhere else in the lake",
+            )),
+            Err(error) => Err(store_fault("cannot look for held rows", &url, error)),
+        }
     }
 }
 

@@ -28,13 +28,13 @@ use super::{Append, Appended, Comments, DataFile, Encoder, FileLayout, FileWrite
 use crate::clock::Deadline;
 use crate::fault::Fault;
 
-pub(super) const SCHEMA: &str = "web";
+pub(crate) const SCHEMA: &str = "web";
 
 /// A lake in a temporary folder, over a store that can be told to play tricks.
 pub(crate) struct TestLake {
     pub(crate) lake: Lake,
-    pub(super) tricks: Arc<Tricks>,
-    pub(super) folder: TempDir,
+    pub(crate) tricks: Arc<Tricks>,
+    pub(crate) folder: TempDir,
     _runtime: Runtime,
 }
 
@@ -58,11 +58,11 @@ impl TestLake {
         Self { lake, tricks, folder, _runtime: runtime }
     }
 
-    pub(super) fn open(&self, name: &str) -> Option<Table> {
+    pub(crate) fn open(&self, name: &str) -> Option<Table> {
         Table::open(&self.lake, SCHEMA, name).unwrap()
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(SCHEMA).join(name)
     }
 
@@ -132,7 +132,7 @@ impl TestLake {
     }
 
     /// The rows of a table as text, sorted; one string per row.
-    pub(super) fn rows(&self, table: &Table, columns: &[&str]) -> Vec<String> {
+    pub(crate) fn rows(&self, table: &Table, columns: &[&str]) -> Vec<String> {
         let mut rows = Vec::new();
         table
             .read(
@@ -180,7 +180,7 @@ fn values_of(column_type: ColumnType, array: &ArrayRef) -> inlet_events::Column 
     column
 }
 
-pub(super) fn soon() -> Deadline {
+pub(crate) fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(60))
 }
 
@@ -246,7 +246,7 @@ fn texts(batch: &RecordBatch) -> Vec<String> {
 
 /// What happens to the next put of a commit.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Trick {
+pub(crate) enum Trick {
     /// It takes effect, the answer is an error.
     LoseAnswer,
     /// It takes effect, the answer is that the version exists: the client asked again by itself.
@@ -261,9 +261,10 @@ pub(super) enum Trick {
 
 /// A local store that plays tricks on puts into a Delta log.
 #[derive(Debug)]
-pub(super) struct Tricks {
+pub(crate) struct Tricks {
     inner: Box<dyn ObjectStore>,
-    next: Mutex<Vec<Trick>>,
+    /// For the next commits, the last of them first.
+    next: Mutex<Vec<Option<Trick>>>,
     /// Listings from an offset are empty, as OneLake's are.
     hides_offsets: bool,
 }
@@ -277,8 +278,15 @@ impl Tricks {
         Self { hides_offsets: true, ..Self::over(store) }
     }
 
-    pub(super) fn play(&self, trick: Trick) {
-        self.next.lock().unwrap().push(trick);
+    pub(crate) fn play(&self, trick: Trick) {
+        self.next.lock().unwrap().push(Some(trick));
+    }
+
+    /// Plays a trick on the commit after so many others.
+    pub(crate) fn play_at(&self, after: usize, trick: Trick) {
+        let mut next = vec![Some(trick)];
+        next.resize(after + 1, None);
+        *self.next.lock().unwrap() = next;
     }
 }
 
@@ -296,7 +304,7 @@ impl ObjectStore for Tricks {
         Self: 'a,
     {
         let is_commit = options.mode == PutMode::Create && path.as_ref().contains("/_delta_log/");
-        let trick = if is_commit { self.next.lock().unwrap().pop() } else { None };
+        let trick = if is_commit { self.next.lock().unwrap().pop().flatten() } else { None };
         Box::pin(async move {
             let lost = || Error::Generic { store: "Tricks", source: "connection reset".into() };
             let exists = || Error::AlreadyExists { path: path.to_string(), source: "412".into() };

@@ -13,6 +13,7 @@ use arrow_array::types::{
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
 use inlet_events::table::{RESCUED_DATA, UPLOAD_ID, UUID_TS};
+use inlet_events::timestamp_micros;
 
 use crate::ledger::REJECTS;
 
@@ -106,6 +107,19 @@ pub(super) fn differing(stored: &Cells, anew: &Cells) -> Vec<String> {
     columns
 }
 
+/// Whether a column says the same in other words: of a row that was held in a column of one type and then committed to
+/// one of another, or to `_rescued_data`, the original spelling is not known any more.
+pub(super) fn says_the_same(column: &str, stored: &Cells, anew: &Cells) -> bool {
+    if column == RESCUED_DATA {
+        return kept(stored).len() == kept(anew).len();
+    }
+    let (Some(stored), Some(anew)) = (stored.get(column), anew.get(column)) else { return false };
+    let number = |text: &str| text.parse::<f64>().ok();
+    let moment = |text: &str| timestamp_micros(text.as_bytes());
+    number(stored).is_some_and(|stored| number(anew) == Some(stored))
+        || moment(stored).is_some_and(|stored| moment(anew) == Some(stored))
+}
+
 /// What a row's `_rescued_data` keeps.
 fn kept(cells: &Cells) -> BTreeMap<String, serde_json::Value> {
     cells.get(RESCUED_DATA).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
@@ -118,6 +132,17 @@ mod tests {
     use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 
     use super::*;
+
+    #[test]
+    fn a_value_that_was_held_in_another_type_says_the_same_in_other_words() {
+        let cells = |text: &str| Cells::from([("a".to_owned(), text.to_owned())]);
+        let same = |stored: &str, anew: &str| says_the_same("a", &cells(stored), &cells(anew));
+        assert!(same("2.5", "2.50") && same("2026-01-15T10:00:00.500000Z", "2026-01-15T10:00:00.5Z"));
+        assert!(!same("2.5", "2.51") && !same("x", "y") && !same("2026-01-15", "2026-01-16"));
+        let kept = |text: &str| Cells::from([(RESCUED_DATA.to_owned(), text.to_owned())]);
+        assert!(says_the_same(RESCUED_DATA, &kept(r#"{"total":2.5}"#), &kept(r#"{"Total":2.50}"#)));
+        assert!(!says_the_same(RESCUED_DATA, &kept("{}"), &kept(r#"{"Total":2.50}"#)));
+    }
 
     fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()

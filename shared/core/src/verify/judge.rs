@@ -12,6 +12,7 @@ const LOST: &str = "rows were deleted, overwritten or lost with a file; compare 
                     HISTORY), and `inlet verify` with the uploads named says which ids";
 const DOUBLED: &str = "a file was added twice or somebody else wrote rows; compare the table's history (DESCRIBE \
                        HISTORY)";
+const EVOLVE_AGAIN: &str = "evolve is at work or was killed between the two: run inlet evolve again";
 const RUN_AGAIN: &str = "a run is at work or was killed: run ingest again with this upload; if it was overwritten \
                          since, its rows stay and no row of `_loads` counts them";
 
@@ -97,6 +98,15 @@ impl Schema<'_> {
             let (expected, expected_rescued) = expected(upload, table);
             let check = if table == REJECTS { Check::Rejected } else { Check::Rows };
             let label = upload.label();
+            if rows != expected && upload.is_held_for(table) {
+                let message = format!(
+                    "{rows} rows of `{label}` stand in `{}.{table}`, and `{LOADS}` still calls them held",
+                    self.name
+                );
+                let difference = upload.differs(Check::HalfLanded, self.name, message, EVOLVE_AGAIN).table(table);
+                differences.push(difference.numbers(expected, rows));
+                continue;
+            }
             if rows != expected {
                 let hint = if rows < expected { LOST } else { DOUBLED };
                 let message =
@@ -242,7 +252,7 @@ impl Schema<'_> {
                 let is_due = upload
                     .parts
                     .get(event)
-                    .is_some_and(|loads| loads.iter().any(|load| load.rows + load.duplicates > 0));
+                    .is_some_and(|loads| loads.iter().any(|load| load.rows + load.duplicates > 0 && load.held == 0));
                 let (true, Some(counted)) = (is_due, self.counted(event)) else { continue };
                 let in_event = counted.tallies.get(&at).map(|tally| tally.sum).unwrap_or_default();
                 let message = if in_event.rows < in_tracks.rows {

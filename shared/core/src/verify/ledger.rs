@@ -56,12 +56,27 @@ pub(super) struct Load {
     pub(super) rejected: i64,
     pub(super) rescued: i64,
     pub(super) bytes: i64,
-    /// `landed` or `rejected`.
+    /// `landed`, `partly held` or `rejected`; of a part `landed` or `held`.
     pub(super) status: String,
     pub(super) version: Option<i64>,
     pub(super) finished_at: Micros,
     /// Seconds from the upload's last modification to `finished_at`.
     pub(super) lag: f64,
+}
+
+impl Load {
+    /// Whether it tells of rows that an earlier row calls held: it has no events of its own.
+    fn is_release(&self) -> bool {
+        self.events == 0
+    }
+
+    fn add(&mut self, later: &Self) {
+        self.rows += later.rows;
+        self.held += later.held;
+        self.duplicates += later.duplicates;
+        self.rescued += later.rescued;
+        self.version = self.version.max(later.version);
+    }
 }
 
 /// An upload that `_loads` names, or that rows name.
@@ -74,6 +89,8 @@ pub(super) struct KnownUpload {
     pub(super) whole: Vec<Load>,
     /// Its rows by table: one each, unless something went wrong.
     pub(super) parts: BTreeMap<String, Vec<Load>>,
+    /// What was told later of rows that were held, by table, and of the upload itself; added up with the rows above.
+    released: Vec<(Option<String>, Load)>,
     /// A number that all forms of one key share.
     pub(super) lineage: u32,
     /// A note in the state folder names it.
@@ -96,6 +113,30 @@ impl KnownUpload {
     /// Whether an event lands with its row in this table.
     pub(super) fn lands_in(&self, table: &str) -> bool {
         is_call(table) || self.is_without_tracks()
+    }
+
+    /// Whether its rows for a table are held.
+    pub(super) fn is_held_for(&self, table: &str) -> bool {
+        self.parts.get(table).and_then(|loads| loads.first()).is_some_and(|load| load.held > 0)
+    }
+
+    /// Whether its rows for a table were held, and have been committed.
+    pub(super) fn was_held_for(&self, table: &str) -> bool {
+        self.released.iter().any(|(released, _)| released.as_deref() == Some(table))
+    }
+
+    /// Adds what was told later to the rows that it changes; what changes none is a row of its own.
+    fn add_released(&mut self) {
+        for (table, load) in &self.released {
+            let rows = match table {
+                Some(table) => self.parts.entry(table.clone()).or_default(),
+                None => &mut self.whole,
+            };
+            match rows.first_mut() {
+                Some(first) => first.add(load),
+                None => rows.push(load.clone()),
+            }
+        }
     }
 
     /// When it was done.
@@ -155,6 +196,7 @@ impl Ledger {
             let message = format!("{nameless} rows of `{}` name no upload", loads.label());
             differences.push(Difference::new(Check::Ledger, &loads.schema, message, LEDGER_HINT).table(LOADS));
         }
+        ledger.uploads.iter_mut().for_each(KnownUpload::add_released);
         for note in underway {
             let at = ledger.place(&note.upload_id);
             let upload = &mut ledger.uploads[at as usize];
@@ -230,6 +272,7 @@ impl Ledger {
                 upload.name = text("upload", row).unwrap_or_default();
             }
             match text("table_name", row) {
+                table if load.is_release() => upload.released.push((table, load)),
                 Some(table) => upload.parts.entry(table).or_default().push(load),
                 None => upload.whole.push(load),
             }
@@ -301,12 +344,14 @@ fn judge_upload(upload: &KnownUpload, schema: &str, differences: &mut Difference
         let lands_in = |table: &str| upload.lands_in(table);
         let mut sums = vec![
             ("landed events", whole.rows, parts(|load| load.rows, &lands_in)),
+            ("held events", whole.held, parts(|load| load.held, &lands_in)),
             ("duplicates", whole.duplicates, parts(|load| load.duplicates, &lands_in)),
             ("rescued values", whole.rescued, parts(|load| load.rescued, &|_| true)),
         ];
         if upload.parts.len() < FILTERED_TABLES {
             // What has no row in `tracks` may have one in the table of its event.
-            let elsewhere = parts(|load| load.rows + load.duplicates, &|table| lands_in(table) && !is_call(table));
+            let elsewhere =
+                parts(|load| load.rows + load.held + load.duplicates, &|table| lands_in(table) && !is_call(table));
             sums.push(("filtered events", whole.filtered, parts(|load| load.filtered, &is_call) - elsewhere));
         }
         for (what, expected, found) in sums.into_iter().filter(|(_, expected, found)| expected != found) {
@@ -316,7 +361,14 @@ fn judge_upload(upload: &KnownUpload, schema: &str, differences: &mut Difference
     }
     for whole in &upload.whole {
         let is_whole_rejection = (whole.events, whole.rejected) == (1, 1) && upload.parts.is_empty();
-        if !(whole.status == "landed" || whole.status == "rejected" && is_whole_rejection) {
+        let is_held = upload.parts.keys().any(|table| upload.is_held_for(table));
+        let is_right = match whole.status.as_str() {
+            "landed" => !is_held,
+            "partly held" => is_held || !upload.released.is_empty(),
+            "rejected" => is_whole_rejection,
+            _ => false,
+        };
+        if !is_right {
             let message =
                 format!("`{label}` is called `{}` in `{schema}.{LOADS}`, which its rows are not", whole.status);
             differences.push(upload.differs(Check::Ledger, schema, message, LEDGER_HINT));
@@ -325,6 +377,14 @@ fn judge_upload(upload: &KnownUpload, schema: &str, differences: &mut Difference
     let wholes = upload.whole.iter().map(|load| (None, load));
     let parts = upload.parts.iter().flat_map(|(table, loads)| loads.iter().map(move |load| (Some(table), load)));
     for (table, load) in wholes.chain(parts) {
+        if load.held < 0 {
+            let message = format!("`{label}`: {} rows are told of that were not held", -load.held);
+            let difference = upload.differs(Check::Ledger, schema, message, LEDGER_HINT).numbers(0, load.held);
+            differences.push(match table {
+                Some(table) => difference.table(table),
+                None => difference,
+            });
+        }
         let found = load.rows + load.held + load.duplicates + load.rejected + load.filtered;
         if found != load.events {
             let where_ = table.map_or_else(String::new, |table| format!(" in table `{table}`"));
@@ -398,6 +458,25 @@ mod tests {
         assert_eq!(checks(&upload(&[], &[pages()])), [(Check::Ledger, None)]);
         assert_eq!(checks(&upload(&[load(1, 1), load(1, 1)], &[pages()])), [(Check::Ledger, None)]);
         assert_eq!(checks(&upload(&[load(1, 1)], &[pages(), pages()])), [(Check::Ledger, Some("pages".to_owned()))]);
+    }
+
+    #[test]
+    fn held_rows_add_up_before_and_after_they_were_committed() {
+        let held = |events: i64, held: i64| Load { held, status: "partly held".into(), ..load(events, events - held) };
+        let parts = [("tracks", load(3, 3)), ("order", held(3, 3)), ("pages", held(2, 2))];
+        let mut upload = upload(&[held(5, 2)], &parts);
+        assert_eq!(checks(&upload), []);
+        let release =
+            |rows: i64, held: i64| Load { held, duplicates: -held - rows, status: "landed".into(), ..load(0, rows) };
+        upload.released.push((Some("order".into()), release(3, -3)));
+        upload.released.push((None, release(0, 0)));
+        upload.released.push((Some("pages".into()), release(1, -2)));
+        upload.released.push((None, release(1, -2)));
+        upload.add_released();
+        assert_eq!(checks(&upload), []);
+        assert_eq!((upload.whole[0].rows, upload.whole[0].held, upload.whole[0].duplicates), (4, 0, 1));
+        upload.parts.get_mut("pages").unwrap()[0].add(&release(2, -2));
+        assert!(checks(&upload).contains(&(Check::Ledger, Some("pages".to_owned()))), "told twice");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use inlet_events::KnownType;
 
 use super::ProvedUpload;
 use super::anew::{Anew, Given, Reread};
-use super::cells::{Cells, cells, differing, is_compared, prints};
+use super::cells::{Cells, cells, differing, is_compared, prints, says_the_same};
 use super::counted::{Rows, text};
 use super::differences::{Check, Difference, Differences};
 use super::frozen::FrozenEvents;
@@ -53,7 +53,7 @@ pub(super) fn replay(
         }
     }
     let loads = given.iter().flat_map(|given| given.known.parts.values().flatten());
-    let rows: i64 = loads.map(|load| load.rows + load.duplicates).sum();
+    let rows: i64 = loads.map(|load| load.rows + load.held + load.duplicates).sum();
     let passes = u64::try_from(rows).unwrap_or(0).div_ceil(ROWS_AT_ONCE).max(1);
     let rejects = schema.tables.get(REJECTS).and_then(Option::as_ref).map(|(stored, _)| stored);
     let frozen = FrozenEvents::read(lake, rejects, &given)?;
@@ -242,6 +242,8 @@ impl Replay<'_> {
             }
             let mut slots: Vec<(&usize, &Slot)> = slots.iter().collect();
             slots.sort_unstable_by_key(|(number, _)| **number);
+            // What is held stands in no table yet.
+            slots.retain(|(number, _)| !self.given[**number].known.is_held_for(table));
             for (number, slot) in slots {
                 self.judge_rows(self.given[*number], table, slot, differences)?;
                 self.judge_values(self.given[*number], table, slot, differences)?;
@@ -317,7 +319,10 @@ impl Replay<'_> {
                 let is_of_upload = text(rows.uploads, row) == Some(given.known.id.as_str());
                 let Some((hash, id)) = rows.id(row).filter(|_| is_of_upload) else { continue };
                 let Some(anew) = anew.get(&hash) else { continue };
-                let others = differing(&cells(batch, row, &ours), anew);
+                let mut others = differing(&cells(batch, row, &ours), anew);
+                if given.known.was_held_for(table) {
+                    others.retain(|column| !says_the_same(column, &cells(batch, row, &ours), anew));
+                }
                 if !others.is_empty() {
                     differ += 1;
                     columns.extend(others);

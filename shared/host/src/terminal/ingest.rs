@@ -59,7 +59,7 @@ fn land(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {
         (Form::Words, None) => {}
         (Form::Json | Form::JsonLines, _) => {
             streams.out.line(&json(report, call.form));
-            for warning in words::warnings(&report.totals.counts) {
+            for warning in words::warnings_of(report) {
                 streams.err.line(&format!("warning: {warning}"));
             }
         }

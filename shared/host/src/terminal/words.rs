@@ -65,9 +65,19 @@ pub(crate) fn warnings(totals: &Counts) -> Vec<String> {
         let stand = if totals.rescued == 1 { "stands" } else { "stand" };
         warnings.push(format!("{} did not fit and {stand} in `_rescued_data`", counted(totals.rescued, "value")));
     }
-    if totals.held > 0 {
-        let are = if totals.held == 1 { "is" } else { "are" };
-        warnings.push(format!("{} {are} held until the tables' columns have changed", counted(totals.held, "event")));
+    warnings
+}
+
+/// The same of a run, and what it holds. Events are held by their call tables; rows of other tables may be held alone.
+pub(crate) fn warnings_of(report: &Report) -> Vec<String> {
+    let mut warnings = warnings(&report.totals.counts);
+    let tables = tables(report);
+    let (events, rows) = (report.totals.counts.held, tables.values().map(|table| table.held).sum());
+    let (count, word) = if events > 0 { (events, "event") } else { (rows, "row") };
+    if count > 0 {
+        let are = if count == 1 { "is" } else { "are" };
+        let held = counted(count, word);
+        warnings.push(format!("{held} {are} held until the tables' columns have changed: inlet evolve has that done"));
     }
     warnings
 }
@@ -225,7 +235,7 @@ fn put_aside(report: &Report, tables: &BTreeMap<&str, Landed<'_>>, context: Cont
     let mut queries = BTreeMap::new();
     queries.insert("`_rejects`", schemas.iter().map(|schema| rejects_query(schema, context)).collect::<Vec<_>>());
     queries.insert("`_rescued_data`", rescuing.filter_map(|(name, _)| rescued_query(name, context)).collect());
-    for warning in warnings(&report.totals.counts) {
+    for warning in warnings_of(report) {
         let queries = queries.iter().find(|(place, _)| warning.contains(*place)).map(|(_, queries)| queries.as_slice());
         let queries = queries.unwrap_or_default();
         text.push_str(&format!("\nwarning: {warning}{}\n", if queries.is_empty() { "" } else { ":" }));

@@ -97,7 +97,12 @@ fn held_rows_have_a_column_of_their_own() {
     let held = TableReport { status: Status::Held, ..part("web.groups", 2, 0, &[]) };
     let text = said(vec![upload("a", Status::PartlyHeld, counts, vec![held, part("web.pages", 1, 0, &[])])], 0);
     assert!(text.contains("table       rows  held  rescued  new columns\nweb.groups     0     2        0\n"), "{text}");
-    assert!(text.contains("warning: 2 events are held until the tables' columns have changed\n"), "{text}");
+    let warning = |what: &str| format!("warning: {what} are held until the tables' columns have changed: inlet evolve");
+    assert!(text.contains(&warning("2 events")), "{text}");
+    let counts = Counts { events: 3, landed: 3, rows: 3, ..Counts::default() };
+    let event = TableReport { status: Status::Held, ..part("web.order", 3, 0, &[]) };
+    let text = said(vec![upload("a", Status::PartlyHeld, counts, vec![event, part("web.tracks", 3, 0, &[])])], 0);
+    assert!(text.contains(&warning("3 rows")), "{text}");
 }
 
 #[test]
