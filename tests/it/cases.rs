@@ -97,7 +97,7 @@ fn create(room: &Room, table: &str, columns: &[(String, Json)]) {
         (name.clone(), column_type)
     });
     let columns: Vec<_> = system.chain(own).collect();
-    let append = Append { app_ids: vec!["before".to_owned()], marks: Vec::new(), new_columns: Vec::new(), files: &[] };
+    let append = Append { app_ids: vec!["before".to_owned()], ..Append::default() };
     let deadline = Deadline::after(Duration::from_secs(60));
     commit(&lake, SCHEMA, table, &mut None, &columns, &append, deadline).expect("the table can be made");
 }
