@@ -139,7 +139,7 @@ fn the_terminal_says_what_is_held_and_only_the_strict_fail() {
     let (room, silent) = (Room::new(), Silent::new());
     let lake = Url::from_directory_path(room.path("lake")).expect("a path is a URL");
     room.file("inlet.toml", silent.settings_text(lake.as_str()).as_bytes());
-    let mut ingest = |name: &str, more: &[&str]| {
+    let ingest = |name: &str, more: &[&str]| {
         room.file(name, &lines(&calls(&mut Chance::of(72), name, 20)));
         let mut command = inlet();
         command.env("DATABRICKS_TOKEN", "dapi0").arg("ingest").arg(room.path(name));
