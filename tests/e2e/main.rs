@@ -1,7 +1,7 @@
 //! The cloud tier: the executable that ships, against parts of others. Independent readers (PyPI's deltalake, DuckDB), an
 //! independent model of the rules, another writer (Spark with Delta), and stand-ins for S3 (moto's server) and Azure Blob
-//! Storage (Azurite) on loopback. The pretend Databricks workspace (`tests/pretend`) meets clients that nobody here wrote:
-//! `databricks-sdk`, DuckDB.
+//! Storage (Azurite) on loopback. The pretend Databricks workspace (`tests/pretend`) meets clients that nobody here wrote
+//! (`databricks-sdk`, DuckDB), and stands over lakes that the executable lands in.
 //!
 //! `cargo test -p e2e` is all there is to do. The first run installs the pinned tools (`requirements.txt`,
 //! `package.json`, `spark/`) under `<target>/e2e-tools/` and builds the executable; from then on nothing leaves this
@@ -135,6 +135,26 @@ fn statements_of_the_pretend_workspace_work_on_azure_blob_storage() -> Result<()
 }
 
 #[test]
+fn the_catalog_follows_a_lake_in_a_folder() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("a workspace over a folder")? else { return Ok(()) };
+    with_a_workspace("catalog.py", "folder", &tools)?.run(&tools)
+}
+
+#[test]
+fn the_catalog_follows_a_lake_on_s3() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("a workspace over S3")? else { return Ok(()) };
+    let server = Server::s3(&tools)?;
+    with_a_workspace("catalog.py", "s3", &tools)?.option("--endpoint", &server.endpoint()).run(&tools)
+}
+
+#[test]
+fn the_catalog_follows_a_lake_on_azure_blob_storage() -> Result<(), Failure> {
+    let Some(tools) = Tools::python_and_node("a workspace over Azure Blob Storage")? else { return Ok(()) };
+    let server = Server::azure(&tools)?;
+    with_a_workspace("catalog.py", "azure", &tools)?.option("--endpoint", &server.endpoint()).run(&tools)
+}
+
+#[test]
 fn large_uploads_stay_within_the_memory() -> Result<(), Failure> {
     let Some(tools) = Tools::python("memory of large uploads")? else { return Ok(()) };
     Script::new("memory.py").inlet(&tools)?.run(&tools)
@@ -171,6 +191,11 @@ fn stores(kind: &str, tools: &Tools, server: &Server) -> Result<(), Failure> {
 fn statements(kind: &str, tools: &Tools, server: &Server) -> Result<(), Failure> {
     let script = Script::new("warehouse.py").program("--pretend", pretend()?);
     script.option("--store", kind).option("--endpoint", &server.endpoint()).run(tools)
+}
+
+/// A script of the executable and a pretend workspace over a lake.
+fn with_a_workspace(script: &str, kind: &str, tools: &Tools) -> Result<Script, Failure> {
+    Ok(Script::new(script).inlet(tools)?.program("--pretend", pretend()?).option("--store", kind))
 }
 
 /// Lands hostile uploads of some seeds, and compares every value of every row with the model.

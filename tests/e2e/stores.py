@@ -38,11 +38,12 @@ ODD_KEYS = ["a b/c d.gz", "plus+plus/x+y.gz", "day=2026-03-14/hour=07/part=0.gz"
 
 
 class S3:
-    """moto's server, driven by boto3."""
+    """moto's server, driven by boto3. `place` is where it is, `env` with a key to it."""
 
     def __init__(self, endpoint):
         import boto3
-        self.env = {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "eu-west-1"}
+        self.place = {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "eu-west-1"}
+        self.env = {**self.place, "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
         self.client = boto3.client("s3", endpoint_url=endpoint, region_name="eu-west-1", aws_access_key_id="testing", aws_secret_access_key="testing")
         self.options = dict(self.env)
 
@@ -51,6 +52,12 @@ class S3:
 
     def put(self, bucket, key, data):
         self.client.put_object(Bucket=bucket, Key=key, Body=data)
+
+    def get(self, bucket, key):
+        return self.client.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+    def remove(self, bucket, key):
+        self.client.delete_object(Bucket=bucket, Key=key)
 
     def keys(self, bucket, prefix):
         for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
@@ -61,7 +68,7 @@ class S3:
 
 
 class Azure:
-    """Azurite, driven by azure-storage-blob, under its published account and key."""
+    """Azurite, driven by azure-storage-blob, under its published account and key. `place` is where it is, `env` with the key."""
 
     ACCOUNT = "devstoreaccount1"
     KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -69,7 +76,8 @@ class Azure:
     def __init__(self, endpoint):
         from azure.storage.blob import BlobServiceClient
         account = f"{endpoint}/{self.ACCOUNT}"
-        self.env = {"AZURE_STORAGE_ACCOUNT_NAME": self.ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": self.KEY, "AZURE_STORAGE_ENDPOINT": account, "AZURE_ALLOW_HTTP": "true"}
+        self.place = {"AZURE_STORAGE_ACCOUNT_NAME": self.ACCOUNT, "AZURE_STORAGE_ENDPOINT": account, "AZURE_ALLOW_HTTP": "true"}
+        self.env = {**self.place, "AZURE_STORAGE_ACCOUNT_KEY": self.KEY}
         self.client = BlobServiceClient(account, credential=self.KEY)
         self.options = {**{k.lower(): v for k, v in self.env.items()}, "allow_http": "true"}
 
@@ -78,6 +86,12 @@ class Azure:
 
     def put(self, bucket, key, data):
         self.client.get_blob_client(bucket, key).upload_blob(data, overwrite=True)
+
+    def get(self, bucket, key):
+        return self.client.get_blob_client(bucket, key).download_blob().readall()
+
+    def remove(self, bucket, key):
+        self.client.get_blob_client(bucket, key).delete_blob()
 
     def keys(self, bucket, prefix):
         return (b.name for b in self.client.get_container_client(bucket).list_blobs(name_starts_with=prefix))

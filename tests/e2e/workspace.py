@@ -8,10 +8,11 @@ import urllib.request
 
 
 class Workspace:
-    """Starts the executable over a lake; `said` is what it prints: where it is and how to sign in. `env` is how its store is reached."""
+    """Starts the executable over a lake, with more words for it; `said` is what it prints: where it is and how to sign in. `env` is how its
+    store is reached."""
 
-    def __init__(self, exe: str, lake: str, env=None):
-        self.process = subprocess.Popen([exe, "--lake", lake], stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+    def __init__(self, exe: str, lake: str, env=None, *words: str):
+        self.process = subprocess.Popen([exe, "--lake", lake, *words], stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
         self.said = json.loads(self.process.stdout.readline())
 
     def __getattr__(self, name):

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""catalog.py --store folder|s3|azure --inlet EXE --pretend EXE [--endpoint URL]: the whole route with a workspace.
+
+The real executable, a settings file, the pretend workspace, and a lake in a folder or in a stand-in for a cloud's store. Steps, each
+with a lake and a workspace of its own:
+
+  follows      a first upload, one of the same shape, one with a new property: each lands at once and asks the workspace nothing; one
+               evolve for each change registers and syncs what changed, in one wake; DuckDB reads what deltalake reads
+  killed       ingest and evolve killed at random moments, twenty times: the next runs make everything right
+  overwritten  (S3) Databricks overwrites a commit of ours, as it can there: one of `_loads` is made again by the next run of the uploads;
+               for one of an event table `verify` names the upload and the table, and a new form of the upload lands the rows again
+
+Exit 1 with what differs. Needs requirements.txt."""
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import shutil
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import duck
+from customer import SCHEMA, STORES, TABLES, Customer
+
+ROUNDS = 20
+
+
+def follows(c: Customer):
+    c.land("1", range(40))
+    c.same("asked for the first upload", c.asked(), [])
+    c.same("wakes before evolve", c.wakes(), 0)
+    report = c.evolve()
+    c.same("the first evolve", [c.status(report, table) for table in (*TABLES, "_loads")], ["registered"] * 3)
+    c.same("its wakes", c.wakes(), 1)
+    c.catalog_is_the_log()
+
+    c.workspace.control("POST", f"warehouses/{c.workspace.warehouse_id}/stop")
+    c.asked()
+    said = len(c.workspace.control("GET", "statements"))
+    c.land("2", range(40, 80))
+    c.same("evolve after the same shape", c.evolve().get("tables"), [])
+    c.same("asked for an upload of the same shape", c.asked(), [])
+
+    c.land("3", range(80, 120), "coupon")
+    c.same("asked for a new property", c.asked(), [])
+    c.same("statements and wakes meanwhile", (len(c.workspace.control("GET", "statements")), c.wakes()), (said, 1))
+    c.holds("the log has the new column", "coupon" in c.lake().columns("store_event"))
+    c.holds("the catalog lags", "coupon" not in c.shown("store_event"))
+    c.each_once()
+    report = c.evolve()
+    c.same("the second evolve", c.status(report, "store_event"), "synced")
+    c.same("all wakes", c.wakes(), 2)
+    c.holds("GET tables shows the new column", "coupon" in c.shown("store_event"), c.shown("store_event"))
+    again = c.run("ingest", c.folder / "uploads")
+    c.same("all uploads again", {key: again.report["totals"][key] for key in ("uploads", "landed", "rows")}, {"uploads": 3, "landed": 0, "rows": 0})
+    c.right()
+    if c.store.options.get("AWS_ENDPOINT_URL") or not c.store.options:
+        by_duckdb(c)
+
+
+def by_duckdb(c: Customer):
+    con = duck.connect(c.folder, "httpfs", "delta")
+    con.execute("LOAD httpfs; LOAD delta")
+    if c.store.options:
+        at = c.store.options["AWS_ENDPOINT_URL"].removeprefix("http://")
+        con.execute(f"CREATE SECRET (TYPE S3, KEY_ID 'testing', SECRET 'testing', REGION 'eu-west-1', ENDPOINT '{at}', URL_STYLE 'path', USE_SSL false)")
+    for table in TABLES:
+        ids = con.execute(f"SELECT id FROM delta_scan('{c.store.url('lake', f'{c.root}/{SCHEMA}/{table}')}') ORDER BY id").fetchall()
+        c.same(f"{table}: ids that DuckDB reads", [id for id, in ids], sorted(f"e{n}" for n in c.numbers))
+
+
+def killed(c: Customer):
+    began = time.monotonic()
+    c.land("usual", range(50))
+    usual = time.monotonic() - began
+    c.evolve()
+    chance, moments = random.Random(), []
+    for n in range(1, ROUNDS + 1):
+        c.put(f"{n:02}", range(n * 50, n * 50 + 50), f"own_{n}")
+        moments += [chance.uniform(0, 1.5 * usual), chance.uniform(0, 2 * usual)]
+        c.kill({c.begin("ingest", c.folder / "uploads"): moments[-2], c.begin("evolve"): moments[-1]})
+        c.let_leases_go()
+    before, seconds = len(c.bad), time.monotonic() - began
+    first, second = (c.run("ingest", c.folder / "uploads") for _ in range(2))
+    c.same("ingest after the kills, and again", (first.code, second.code, (second.report or {}).get("totals", {}).get("landed")), (0, 0, 0))
+    c.evolve()
+    c.same("evolve again", c.evolve().get("tables"), [])
+    c.right()
+    if len(c.bad) > before:
+        c.bad.append(f"killed after {[round(moment, 3) for moment in moments]} s")
+    landed = sum(upload["status"] == "already landed" for upload in (first.report or {}).get("uploads", []))
+    print(f"     {ROUNDS} rounds of kills in {seconds:.1f} s; {landed} of {ROUNDS + 1} uploads had landed")
+
+
+def overwritten(c: Customer):
+    c.land("1", range(40))
+    c.evolve()
+    c.land("2", range(40, 80))
+    overwrite(c, "_loads")
+    c.holds("verify after a lost commit of _loads", c.run("verify").code == 65)
+    again = c.run("ingest", c.folder / "uploads")
+    c.same("the uploads again", (again.code, [upload["status"] for upload in again.report["uploads"]]), (0, ["already landed", "landed"]))
+    c.each_once()
+    c.proved()
+
+    lost = c.put("3", range(80, 120))
+    c.run("ingest", lost)
+    overwrite(c, "store_event")
+    ran = c.run("verify")
+    found = [(one["table"], one["upload"], one["expected"], one["found"]) for one in json.loads(ran.out)["differences"] if one["check"] == "rows"]
+    c.same("verify after a lost commit of an event table", (ran.code, found), (65, [("store_event", str(lost), 40, 0)]))
+    c.land("4", range(120, 160))
+    c.each_once(["tracks"])
+    # A new form of the upload, here with a blank line more, lands what its earlier one has lost, and nothing twice.
+    lost.write_bytes(lost.read_bytes() + gzip.compress(b"\n"))
+    anew = c.run("ingest", lost)
+    c.same("a new form of the upload", {key: anew.report["totals"][key] for key in ("landed", "duplicates", "rows")}, {"landed": 0, "duplicates": 40, "rows": 40})
+    c.each_once()
+
+
+def overwrite(c: Customer, table):
+    """Databricks changes a table that it has read before our last commit to it, and puts its own in the same place."""
+    c.workspace.control("PATCH", "knobs", {"unconditional_put": 1})
+    c.workspace.run(f"ALTER TABLE {c.workspace.catalog}.{SCHEMA}.{table} ADD COLUMNS (theirs STRING)")
+    c.workspace.control("PATCH", "knobs", {"unconditional_put": None})
+
+
+def main() -> int:
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("--store", choices=STORES, required=True)
+    a.add_argument("--inlet", required=True)
+    a.add_argument("--pretend", required=True)
+    a.add_argument("--endpoint")
+    a.add_argument("--only", help="steps whose name holds this")
+    o = a.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")
+    store = STORES[o.store](o.endpoint)
+    store.make("lake")
+    steps, failed = [follows, killed, *([overwritten] if o.store == "s3" else [])], 0
+    for step in steps:
+        if o.only and o.only not in step.__name__:
+            continue
+        began = time.monotonic()
+        with Customer(shutil.which(o.inlet) or o.inlet, o.pretend, store, step.__name__) as customer:
+            try:
+                step(customer)
+            except Exception:                                                          # one step must not hide the others
+                customer.bad.append(traceback.format_exc())
+        failed += bool(customer.bad)
+        print(f"{'FAIL' if customer.bad else 'ok  '} {o.store} {step.__name__} {time.monotonic() - began:.1f} s", flush=True)
+        for bad in customer.bad:
+            print("     " + bad[:2500])
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
