@@ -72,14 +72,13 @@ fn one(schema: &SchemaStatus) -> String {
             schema.reasons.iter().map(|one| format!("{} {}", number(one.count), plain(&one.reason))).collect();
         line("rejected", &format!("lately: {}", reasons.join(", ")));
     }
-    if schema.waiting.held.is_empty() {
-        line("held", "none");
-    }
-    for (place, held) in schema.waiting.held.iter().take(NOTES).enumerate() {
+    let held = schema.all.counts.held;
+    line("held", &if held > 0 { counted(held, "event") } else { "none".to_owned() });
+    for held in schema.waiting.held.iter().take(NOTES) {
         let columns = if held.columns.is_empty() { "its table".to_owned() } else { held.columns.join(", ") };
         let (rows, age) = (counted(held.rows, "row"), duration(held.seconds));
         let says = format!("for {age}: {rows} of `{}` wait for {columns}", plain(&held.table));
-        line(if place == 0 { "held" } else { "" }, &format!("{}{}", cut(&says), failed(held.failed.as_ref())));
+        line("", &format!("{}{}", cut(&says), failed(held.failed.as_ref())));
     }
     if let Some(oldest) = schema.waiting.catalog.first() {
         let tables = counted(schema.waiting.catalog.len() as u64, "table");
@@ -195,7 +194,8 @@ mod tests {
              \x20 last 24 h 2 uploads, 1,200 events: 1,190 landed (2,300 rows), 10 rejected\n\
              \x20 all       2 uploads, 1,200 events: 1,190 landed (2,300 rows), 10 rejected, 7 values rescued\n\
              \x20 rejected  lately: 10 invalid_json\n\
-             \x20 held      for 1 min 10 s: 12 rows of `orders` wait for coupon, which failed 2 times: denied\n\
+             \x20 held      none\n\
+             \x20           for 1 min 10 s: 12 rows of `orders` wait for coupon, which failed 2 times: denied\n\
              \x20 catalog   1 table changed since, the first 9 s ago: run inlet evolve\n\
              \x20 under way for 1 h 6 min: `b` and 1 more upload\n\
              \x20           a run is at work or was killed: if none is, run ingest again with these uploads\n"
