@@ -25,9 +25,9 @@ const IDS_KEPT_IN_LOADS: &str = "interval 26 weeks";
 /// checkpoint's size is memory.
 const STATISTICS_ON: [&str; 5] = ["received_at", "timestamp", "user_id", "event", "_upload_id"];
 
-/// The columns among these that a table keeps statistics on.
-pub(crate) fn statistics_columns<'a>(columns: impl Iterator<Item = &'a str> + Clone) -> Vec<&'static str> {
-    STATISTICS_ON.into_iter().filter(|name| columns.clone().any(|column| column == *name)).collect()
+/// The columns that a table keeps statistics on, of those that it has.
+pub(crate) fn statistics_columns(has: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    STATISTICS_ON.into_iter().filter(|name| has(name)).collect()
 }
 
 /// Begins the creation of a table at `url`. The engine is asked whether a table is there; over an empty store this
@@ -47,7 +47,7 @@ pub(super) fn begin_create(
     let kept = if name == LOADS { IDS_KEPT_IN_LOADS } else { IDS_KEPT };
     let mut builder = create_table(url, schema, ENGINE_INFO, true)
         .with_table_properties([("delta.setTransactionRetentionDuration", kept)]);
-    let with_statistics = statistics_columns(columns.iter().map(|(column, _)| column.as_str()));
+    let with_statistics = statistics_columns(|name| columns.iter().any(|(column, _)| column == name));
     if !with_statistics.is_empty() {
         builder = builder.with_table_properties([("delta.dataSkippingStatsColumns", with_statistics.join(","))]);
     }

@@ -182,7 +182,7 @@ pub(crate) fn register(name: &FullName, location: &str) -> String {
 /// `CREATE TABLE` with columns, for a table that is not there. The properties keep it one that Inlet can append to,
 /// whatever the workspace gives new tables; the ids of uploads expire as in the tables that Inlet makes.
 fn create(name: &FullName, location: &str, columns: &[Wanted]) -> String {
-    let statistics = statistics_columns(columns.iter().map(|column| column.name.as_str())).join(",");
+    let statistics = statistics_columns(|name| columns.iter().any(|column| column.name == name)).join(",");
     let mut properties = vec![
         ("delta.enableDeletionVectors", "false"),
         ("delta.enableRowTracking", "false"),
