@@ -14,13 +14,14 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use inlet_core::clock;
 use inlet_core::fault::{Fault, FaultKind};
 use inlet_core::report::{Counts, FaultReport, SkippedSource, Status, UploadReport};
 use inlet_core::settings::Settings;
-use inlet_core::upload::{Place, Upload};
+use inlet_core::upload::{Place, Upload, UploadId};
 use tokio::runtime::Handle;
 
 use crate::address::{Address, StoreAddress};
@@ -121,9 +122,13 @@ impl Landing {
                 named.push((file, schema));
             }
         }
-        for (file, schema) in named {
+        let ids = content_ids(&named, ask.settings.workers);
+        for ((file, schema), id) in named.into_iter().zip(ids) {
             let shown = file.shown.clone();
-            let upload = if file.once { piped(&file, schema, ask)? } else { local(file, schema) };
+            let upload = match id {
+                Some(id) => id.map(|id| Some(local(file, schema, id))),
+                None => piped(&file, schema, ask)?,
+            };
             match upload {
                 Ok(Some(upload)) => self.uploads.push(upload),
                 Ok(None) => self.skipped += 1,
@@ -162,9 +167,32 @@ impl Landing {
     }
 }
 
-fn local(file: LocalFile, schema: String) -> io::Result<Option<Upload>> {
-    let id = folder::content_id(&file.real)?;
-    Ok(Some(Upload {
+/// The ids of files' contents, by as many threads as will land them; none for a pipe, which can be read only once.
+fn content_ids(files: &[(LocalFile, String)], workers: usize) -> Vec<Option<io::Result<UploadId>>> {
+    let next = AtomicUsize::new(0);
+    let ids = Mutex::new(files.iter().map(|_| None).collect::<Vec<_>>());
+    let hash = || {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some((file, _)) = files.get(place) else { return };
+            if !file.once {
+                let id = folder::content_id(&file.real);
+                ids.lock().unwrap_or_else(PoisonError::into_inner)[place] = Some(id);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        // This thread hashes too.
+        for _ in 1..workers.min(files.len()) {
+            scope.spawn(hash);
+        }
+        hash();
+    });
+    ids.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn local(file: LocalFile, schema: String, id: UploadId) -> Upload {
+    Upload {
         name: folder::text(&file.shown),
         id,
         key: Some(folder::text(&file.real)),
@@ -172,7 +200,7 @@ fn local(file: LocalFile, schema: String) -> io::Result<Option<Upload>> {
         modified: file.modified,
         schema,
         place: Place::File(file.real),
-    }))
+    }
 }
 
 /// A pipe that was named as a file (`<(zcat …)`) is read like standard input.
