@@ -437,7 +437,7 @@ impl<'a> Rounds<'a> {
         match done {
             Ok(()) => self.settle(work, held, report),
             Err(fault) => {
-                self.failed(&work.name, new_columns(&work), &fault, report)?;
+                self.failed(&work.name, new_columns(work), &fault, report)?;
                 if let Some(one) = report.tables.last_mut() {
                     one.held = held;
                 }
