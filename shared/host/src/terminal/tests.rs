@@ -83,7 +83,8 @@ fn inlet(line: &[&str], input: &'static str) -> Answer {
         keyboard: false,
     };
     let line: Vec<OsString> = std::iter::once("inlet").chain(line.iter().copied()).map(OsString::from).collect();
-    let code = answer(&line, &Functions { ingest: landing, plan: planning }, streams);
+    let code =
+        answer(&line, &Functions { ingest: landing, evolve: inlet_core::evolve::evolve, plan: planning }, streams);
     Answer { code, out: out.text(), err: err.text() }
 }
 
