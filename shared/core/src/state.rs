@@ -13,8 +13,8 @@ use crate::clock::Micros;
 use crate::delta::{Lake, STATE};
 use crate::fault::Fault;
 
-/// Bytes of one file: they are notes.
-const FILE_BYTES: u64 = 4 << 20;
+/// Bytes of one file: they are notes. One of held rows names each file with its columns.
+const FILE_BYTES: u64 = 64 << 20;
 
 /// The state folder of a lake.
 #[derive(Clone, Copy, Debug)]

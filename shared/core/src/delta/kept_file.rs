@@ -16,7 +16,7 @@ use url::Url;
 use super::column_chunk::Bounds;
 use super::data_file::{DataFile, Tally};
 use super::faults::{kernel_fault, store_fault};
-use super::lake::Lake;
+use super::lake::{Lake, STATE};
 use super::layout::{FileColumn, FileLayout, has_statistics};
 use super::table::Table;
 use super::types::{arrow_type, column_type, kernel_type};
@@ -133,6 +133,11 @@ impl KeptFile {
             each(&batch.and_then(EngineDataArrowExt::try_into_record_batch).map_err(fault)?)?;
         }
         Ok(())
+    }
+
+    /// Its place in the lake's store, when that is Inlet's own folder and not the table's.
+    pub(crate) fn aside(&self, lake: &Lake) -> Option<Path> {
+        self.path.starts_with(&format!("{STATE}/")).then(|| self.key(lake))
     }
 
     /// Its place in the lake's store.

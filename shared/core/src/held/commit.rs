@@ -57,13 +57,13 @@ pub(crate) fn commit_held(
     let mut table = Table::open(lake, schema, name)?;
     let mut committed = Committed::default();
     let mut open: Vec<&Left> = notes.to_vec();
-    let mut done: Vec<(&Left, Option<u64>)> = Vec::new();
+    let mut done: Vec<Landed<'_>> = Vec::new();
     loop {
         let before = open.len();
         for left in std::mem::take(&mut open) {
             let is_named = |id: &String| {
                 let others = notes.iter().filter(|other| other.place != left.place);
-                let mut others = others.filter(|other| done.iter().all(|(done, _)| done.place != other.place));
+                let mut others = others.filter(|other| done.iter().all(|done| done.left.place != other.place));
                 others.any(|other| other.note.uploads.iter().any(|upload| upload.upload_id == *id))
             };
             let is_due = |id: &String| table.as_ref().is_none_or(|table| !table.has(&app_id_of(id)));
@@ -72,8 +72,8 @@ pub(crate) fn commit_held(
                 open.push(left);
                 continue;
             }
-            match commit_note(lake, &left.note, &mut table, deadline) {
-                Ok(version) => done.push((left, version)),
+            match commit_note(lake, left, &mut table, deadline) {
+                Ok(landed) => done.push(landed),
                 Err(fault) => {
                     open.push(left);
                     committed.fault.get_or_insert(fault);
@@ -84,8 +84,18 @@ pub(crate) fn commit_held(
             break;
         }
     }
-    settle(lake, schema, name, &done, deadline, &mut committed)?;
+    settle(lake, schema, name, done, deadline, &mut committed)?;
     Ok(committed)
+}
+
+/// A note whose rows stand in the table, as far as a commit's answer can say.
+#[derive(Debug)]
+pub(super) struct Landed<'a> {
+    pub(super) left: &'a Left,
+    /// The version, when this call committed it.
+    pub(super) version: Option<u64>,
+    /// Uploads that the table's log must know: those with rows that no earlier form of their key had landed.
+    uploads: HashSet<String>,
 }
 
 /// What a freshly read log says is told to `_loads`; then the notes go.
@@ -93,7 +103,7 @@ fn settle(
     lake: &Lake,
     schema: &str,
     name: &str,
-    done: &[(&Left, Option<u64>)],
+    mut done: Vec<Landed<'_>>,
     deadline: Deadline,
     committed: &mut Committed,
 ) -> Result<(), Fault> {
@@ -101,12 +111,19 @@ fn settle(
         return Ok(());
     }
     let fresh = Table::open(lake, schema, name)?;
-    let told = loads::tell(lake, schema, name, fresh.as_ref(), done, deadline)?;
+    let stands = |id: &String| fresh.as_ref().is_some_and(|fresh| fresh.has(&app_id_of(id)));
+    done.retain(|landed| landed.uploads.iter().all(stands));
+    let told = loads::tell(lake, schema, name, fresh.as_ref(), &done, deadline)?;
     let oldest = clock::now() - Micros::try_from(DONE_COMES_WITHIN.as_micros()).unwrap_or(Micros::MAX);
-    for (left, _) in done {
+    for Landed { left, .. } in done {
         let is_told = left.note.uploads.iter().all(|upload| told.done.contains(&upload.upload_id));
         if is_told || left.note.left_at < oldest {
-            State::of(lake).remove(&left.place)?;
+            let state = State::of(lake);
+            state.remove(&left.place)?;
+            // No log ever names these. The others are the table's, or left to VACUUM.
+            for aside in left.note.files.iter().filter_map(|file| file.aside(lake)) {
+                state.remove(&aside)?;
+            }
         }
     }
     let Told { rows, duplicates, rescued, .. } = told;
@@ -114,8 +131,14 @@ fn settle(
     Ok(())
 }
 
-/// Commits one note's rows; answers the version when this call did it.
-fn commit_note(lake: &Lake, note: &Note, table: &mut Option<Table>, deadline: Deadline) -> Result<Option<u64>, Fault> {
+/// Commits one note's rows.
+fn commit_note<'a>(
+    lake: &Lake,
+    left: &'a Left,
+    table: &mut Option<Table>,
+    deadline: Deadline,
+) -> Result<Landed<'a>, Fault> {
+    let note = &left.note;
     let own = own_columns(&note.table);
     for _ in 0..ATTEMPTS {
         if let Some(table) = table.as_mut() {
@@ -125,14 +148,14 @@ fn commit_note(lake: &Lake, note: &Note, table: &mut Option<Table>, deadline: De
         }
         let left_out = left_out(note, table.as_ref())?;
         if note.uploads.iter().all(|upload| left_out.uploads.contains(&upload.upload_id)) {
-            return Ok(None);
+            return Ok(Landed { left, version: None, uploads: left_out.uploads });
         }
         let as_they_are = match table.as_ref() {
             Some(table) if left_out.is_empty() => files_for(note, table)?,
             _ => None,
         };
         let is_anew = as_they_are.is_none();
-        let (files, uploads) = match as_they_are {
+        let (files, uploads): (Vec<DataFile>, HashSet<String>) = match as_they_are {
             Some(files) => (files, note.uploads.iter().map(|upload| upload.upload_id.clone()).collect()),
             None => {
                 let written = write_anew(lake, note, table.as_ref(), &own, &left_out)?;
@@ -140,13 +163,16 @@ fn commit_note(lake: &Lake, note: &Note, table: &mut Option<Table>, deadline: De
             }
         };
         if files.is_empty() {
-            return Ok(None);
+            return Ok(Landed { left, version: None, uploads: left_out.uploads });
         }
         let named = note.uploads.iter().filter(|upload| uploads.contains(&upload.upload_id));
         let app_ids = named.map(|upload| app_id_of(&upload.upload_id)).collect();
         let append = Append { app_ids, files: &files, ..Append::default() };
         match commit(lake, &note.schema, &note.table, table, &own, &append, deadline)? {
-            Appended::Committed { version } => return Ok(Some(version)),
+            Appended::Committed { version } => {
+                let uploads = uploads.into_iter().chain(left_out.uploads).collect();
+                return Ok(Landed { left, version: Some(version), uploads });
+            }
             Appended::Landed { .. } | Appended::Moved => {
                 // The note's own files stay until the log has all its uploads.
                 if let (true, Some(table)) = (is_anew, table.as_mut()) {

@@ -10,6 +10,7 @@ use hashbrown::{HashMap, HashSet};
 use inlet_events::table::{RESCUED_DATA, UPLOAD_ID};
 use inlet_events::{Call, rescued_values};
 
+use super::commit::Landed;
 use super::{HeldUpload, Left};
 use crate::clock::{self, Deadline, Micros};
 use crate::crew::{no_encoder, own_layout};
@@ -49,13 +50,14 @@ pub(super) fn tell(
     schema: &str,
     name: &str,
     table: Option<&Table>,
-    notes: &[(&Left, Option<u64>)],
+    notes: &[Landed<'_>],
     deadline: Deadline,
 ) -> Result<Told, Fault> {
     let mut told = Told::default();
     let mut loads = Table::open(lake, schema, LOADS)?;
-    let uploads = notes.iter().flat_map(|(left, version)| {
-        left.note.uploads.iter().map(|upload| (upload.upload_id.as_str(), (upload, *left, *version)))
+    let uploads = notes.iter().flat_map(|landed| {
+        let uploads = landed.left.note.uploads.iter();
+        uploads.map(|upload| (upload.upload_id.as_str(), (upload, landed.left, landed.version)))
     });
     let uploads: HashMap<&str, (&HeldUpload, &Left, Option<u64>)> = uploads.collect();
     let ids: Vec<String> = uploads.keys().map(|&id| id.to_owned()).collect();

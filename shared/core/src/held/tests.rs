@@ -156,6 +156,9 @@ fn rows_are_held_until_their_table_is_there_and_then_committed_once() {
     assert_eq!((loads(&test)["-"], notes(&test, "pages").len()), ([3, 2, 1, 0, 0], 0));
     assert_proved(&test, std::slice::from_ref(&one));
 
+    let aside = std::fs::read_dir(test.path("../_inlet/held-rows/web/pages")).unwrap();
+    assert_eq!(aside.count(), 0, "files that no log names go with their note");
+
     // The same notes again, as after a run that was killed before they went.
     commit_all(&test, "pages", &left);
     assert_eq!((ids(&test, "pages").len(), loads(&test)["-"]), (2, [3, 2, 1, 0, 0]));
