@@ -21,19 +21,21 @@ pub enum Cloud {
     Other,
 }
 
+/// Endings of workspace hosts: `azuredatabricks.net` of the Azure clouds, `databricks.com` of AWS and Google.
+pub(crate) const HOST_SUFFIXES: [(&str, Cloud); 6] = [
+    (".gcp.databricks.com", Cloud::Gcp),
+    (".cloud.databricks.com", Cloud::Aws),
+    (".cloud.databricks.us", Cloud::Aws),
+    (".azuredatabricks.net", Cloud::Azure),
+    (".databricks.azure.us", Cloud::Azure),
+    (".databricks.azure.cn", Cloud::Azure),
+];
+
 impl Cloud {
     /// Whose host this is.
     pub fn of(host: &str) -> Self {
-        const SUFFIXES: [(&str, Cloud); 6] = [
-            (".gcp.databricks.com", Cloud::Gcp),
-            (".cloud.databricks.com", Cloud::Aws),
-            (".cloud.databricks.us", Cloud::Aws),
-            (".azuredatabricks.net", Cloud::Azure),
-            (".databricks.azure.us", Cloud::Azure),
-            (".databricks.azure.cn", Cloud::Azure),
-        ];
         let host = host.to_ascii_lowercase();
-        SUFFIXES.iter().find(|(suffix, _)| host.ends_with(suffix)).map_or(Self::Other, |(_, cloud)| *cloud)
+        HOST_SUFFIXES.iter().find(|(suffix, _)| host.ends_with(suffix)).map_or(Self::Other, |(_, cloud)| *cloud)
     }
 }
 

@@ -36,6 +36,7 @@ use url::Url;
 use crate::clock::Deadline;
 use crate::fault::Fault;
 
+pub(crate) use connection::HOST_SUFFIXES;
 pub use connection::{Auth, Cloud, Connection};
 pub use entra::IdentityEndpoint;
 pub use error::{Denied, Error};

@@ -2,17 +2,7 @@
 
 use url::{Host, Url};
 
-use crate::databricks::Cloud;
-
-/// Endings of workspace hosts: `azuredatabricks.net` of the Azure clouds, `databricks.com` of AWS and Google.
-const SUFFIXES: [(&str, Cloud); 6] = [
-    (".gcp.databricks.com", Cloud::Gcp),
-    (".cloud.databricks.com", Cloud::Aws),
-    (".cloud.databricks.us", Cloud::Aws),
-    (".azuredatabricks.net", Cloud::Azure),
-    (".databricks.azure.us", Cloud::Azure),
-    (".databricks.azure.cn", Cloud::Azure),
-];
+use crate::databricks::{Cloud, HOST_SUFFIXES};
 
 /// Catalogs that are no Unity Catalog catalog of one's own.
 const NOT_OURS: [(&str, &str); 4] = [
@@ -62,7 +52,7 @@ pub(super) fn parse(pasted: &str, allowed: &[String]) -> Result<Address, Refusal
     else {
         return Err(refusal("is no web address", EXAMPLES));
     };
-    let cloud = SUFFIXES.iter().find_map(|(suffix, cloud)| {
+    let cloud = HOST_SUFFIXES.iter().find_map(|(suffix, cloud)| {
         let name = host.strip_suffix(suffix)?;
         (!name.is_empty() && !name.starts_with('.')).then_some((name, *cloud))
     });
