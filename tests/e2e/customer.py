@@ -18,6 +18,7 @@ from stores import S3, Azure, StoreLake
 from workspace import Workspace
 
 SCHEMA, TABLES = "events", ("tracks", "store_event")
+M2M = 'client_id = "{client_id}"\nclient_secret = "file:client-secret"'
 
 
 class Folder:
@@ -57,10 +58,11 @@ def upload(numbers, *columns) -> bytes:
 
 
 class Customer:
-    """Over `<store>/lake/<root>`. `auth` and `storage` are tables of the settings, `env` is what the executable is given."""
+    """Over `<store>/lake/<root>`. `auth` and `storage` are lines of the settings' tables (`{url}` is the workspace's), `env` is what the
+    executable is given, `words` are more words for the pretend workspace."""
 
-    def __init__(self, exe, pretend, store, root, auth=None, storage="", env=None, *words):
-        self.exe, self.store, self.root, self.bad = exe, store, root, []
+    def __init__(self, exe, pretend, store, root, auth=M2M, storage="", env=None, words=()):
+        self.exe, self.store, self.root, self.bad, self.said = exe, store, root, [], []
         self.folder = Path(tempfile.mkdtemp(prefix=f"inlet-{root}-")).resolve()
         (self.folder / "uploads").mkdir()
         self.env = store.env if env is None else env
@@ -74,7 +76,8 @@ catalog = "{w.catalog}"
 http_path = "{w.http_path}"
 lake = "{store.url("lake", root)}"
 [auth]
-{auth or f'client_id = "{w.client_id}"' + chr(10) + 'client_secret = "file:client-secret"'}
+{auth.format(**w.said)}
+{storage and "[storage]"}
 {storage}
 ''')
         self.numbers: list[int] = []
@@ -92,7 +95,15 @@ lake = "{store.url("lake", root)}"
 
     def run(self, *line, **env) -> Ran:
         exe, *line = self.command(*line)
-        return run(exe, *line, env={**self.env, **env})
+        ran = run(exe, *line, env={**self.env, **env})
+        self.said.append(ran.out + ran.err)
+        return ran
+
+    def fails(self, what, ran: Ran, code, *words):
+        """A run ends with this code and says these words."""
+        said = ran.out + ran.err
+        if ran.code != code or any(word not in said for word in words):
+            self.bad.append(f"{what}: not exit {code} with {words}: {ran}")
 
     def put(self, name, numbers, *columns) -> Path:
         """Writes an upload; its events are to stand in the lake from now on."""

@@ -19,6 +19,7 @@ mod script;
 mod server;
 mod tools;
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,7 +27,7 @@ use failure::Failure;
 use faults::Line;
 use script::Script;
 use server::Server;
-use tools::{Tools, pretend};
+use tools::{SCRATCH, Tools, pretend};
 
 /// Uploads of one seed of the differential, when each is landed by a run of its own.
 const ONE_BY_ONE: &str = "50";
@@ -152,6 +153,24 @@ fn the_catalog_follows_a_lake_on_azure_blob_storage() -> Result<(), Failure> {
     let Some(tools) = Tools::python_and_node("a workspace over Azure Blob Storage")? else { return Ok(()) };
     let server = Server::azure(&tools)?;
     with_a_workspace("catalog.py", "azure", &tools)?.option("--endpoint", &server.endpoint()).run(&tools)
+}
+
+#[test]
+fn lent_credentials_of_s3_are_renewed_and_never_shown() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("lent credentials of S3")? else { return Ok(()) };
+    let server = Server::s3(&tools)?;
+    with_a_workspace("credentials.py", "s3", &tools)?.option("--endpoint", &server.endpoint()).run(&tools)
+}
+
+#[test]
+fn azure_is_written_as_whoever_the_settings_name() -> Result<(), Failure> {
+    let Some(tools) = Tools::python_and_node("identities of Azure")? else { return Ok(()) };
+    let folder = Path::new(SCRATCH).join("e2e-certificate");
+    Script::new("certificate.py").program("--to", folder.clone()).run(&tools)?;
+    let server = Server::azure_over_tls(&tools, &folder)?;
+    let endpoint = server.endpoint().replacen("http:", "https:", 1);
+    let script = with_a_workspace("credentials.py", "azure", &tools)?.option("--endpoint", &endpoint);
+    script.program("--certificate", folder.join("certificate.pem")).run(&tools)
 }
 
 #[test]

@@ -30,9 +30,20 @@ impl Server {
 
     /// Azurite: Blob Storage, in memory.
     pub(crate) fn azure(tools: &Tools) -> Result<Self, Failure> {
+        Self::azurite(tools, &[])
+    }
+
+    /// The same over TLS, as tokens of Entra need it, with the `certificate.pem` and `key.pem` of a folder.
+    pub(crate) fn azure_over_tls(tools: &Tools, folder: &Path) -> Result<Self, Failure> {
+        let [certificate, key] =
+            ["certificate.pem", "key.pem"].map(|name| folder.join(name).to_string_lossy().into_owned());
+        Self::azurite(tools, &["--oauth", "basic", "--cert", &certificate, "--key", &key])
+    }
+
+    fn azurite(tools: &Tools, more: &[&str]) -> Result<Self, Failure> {
         let port = free_port()?;
         let port_text = port.to_string();
-        let arguments = [
+        let usual = [
             "--blobHost",
             "127.0.0.1",
             "--blobPort",
@@ -42,6 +53,7 @@ impl Server {
             "--skipApiVersionCheck",
             "--silent",
         ];
+        let arguments: Vec<&str> = usual.iter().chain(more).copied().collect();
         Self::start(port, tools.node_program("azurite-blob")?.as_os_str(), &arguments)
     }
 

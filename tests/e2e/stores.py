@@ -68,18 +68,22 @@ class S3:
 
 
 class Azure:
-    """Azurite, driven by azure-storage-blob, under its published account and key. `place` is where it is, `env` with the key."""
+    """Azurite, driven by azure-storage-blob, under its published account and key. `place` is where it is, `env` with the key;
+    `certificate` is the one that is trusted, by this process too."""
 
     ACCOUNT = "devstoreaccount1"
     KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
-    def __init__(self, endpoint):
+    def __init__(self, endpoint, certificate=None):
         from azure.storage.blob import BlobServiceClient
         account = f"{endpoint}/{self.ACCOUNT}"
         self.place = {"AZURE_STORAGE_ACCOUNT_NAME": self.ACCOUNT, "AZURE_STORAGE_ENDPOINT": account, "AZURE_ALLOW_HTTP": "true"}
         self.env = {**self.place, "AZURE_STORAGE_ACCOUNT_KEY": self.KEY}
-        self.client = BlobServiceClient(account, credential=self.KEY)
-        self.options = {**{k.lower(): v for k, v in self.env.items()}, "allow_http": "true"}
+        trust = {"SSL_CERT_FILE": str(certificate)} if certificate else {}
+        self.place, self.env = {**self.place, **trust}, {**self.env, **trust}
+        os.environ.update(trust)
+        self.client = BlobServiceClient(account, credential=self.KEY, connection_verify=str(certificate) if certificate else True)
+        self.options = {**{k.lower(): v for k, v in self.env.items() if k.startswith("AZURE")}, "allow_http": "true"}
 
     def make(self, bucket):
         self.client.create_container(bucket)

@@ -2,9 +2,10 @@
 //! serves until it is killed.
 //!
 //! ```text
-//! pretend [--port N] [--setup FILE] [--lake URL] [--storage KEY=VALUE]...
+//! pretend [--port N] [--setup FILE] [--lake URL] [--storage KEY=VALUE]... [--not-in-workspace]
 //! ```
-//! Without `--setup`: a customer's workspace after the set-up guide, over `--lake`.
+//! Without `--setup`: a customer's workspace after the set-up guide, over `--lake`; with `--not-in-workspace` the step
+//! that adds the service principal to it was left out.
 
 use std::process::ExitCode;
 
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
 
 fn setup() -> Result<Setup, String> {
     let mut arguments = std::env::args().skip(1);
-    let (mut port, mut file, mut lake, mut storage) = (0, None, None, Vec::new());
+    let (mut port, mut file, mut lake, mut storage, mut in_workspace) = (0, None, None, Vec::new(), true);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
@@ -38,6 +39,7 @@ fn setup() -> Result<Setup, String> {
             "--setup" => file = Some(value()?),
             "--lake" => lake = Some(value()?),
             "--storage" => storage.push(value()?),
+            "--not-in-workspace" => in_workspace = false,
             other => return Err(format!("unknown argument {other}")),
         }
     }
@@ -50,6 +52,9 @@ fn setup() -> Result<Setup, String> {
         _ => return Err("one of --lake URL and --setup FILE is needed".to_owned()),
     };
     setup.port = port;
+    if !in_workspace {
+        setup = setup.not_in_workspace();
+    }
     for pair in storage {
         let (key, value) = pair.split_once('=').ok_or(format!("--storage {pair}: KEY=VALUE"))?;
         setup = setup.store(key, value);
