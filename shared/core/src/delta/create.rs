@@ -26,8 +26,9 @@ const IDS_KEPT_IN_LOADS: &str = "interval 26 weeks";
 const STATISTICS_ON: [&str; 5] = ["received_at", "timestamp", "user_id", "event", "_upload_id"];
 
 /// The columns among these that a table keeps statistics on.
-pub(crate) fn statistics_columns<'a>(columns: impl Iterator<Item = &'a str> + Clone) -> Vec<&'static str> {
-    STATISTICS_ON.into_iter().filter(|name| columns.clone().any(|column| column == *name)).collect()
+pub(crate) fn statistics_columns<'a>(columns: impl Iterator<Item = &'a str>) -> Vec<&'static str> {
+    let columns: Vec<&str> = columns.collect();
+    STATISTICS_ON.into_iter().filter(|name| columns.contains(name)).collect()
 }
 
 /// Begins the creation of a table at `url`. The engine is asked whether a table is there; over an empty store this

@@ -142,7 +142,7 @@ impl KeptFile {
 
     /// Its place in the lake's store.
     fn key(&self, lake: &Lake) -> Path {
-        self.path.split('/').fold(lake.root().clone(), |key, part| key.join(part))
+        self.path.split('/').fold(lake.root().clone(), Path::join)
     }
 
     /// Its address, if it is still there as it was.

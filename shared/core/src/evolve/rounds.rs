@@ -129,7 +129,7 @@ impl<'a> Rounds<'a> {
             let work = self.compare(asked, report)?;
             let (needy, fine): (Vec<_>, Vec<_>) = work.into_iter().partition(|work| work.need != Need::Nothing);
             for work in fine {
-                self.conclude(work, Ok(None), report)?;
+                self.conclude(&work, Ok(None), report)?;
             }
             if needy.is_empty() {
                 continue;
@@ -388,7 +388,7 @@ impl<'a> Rounds<'a> {
                     .hint("run `inlet evolve` again: everything it does can be done twice"));
             }
             let seen = ran.and_then(|seen| self.altered(&mut work, seen));
-            self.conclude(work, seen.map(Some), report)?;
+            self.conclude(&work, seen.map(Some), report)?;
         }
         Ok(())
     }
@@ -397,21 +397,21 @@ impl<'a> Rounds<'a> {
     /// go.
     fn conclude(
         &mut self,
-        work: Work,
+        work: &Work,
         seen: Result<Option<Option<TableInfo>>, Fault>,
         report: &mut EvolveReport,
     ) -> Result<(), Fault> {
         let (held, done) = match seen {
             Err(fault) => (None, Err(fault)),
-            Ok(seen) => match self.commit_rows(&work) {
+            Ok(seen) => match self.commit_rows(work) {
                 Err((held, fault)) => (held, Err(fault)),
-                Ok(held) => (held, seen.map_or(Ok(()), |seen| self.shows(&work, seen.as_ref()))),
+                Ok(held) => (held, seen.map_or(Ok(()), |seen| self.shows(work, seen.as_ref()))),
             },
         };
         match done {
-            Ok(()) => self.settle(&work, held, report),
+            Ok(()) => self.settle(work, held, report),
             Err(fault) => {
-                self.failed(&work.name, new_columns(&work), &fault, report)?;
+                self.failed(&work.name, new_columns(work), &fault, report)?;
                 if let Some(one) = report.tables.last_mut() {
                     one.held = held;
                 }

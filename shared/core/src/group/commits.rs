@@ -72,7 +72,7 @@ impl Group<'_, '_> {
                         // What the warehouse is to add, for held rows, is none of this commit's.
                         let columns = if rows_only { Vec::new() } else { known.plan.new_columns() };
                         let brought = Append { app_ids: app_ids.clone(), comments, files, ..Append::default() };
-                        let result = commit_table(lake, schema, known, columns, brought, deadline);
+                        let result = commit_table(lake, schema, known, &columns, brought, deadline);
                         lock(&results).push((number, result));
                     }
                 });
@@ -211,12 +211,12 @@ fn commit_table(
     lake: &Lake,
     schema: &str,
     known: &mut Known,
-    columns: Vec<(String, ColumnType)>,
+    columns: &[(String, ColumnType)],
     append: Append<'_>,
     deadline: Deadline,
 ) -> Result<Option<u64>, Fault> {
-    let append = Append { new_columns: columns.clone(), ..append };
-    match commit(lake, schema, &known.plan.name, &mut known.table, &columns, &append, deadline)? {
+    let append = Append { new_columns: columns.to_vec(), ..append };
+    match commit(lake, schema, &known.plan.name, &mut known.table, columns, &append, deadline)? {
         Appended::Committed { version } => Ok(Some(version)),
         Appended::Landed { .. } | Appended::Moved => {
             if let Some(table) = &mut known.table {

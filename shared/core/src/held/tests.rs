@@ -247,7 +247,7 @@ fn a_later_form_of_a_held_key_waits_for_it_and_lands_only_what_is_new() {
     let later = upload("key", &[page("2", r#"{"a":2}"#), page("3", r#"{"a":3}"#)]);
     let report = land(&test, &settings(), std::slice::from_ref(&later));
     assert_eq!((report.uploads[0].status, report.uploads[0].counts.held), (Status::PartlyHeld, 2));
-    assert_proved(&test, &[earlier.clone()]);
+    assert_proved(&test, std::slice::from_ref(&earlier));
     let left = notes(&test, "pages");
     assert_eq!(left[1].note.uploads[0].after, [earlier.id.to_string()]);
 
