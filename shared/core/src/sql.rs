@@ -60,10 +60,16 @@ pub struct View {
     pub columns: Vec<String>,
 }
 
-/// The views over a table in a Unity Catalog. `known` says which names of the schema are tables of the lake.
+/// The longest name of a table or view in a Unity Catalog.
+const NAME_CHARACTERS: usize = 255;
+
+/// The views over a table in a Unity Catalog: a table whose name is as long as names may be has none. `known` says which names of the schema are tables of the lake.
 pub fn unity_views(catalog: &str, table: &TableColumns, known: &dyn Fn(&str) -> bool) -> Vec<View> {
     let names = Names { dialect: &SPARK, catalog: Some(catalog), schema: &table.schema, table: &table.table };
-    views(&names, &table.columns).into_iter().filter(|view| !known(&view.name)).collect()
+    views(&names, &table.columns)
+        .into_iter()
+        .filter(|view| !known(&view.name) && view.name.len() <= NAME_CHARACTERS)
+        .collect()
 }
 
 /// How a reader spells what both can do.
@@ -154,15 +160,11 @@ fn opened(dialect: &Dialect, place: &str, tables: &[TableColumns], sql: &mut Str
     }
 }
 
-/// The longest name of a table or view.
-const NAME_CHARACTERS: usize = 255;
-
 /// The views over a table.
 fn views(names: &Names<'_>, columns: &[(String, KnownType)]) -> Vec<View> {
     let mut views = Vec::new();
     let unique = format!("{}__unique", names.table);
-    // Unity Catalog takes names of at most 255 characters: a table whose name is that long has no such view.
-    if !["_loads", "_rejects"].contains(&names.table) && has(columns, "id") && unique.len() <= NAME_CHARACTERS {
+    if !["_loads", "_rejects"].contains(&names.table) && has(columns, "id") {
         views.push(View {
             name: unique,
             body: (names.dialect.unique)(names, columns),
