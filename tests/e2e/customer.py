@@ -7,9 +7,11 @@ import collections
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -87,6 +89,8 @@ lake = "{store.url("lake", root)}"
 
     def __exit__(self, *error):
         self.workspace.__exit__(*error)
+        if not self.bad and error == (None, None, None):
+            shutil.rmtree(self.folder)
 
     # ---- what they run
 
