@@ -116,7 +116,8 @@ pub(crate) fn pretend() -> Result<PathBuf, Failure> {
     static PRETEND: Once<PathBuf> = OnceLock::new();
     let built = PRETEND.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--package", "pretend", "--example", "pretend", "--target-dir"]).arg(target());
+        // Without `--package`: the features are those of a plain `cargo test`, and nothing is built twice.
+        cargo.args(["build", "--example", "pretend", "--target-dir"]).arg(target());
         ran(cargo.current_dir(workspace()), "building the pretend workspace")?;
         Ok(target().join("debug/examples").join(format!("pretend{}", std::env::consts::EXE_SUFFIX)))
     });

@@ -63,7 +63,8 @@ pub struct View {
 /// The longest name of a table or view in a Unity Catalog.
 const NAME_CHARACTERS: usize = 255;
 
-/// The views over a table in a Unity Catalog: a table whose name is as long as names may be has none. `known` says which names of the schema are tables of the lake.
+/// The views over a table in a Unity Catalog: a table whose name is as long as names may be has none. `known` says which
+/// names of the schema are tables of the lake.
 pub fn unity_views(catalog: &str, table: &TableColumns, known: &dyn Fn(&str) -> bool) -> Vec<View> {
     let names = Names { dialect: &SPARK, catalog: Some(catalog), schema: &table.schema, table: &table.table };
     views(&names, &table.columns)
