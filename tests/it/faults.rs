@@ -79,10 +79,11 @@ impl Scene {
             let fault = fault(number);
             let patience = if fault == Fault::Kill { PATIENCE_OF_THE_DEAD } else { settings().patience };
             let what = format!("request {number}");
-            let (faulty, bucket, report) =
-                self.run(&what, patience, |faulty| faulty.play(fault, When::Nth(number), which));
+            let (faulty, bucket, _) = self.run(&what, patience, |faulty| faulty.play(fault, When::Nth(number), which));
             if faulty.struck().is_empty() {
-                assert_eq!(report.gravest(), Some(FaultKind::Rejected), "{report:#?}");
+                // A busy machine may take longer for a whole run than the dead are given.
+                let (_, _, whole) = self.run("no fault", settings().patience, |_| {});
+                assert_eq!(whole.gravest(), Some(FaultKind::Rejected), "{whole:#?}");
                 assert!(number > 4, "only {number} requests met {fault:?}");
                 return;
             }
