@@ -32,8 +32,9 @@ def main() -> int:
             con.execute("LOAD httpfs; LOAD delta; LOAD unity_catalog")
             con.execute(f"CREATE SECRET (TYPE UNITY_CATALOG, TOKEN '{w.token}', ENDPOINT '{w.url}', AWS_REGION 'us-east-1')")
             con.execute("ATTACH 'segment' AS segment (TYPE UNITY_CATALOG)")
-            tables = con.execute("SELECT schema, name, column_names FROM (SHOW ALL TABLES) WHERE database = 'segment'").fetchall()
             rows = con.execute("SELECT id, n FROM segment.web.tracks ORDER BY id").fetchall()
+            # Before anything of it was read, the extension lists the catalog only sometimes.
+            tables = con.execute("SELECT schema, name, column_names FROM (SHOW ALL TABLES) WHERE database = 'segment'").fetchall()
             seen = {s["path"].rsplit("/", 1)[1]: s["principal"] for s in w.control("GET", "requests") if s["path"].startswith("/api/2.1")}
     bad = []
     if tables != [("web", "tracks", ["id", "n"])]:
