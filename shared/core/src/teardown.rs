@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::clock::Deadline;
 use crate::databricks::{TableInfo, TableKind};
 use crate::delta::{STATE, Table};
-use crate::evolve::{MADE_BY_INLET, Parts, is_within};
+use crate::evolve::{Parts, is_made_by_inlet, is_within};
 use crate::fault::{Fault, FaultKind};
 use crate::ledger::{LOADS, REJECTS};
 use crate::report::FaultReport;
@@ -151,7 +151,7 @@ impl Run<'_> {
             let remove = || handle.block_on(workspace.delete_table(catalog, schema, &table.name, deadline));
             left += usize::from(!self.treat(kind, name, kept, || remove().map_err(Fault::from)));
         }
-        let is_ours = there.comment.as_deref().is_some_and(|comment| comment.starts_with(MADE_BY_INLET));
+        let is_ours = is_made_by_inlet(there.comment.as_deref());
         let kept = match (is_ours, left) {
             (false, _) => Some("Inlet did not make it".to_owned()),
             (true, 0) => None,
@@ -165,7 +165,7 @@ impl Run<'_> {
     fn kept(&self, table: &TableInfo) -> Option<String> {
         let lake = self.parts.lake.url().as_str();
         match table.kind {
-            TableKind::View if table.comment.as_deref().is_some_and(|text| text.starts_with(MADE_BY_INLET)) => None,
+            TableKind::View if is_made_by_inlet(table.comment.as_deref()) => None,
             TableKind::External if table.location.as_deref().is_some_and(|place| is_within(place, lake)) => None,
             TableKind::View | TableKind::Managed | TableKind::Other(_) => Some("Inlet did not make it".to_owned()),
             TableKind::External => Some("it does not lie in the lake".to_owned()),

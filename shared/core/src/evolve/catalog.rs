@@ -234,6 +234,11 @@ pub(crate) fn view(name: &FullName, body: &str) -> String {
 /// How Inlet's views and schemas are told from others'.
 pub(crate) const MADE_BY_INLET: &str = "Made by Inlet";
 
+/// Whether the comment of a view or schema says that Inlet made it.
+pub(crate) fn is_made_by_inlet(comment: Option<&str>) -> bool {
+    comment.is_some_and(|comment| comment.starts_with(MADE_BY_INLET))
+}
+
 fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }

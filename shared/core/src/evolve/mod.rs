@@ -12,7 +12,7 @@ mod report;
 mod rounds;
 mod wakes;
 
-pub(crate) use self::catalog::{MADE_BY_INLET, is_within};
+pub(crate) use self::catalog::{is_made_by_inlet, is_within};
 pub use self::report::{EvolveReport, HeldRows, NoteCounts, TableEvolved, TableStatus, WarehouseUse};
 pub use self::wakes::Budget;
 

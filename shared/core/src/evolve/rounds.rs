@@ -6,9 +6,9 @@ use futures::StreamExt;
 use hashbrown::{HashMap, HashSet};
 use object_store::path::Path;
 
-use super::catalog::{self, FullName, MADE_BY_INLET, Need};
+use super::catalog::{self, FullName, MADE_BY_INLET, Need, is_made_by_inlet};
 use super::holding::columns_after;
-use super::notes::{self, ATTEMPTS, Behind, Left};
+use super::notes::{self, ATTEMPTS, Attempts, Behind, Left};
 use super::report::{EvolveReport, HeldRows, TableEvolved, TableStatus, WarehouseUse};
 use super::wakes::{self, Recorded};
 use super::{Ask, Parts};
@@ -270,9 +270,10 @@ impl<'a> Rounds<'a> {
             }
         };
         let columns = columns_after(&need, log.unwrap_or_default());
-        if need != Need::Nothing && self.is_parked(name)? {
-            let before = notes::attempts(lake, &name.schema, &name.table)?;
-            let why = before.map(|before| before.message).unwrap_or_default();
+        if need != Need::Nothing
+            && let Some(before) = self.parked(name)?
+        {
+            let why = before.message;
             return Err(Fault::setup(format!("left alone after {ATTEMPTS} attempts: {why}")).hint(PARKED_HINT));
         }
         let table = need.statements(name, &location);
@@ -280,13 +281,13 @@ impl<'a> Rounds<'a> {
         Ok(Some(Work { name: name.clone(), need, columns, table, views, held }))
     }
 
-    /// Whether the table failed too often; whoever says `--retry` tries again.
-    fn is_parked(&self, name: &FullName) -> Result<bool, Fault> {
+    /// The attempts at a table that failed too often; whoever says `--retry` tries again.
+    fn parked(&self, name: &FullName) -> Result<Option<Attempts>, Fault> {
         if self.ask.retry || self.ask.plan {
-            return Ok(false);
+            return Ok(None);
         }
         let before = notes::attempts(&self.parts.lake, &name.schema, &name.table)?;
-        Ok(before.is_some_and(|before| before.failed >= ATTEMPTS))
+        Ok(before.filter(|before| before.failed >= ATTEMPTS))
     }
 
     /// What the catalog shows of a schema, in one listing; a schema that is missing is made, but for a plan.
@@ -320,7 +321,7 @@ impl<'a> Rounds<'a> {
         shown: &Shown,
         report: &mut EvolveReport,
     ) -> Result<Vec<String>, Fault> {
-        let known = self.tables_of(&name.schema)?.clone();
+        let known = self.tables_of(&name.schema)?;
         let table = TableColumns {
             schema: name.schema.clone(),
             table: name.table.clone(),
@@ -527,7 +528,7 @@ const PARKED_HINT: &str = "mend what it says, then run: inlet evolve --retry";
 
 /// Whether a view is one that Inlet may replace.
 fn is_our_view(there: &TableInfo) -> bool {
-    there.kind == TableKind::View && there.comment.as_deref().is_some_and(|text| text.starts_with(MADE_BY_INLET))
+    there.kind == TableKind::View && is_made_by_inlet(there.comment.as_deref())
 }
 
 fn new_columns(work: &Work) -> Vec<String> {
