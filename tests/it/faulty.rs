@@ -65,6 +65,10 @@ pub(crate) const CONDITIONAL: Which = Which { conditional: true, ..ANY };
 pub(crate) const COMMIT: Which = Which { kind: Some((Method::Put, Object::Commit)), ..ANY };
 /// A checkpoint, or the hint that leads to it, written.
 pub(crate) const CHECKPOINT: Which = Which { kind: Some((Method::Put, Object::Log)), ..ANY };
+/// A data file, written.
+pub(crate) const DATA: Which = Which { kind: Some((Method::Put, Object::Data)), ..ANY };
+/// One of Inlet's own small files, written.
+pub(crate) const STATE: Which = Which { kind: Some((Method::Put, Object::State)), ..ANY };
 /// A note of uploads under way, written.
 pub(crate) const NOTE: Which = Which { kind: Some((Method::Put, Object::Note)), ..ANY };
 /// The same, removed.

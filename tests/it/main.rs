@@ -23,6 +23,7 @@ mod faults;
 mod faulty;
 mod fixtures;
 mod found;
+mod gated;
 mod giant;
 mod held;
 mod json;

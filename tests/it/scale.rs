@@ -103,8 +103,9 @@ fn of_one_upload(checkpoint: bool, commits: usize) -> BTreeMap<Kind, usize> {
         (Get, Commit, 2 * tables * commits),
         // The hint that leads to the last checkpoint, `_rejects` included, which is not there; and the checkpoint.
         (Get, Log, tables + 1 + if checkpoint { 6 * tables } else { 0 }),
-        // Each log once, twice when nothing is found; the folders of the schema, and the notes of others.
-        (List, Folder, tables + 2 + 2),
+        // Each log once, twice when nothing is found; the folders of the schema, the notes of others, those of held rows
+        // (for rows that waited for a gate, and for what the plans must know), and the gate of each table.
+        (List, Folder, tables + 2 + 2 + 2 + tables),
         (Put, Note, 1),
         (Delete, Note, 1),
         // The store's clock.

@@ -171,16 +171,16 @@ impl<'r, 'a> Group<'r, 'a> {
                 return Err(fault);
             }
         };
-        let held = self.hold_back(&mut files);
+        let mut held = self.hold_back(&mut files);
         if let Err(fault) = self.leave_notes(uploads, &files) {
             delete_files(&self.run.parts.lake, &files.all());
             held.delete(&self.run.parts.lake);
             return Err(fault);
         }
-        let committed =
-            self.commit_tables(uploads, &files).and_then(|all| Ok(all && self.commit_rejects(uploads, &files)?));
+        let committed = self.commit_tables(uploads, &mut files, &mut held);
+        let committed = committed.and_then(|all| Ok(all && self.commit_rejects(uploads, &files)?));
         if !matches!(committed, Ok(true)) {
-            held.delete(&self.run.parts.lake);
+            self.drop_held(&held);
             return committed.map(|_| None);
         }
         self.note_held(uploads, &held)?;

@@ -1,4 +1,5 @@
-//! Rows that are held: written as Parquet, but part of no table yet, since the warehouse is to change the table first.
+//! Rows that are held: written as Parquet, but part of no table yet, since the warehouse is to change the table first,
+//! or since the table's gate is closed.
 //!
 //! A note in the state folder, `_inlet/held/<schema>/<table>/<uuid>.json`, names the files of exactly one group's rows
 //! for one table, the columns that they want, and the uploads that they came from. It is written before `_loads` says
@@ -9,17 +10,23 @@
 //!
 //! Rows of a key that was overwritten must know which ids the earlier form landed. While that is held, nobody knows: so
 //! the later form is held as well, and committed after it.
+//!
+//! Rows behind a gate need no warehouse: whoever finds the gate open commits them, with the columns that they bring. That
+//! is the gate's owner, the next run that lands in the schema, or evolve.
 
 mod anew;
 mod commit;
 mod loads;
+mod release;
 
 use hashbrown::{HashMap, HashSet};
 use inlet_events::ColumnType;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::anew::{Lineage, Origin, Rows, origin, write_anew};
 pub(crate) use self::commit::{Committed, commit_held};
+pub(crate) use self::release::release;
 use crate::clock::Micros;
 use crate::delta::{KeptFile, Lake, by_name};
 use crate::fault::Fault;
@@ -36,10 +43,42 @@ pub(crate) struct Note {
     pub(crate) left_at: Micros,
     /// Where the rows were written: `terminal`, `lambda`, `azure`.
     pub(crate) host: String,
+    #[serde(default, skip_serializing_if = "WaitsFor::is_change")]
+    pub(crate) waits_for: WaitsFor,
     /// Columns that the table lacks, in the order of their creation.
     pub(crate) columns: Vec<Wanted>,
     pub(crate) files: Vec<KeptFile>,
     pub(crate) uploads: Vec<HeldUpload>,
+}
+
+/// What held rows wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WaitsFor {
+    /// The warehouse makes or alters their table.
+    #[default]
+    Change,
+    /// The gate of their table opens; they bring their columns themselves.
+    Gate,
+}
+
+impl WaitsFor {
+    /// What rows wait for in a lake: where there are gates, the warehouse changes no table.
+    pub(crate) fn in_lake(lake: &Lake) -> Self {
+        if lake.needs_gates() { Self::Gate } else { Self::Change }
+    }
+
+    /// The word used in reports and notes.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Change => "change",
+            Self::Gate => "gate",
+        }
+    }
+
+    fn is_change(&self) -> bool {
+        *self == Self::Change
+    }
 }
 
 /// A column that a table is to get.

@@ -207,6 +207,9 @@ pub struct TableReport {
     pub version: Option<u64>,
     /// Columns that this upload brought.
     pub new_columns: Vec<NewColumn>,
+    /// What its held rows wait for: `change` (of the table, by the warehouse) or `gate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<&'static str>,
 }
 
 /// A column that an upload brought.

@@ -13,7 +13,7 @@ use crate::clock::{self, Deadline, Micros};
 use crate::crew::{Crewman, lock};
 use crate::delta::{Table, tidy};
 use crate::fault::Fault;
-use crate::held::Pending;
+use crate::held::{self, Pending};
 use crate::ledger::{LOADS, REJECTS};
 use crate::registry::{Past, Registry, Writes, bring_up_to_date};
 use crate::report::{Status, UploadReport};
@@ -65,8 +65,13 @@ impl<'a> SchemaRun<'a> {
             SchemaChanges::Writer => Writes::WithCatalog,
             SchemaChanges::Warehouse => Writes::RowsOnly,
         };
+        let may_hold = has_catalog || parts.lake.needs_gates();
+        if parts.lake.needs_gates() {
+            // What fails here stays held: `status` names it, and evolve says why.
+            drop(held::release(&parts.lake, Some(schema), has_catalog, Deadline::after(parts.settings.patience))?);
+        }
         // Rows that were held stay so when the settings have changed since.
-        let pending = if has_catalog { Pending::read(&parts.lake, schema)? } else { Pending::default() };
+        let pending = if may_hold { Pending::read(&parts.lake, schema)? } else { Pending::default() };
         Ok(Self {
             underway,
             notes: Vec::new(),

@@ -7,6 +7,7 @@ use crate::clock::Micros;
 use crate::delta::Lake;
 use crate::evolve::notes;
 use crate::fault::Fault;
+use crate::gates;
 use crate::held;
 use crate::lease;
 
@@ -120,7 +121,9 @@ pub(crate) fn of_schema(lake: &Lake, schema: &str, now: Micros) -> Result<Waitin
 /// # Errors
 /// When the state folder cannot be read.
 pub(crate) fn leases(lake: &Lake, now: Micros) -> Result<Vec<HeldLease>, Fault> {
-    let held = lease::held(lake)?.into_iter().map(|(name, renewed_at)| {
+    let gates = gates::closed(lake)?.into_iter();
+    let gates = gates.map(|(table, renewed_at)| (format!("what closed the gate of {table}"), renewed_at));
+    let held = lease::held(lake, "leases")?.into_iter().chain(gates).map(|(name, renewed_at)| {
         let age = (now - renewed_at).max(0);
         HeldLease { name, seconds: age / 1_000_000, is_expired: lease::is_expired(age) }
     });

@@ -10,9 +10,11 @@ mod demo;
 mod demo;
 mod evolve;
 mod ingest;
+mod mend;
 mod output;
 mod plan;
 mod query;
+mod run_sql;
 mod sql;
 mod status;
 mod table;
@@ -87,6 +89,8 @@ fn answer(arguments: &[OsString], functions: &Functions, mut streams: Streams) -
         Ok(Arguments { command: Command::Verify(asked) }) => verify::run(&asked, &call, &mut streams),
         Ok(Arguments { command: Command::Status(asked) }) => status::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::Evolve(asked) }) => evolve::run(&asked, &call, &streams),
+        Ok(Arguments { command: Command::RunSql(asked) }) => run_sql::run(&asked, &call, &streams),
+        Ok(Arguments { command: Command::Mend(asked) }) => mend::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::Demo(asked) }) => demo::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::Teardown(asked) }) => teardown::run(&asked, &call, &streams),
         Err(error) => misread(&error, &call, &streams),

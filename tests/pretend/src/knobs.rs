@@ -43,6 +43,8 @@ pub struct Knobs {
     /// Statements commit as Databricks does on S3: with an unconditional PUT, having read the log this many commits
     /// ago. 0 overwrites nobody unless somebody commits in between; 1 overwrites the newest commit.
     pub unconditional_put: Option<u64>,
+    /// How long a statement works between its reading of the log and its commit. Lowered meanwhile, it goes on at once.
+    pub commit_ms: u64,
 }
 
 /// Credentials as they are handed out; nothing is made up for a store that knows its own.
@@ -86,6 +88,7 @@ impl Default for Knobs {
             vended: Vended::Nothing,
             vended_seconds: 3_600,
             unconditional_put: None,
+            commit_ms: 0,
         }
     }
 }

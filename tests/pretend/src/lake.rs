@@ -13,10 +13,13 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload}
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::bucket::Bucket;
 use crate::clock;
 use crate::state::uuid;
 use crate::statement::Failure;
 
+/// The option that names a folder: its folders are the buckets of S3.
+const BUCKETS_IN: &str = "buckets_in";
 /// As commits name who made them.
 const ENGINE: &str = "Databricks-Runtime/17.3.x-photon-scala2.13 (pretend)";
 
@@ -100,6 +103,13 @@ impl Lakes {
         let url = Url::parse(&format!("{location}/")).map_err(|error| unusable(error.to_string()))?;
         if !["file", "s3", "abfss", "abfs", "az"].contains(&url.scheme()) {
             return Err(unusable(format!("the pretend workspace knows no scheme {}", url.scheme())));
+        }
+        if let (Some(folder), "s3", Some(bucket)) = (self.options.get(BUCKETS_IN), url.scheme(), url.host_str()) {
+            let root = Bucket::at(&std::path::Path::new(folder).join(bucket));
+            let root: Arc<dyn ObjectStore> = Arc::new(root.map_err(|error| unusable(error.to_string()))?);
+            let prefix = Path::from_url_path(url.path()).map_err(|error| unusable(error.to_string()))?;
+            let store = Arc::new(PrefixStore::new(Arc::clone(&root), prefix));
+            return Ok(Place { url, root, store });
         }
         // Credentials of one cloud are no options of the other's store.
         let cloud = if url.scheme() == "s3" { "aws_" } else { "azure_" };

@@ -12,6 +12,7 @@
 //! ```
 
 mod auth;
+mod bucket;
 mod catalogs;
 mod clock;
 mod control;
@@ -54,6 +55,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+pub use crate::bucket::Bucket;
 pub use crate::entra::IDENTITY_HEADER;
 pub use crate::faults::{Fault, StatementFault, Wrong};
 pub use crate::knobs::{Knobs, Vended};

@@ -151,8 +151,9 @@ pub struct Setup {
     pub warehouses: Vec<WarehouseSetup>,
     /// Grants.
     pub grants: Vec<Grant>,
-    /// How the lake's store is reached, as `object_store` names it: `aws_endpoint`, `azure_storage_account_key`, …
-    /// Over what the environment says (`AWS_…`, `AZURE_…`).
+    /// How the lake's store is reached, as `object_store` names it: `aws_endpoint`, `azure_storage_account_key`, …;
+    /// `buckets_in`: the folder whose folders are the buckets of S3.
+    /// Over what the environment says (`AWS_…`, `AZURE_…`). `buckets_in` names a folder whose folders are S3's buckets.
     pub storage: BTreeMap<String, String>,
 }
 

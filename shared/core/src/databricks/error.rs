@@ -195,6 +195,16 @@ impl Error {
         }
     }
 
+    /// Whether a statement that was to be submitted was not taken: nothing of it runs.
+    pub(crate) fn never_began(&self) -> bool {
+        matches!(self.0.failure, Failure::Refused | Failure::NoSuchHost | Failure::NotTrusted)
+    }
+
+    /// Whether a statement that was taken has come to its end.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.0.failure, Failure::StatementFailed | Failure::Cancelled | Failure::Forgotten)
+    }
+
     /// Whether the caller's deadline was over.
     pub fn is_out_of_time(&self) -> bool {
         self.0.failure == Failure::OutOfTime

@@ -1,7 +1,8 @@
 //! SQL statements on a warehouse: submitted, polled, read to the last chunk, cancelled at the deadline.
 //!
 //! There is no key that makes a statement run once. Every statement of ours may run twice, so one whose answer was
-//! lost is submitted again.
+//! lost is submitted again. Those of people are submitted by themselves, and followed by their id: whoever must know
+//! that a statement is over can ask for it even when the one who submitted it is gone.
 
 use std::time::Duration;
 
@@ -35,7 +36,21 @@ pub struct Answer {
     pub statement_id: String,
 }
 
-#[derive(Deserialize)]
+/// A statement that the warehouse has taken.
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    about: Subject,
+    response: Response,
+}
+
+impl Submitted {
+    /// Databricks' id of it.
+    pub(crate) fn id(&self) -> &str {
+        &self.response.statement_id
+    }
+}
+
+#[derive(Debug, Deserialize)]
 struct Response {
     #[serde(default)]
     statement_id: String,
@@ -44,38 +59,38 @@ struct Response {
     result: Option<Chunk>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Status {
     state: String,
     error: Option<StatementError>,
     sql_state: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct StatementError {
     error_code: Option<String>,
     message: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Manifest {
     schema: Option<Columns>,
     #[serde(default)]
     truncated: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Columns {
     #[serde(default)]
     columns: Vec<Column>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Column {
     name: String,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct Chunk {
     data_array: Option<Vec<Vec<Value>>>,
     next_chunk_index: Option<u64>,
@@ -117,6 +132,66 @@ impl Workspace {
             0..5 => 0,
             half => half.min(WAIT_MAX),
         };
+        let response = self.submitted(warehouse, statement, wait, about, deadline).await?;
+        self.followed(response, about, deadline).await
+    }
+
+    /// Submits one statement and waits for nothing but its id. An answer that was lost is asked for again: then it runs
+    /// twice.
+    ///
+    /// # Errors
+    /// The warehouse did not take it, or nobody knows whether it did.
+    pub(crate) async fn submit(
+        &self,
+        warehouse: &str,
+        statement: &str,
+        deadline: Deadline,
+    ) -> Result<Submitted, Error> {
+        let about = Subject::Statement(warehouse.to_owned(), head(statement));
+        let response = self.submitted(warehouse, statement, 0, &about, deadline).await?;
+        Ok(Submitted { about, response })
+    }
+
+    /// Waits for a statement's end; at the deadline it is cancelled.
+    ///
+    /// # Errors
+    /// As [`Workspace::run`].
+    pub(crate) async fn follow(&self, submitted: Submitted, deadline: Deadline) -> Result<Answer, Error> {
+        let Submitted { about, response } = submitted;
+        self.followed(response, &about, deadline).await
+    }
+
+    /// Has a statement come to its end, by cancelling it; nothing is said of how it ended. One that the workspace has
+    /// forgotten is long over.
+    ///
+    /// # Errors
+    /// The workspace does not answer, or it goes on past the deadline.
+    pub(crate) async fn stop(&self, warehouse: &str, id: &str, deadline: Deadline) -> Result<(), Error> {
+        let about = Subject::Statement(warehouse.to_owned(), id.to_owned());
+        self.cancel(id, &about).await;
+        let mut polls = 0;
+        loop {
+            match self.get::<Response>("api/2.0/sql/statements", &[id], &[], &about, deadline).await {
+                Ok(response) if matches!(response.status.state.as_str(), "PENDING" | "RUNNING") => {}
+                Err(error) if error.status() != Some(404) => return Err(error),
+                _ => return Ok(()),
+            }
+            clock::pause(self.pace().poll(polls), deadline).await;
+            polls += 1;
+            if deadline.is_over() {
+                return Err(self.failed(Failure::OutOfTime, &about, Said::of("the statement was cancelled")));
+            }
+        }
+    }
+
+    async fn submitted(
+        &self,
+        warehouse: &str,
+        statement: &str,
+        wait: u64,
+        about: &Subject,
+        deadline: Deadline,
+    ) -> Result<Response, Error> {
         let body = json!({
             "statement": statement,
             "warehouse_id": warehouse,
@@ -125,7 +200,10 @@ impl Workspace {
             "disposition": "INLINE",
             "format": "JSON_ARRAY",
         });
-        let mut response: Response = self.post("api/2.0/sql/statements", &[], &body, about, deadline).await?;
+        self.post("api/2.0/sql/statements", &[], &body, about, deadline).await
+    }
+
+    async fn followed(&self, mut response: Response, about: &Subject, deadline: Deadline) -> Result<Answer, Error> {
         let id = response.statement_id.clone();
         let (mut polls, mut lost) = (0, 0);
         while matches!(response.status.state.as_str(), "PENDING" | "RUNNING") {

@@ -29,6 +29,7 @@ use super::types::{commented, kernel_field};
 use super::{ENGINE_INFO, gate};
 use crate::clock::{self, Deadline};
 use crate::fault::{Fault, FaultKind};
+use crate::gates::{self, Closed};
 
 /// After a lost race the wait stops growing at this step (160 ms): an eager winner never waits, and a loser that waits
 /// ever longer gets its turn only when the winner is done.
@@ -50,6 +51,8 @@ pub struct Append<'a> {
     pub comments: Comments,
     /// Finished files; none is a commit of ids (and columns) alone.
     pub files: &'a [DataFile],
+    /// The owner of the table's gate, who may commit while it is closed.
+    pub passes: Option<&'a str>,
 }
 
 impl Append<'_> {
@@ -73,6 +76,8 @@ pub enum Appended {
     },
     /// The table changed so that the files no longer fit it: plan anew. Nothing of this append was committed.
     Moved,
+    /// The table's gate is closed. Nothing of this append was committed, as far as the log says.
+    Gated(Closed),
 }
 
 /// What one try came to.
@@ -89,7 +94,7 @@ enum Tried {
 /// be deleted by [`super::sweep_uncommitted`].
 ///
 /// # Errors
-/// Setup when the gate refuses; Again when the deadline passed, with what the last try answered.
+/// Setup when the table's protocol refuses; Again when the deadline passed, with what the last try answered.
 pub fn commit(
     lake: &Lake,
     schema: &str,
@@ -125,6 +130,12 @@ pub fn commit(
                 Some(answer) => fault.because(answer),
                 None => fault,
             });
+        }
+        // Nothing but the try may come between this look and its end: it must be over when the gate's owner begins.
+        if table.is_some()
+            && let Some(closed) = gates::look(lake, schema, name, append.passes)?
+        {
+            return Ok(Appended::Gated(closed));
         }
         let tried = match table.as_mut() {
             Some(table) => try_append(table, &wanted, append)?,
@@ -206,6 +217,9 @@ pub fn add_columns_only(
             return Err(Fault::again(format!(
                 "no new columns in table `{label}` before the deadline ({attempt} tries)"
             )));
+        }
+        if let Some(closed) = gates::look(lake, &table.schema, &table.name, None)? {
+            return Err(closed.fault(&table.schema, &table.name));
         }
         match understood(transaction.commit(engine)) {
             Tried::Committed(_, Some(snapshot)) => {

@@ -28,13 +28,7 @@ fn an_upload_that_landed_is_not_landed_again() {
     let mut theirs = test.open("t");
     test.append("t", &mut theirs, "2", &one("b")).unwrap();
     test.append("t", &mut theirs, "4", &one("d")).unwrap();
-    let append = Append {
-        app_ids: vec!["2".into(), "3".into(), "4".into()],
-        marks: vec![],
-        new_columns: vec![],
-        comments: Comments::new(),
-        files: &files,
-    };
+    let append = Append { app_ids: vec!["2".into(), "3".into(), "4".into()], files: &files, ..Append::default() };
     let landed = commit(&test.lake, SCHEMA, "t", &mut table, &[], &append, soon()).unwrap();
     assert_eq!(landed, Appended::Landed { app_ids: vec!["2".into(), "4".into()] });
     let mut table = table.unwrap();
@@ -58,13 +52,7 @@ fn whoever_loses_the_creation_appends() {
     let mut late = None;
     let clash = batch(&[("id", strings(&["c"])), ("n", strings(&["text"]))]);
     let files = [test.file("t", None, &columns_of(&clash), &clash)];
-    let append = Append {
-        app_ids: vec!["3".into()],
-        marks: vec![],
-        new_columns: vec![],
-        comments: Comments::new(),
-        files: &files,
-    };
+    let append = Append { app_ids: vec!["3".into()], files: &files, ..Append::default() };
     let moved = commit(&test.lake, SCHEMA, "t", &mut late, &columns_of(&clash), &append, soon()).unwrap();
     assert_eq!(moved, Appended::Moved);
     assert_eq!(late.unwrap().version(), 1);
@@ -80,8 +68,7 @@ fn a_column_that_somebody_else_added_is_no_drift_unless_its_type_differs() {
     let files = [test.file("t", ours.as_ref(), &new, &with_n)];
     let mut theirs = test.open("t");
     test.append("t", &mut theirs, "2", &batch(&[("id", strings(&["c"])), ("n", numbers(&[3]))])).unwrap();
-    let append =
-        Append { app_ids: vec!["3".into()], marks: vec![], new_columns: new, comments: Comments::new(), files: &files };
+    let append = Append { app_ids: vec!["3".into()], new_columns: new, files: &files, ..Append::default() };
     let done = commit(&test.lake, SCHEMA, "t", &mut ours, &[], &append, soon()).unwrap();
     assert_eq!(done, Appended::Committed { version: 2 });
     assert_eq!(test.rows(ours.as_ref().unwrap(), &["id", "n"]), ["a|-", "b|2", "c|3"]);
@@ -91,8 +78,7 @@ fn a_column_that_somebody_else_added_is_no_drift_unless_its_type_differs() {
     let files = [test.file("t", ours.as_ref(), &new, &with_x)];
     let mut theirs = test.open("t");
     test.append("t", &mut theirs, "4", &batch(&[("id", strings(&["e"])), ("x", strings(&["text"]))])).unwrap();
-    let append =
-        Append { app_ids: vec!["5".into()], marks: vec![], new_columns: new, comments: Comments::new(), files: &files };
+    let append = Append { app_ids: vec!["5".into()], new_columns: new, files: &files, ..Append::default() };
     let moved = commit(&test.lake, SCHEMA, "t", &mut ours, &[], &append, soon()).unwrap();
     assert_eq!(moved, Appended::Moved);
     let mut table = ours.unwrap();
@@ -145,13 +131,7 @@ fn the_log_is_believed_and_not_the_answer() {
             "{trick:?}"
         );
         test.tricks.play(trick);
-        let ids_alone = Append {
-            app_ids: vec!["3".into()],
-            marks: vec![],
-            new_columns: vec![],
-            comments: Comments::new(),
-            files: &[],
-        };
+        let ids_alone = Append { app_ids: vec!["3".into()], ..Append::default() };
         let done = commit(&test.lake, SCHEMA, "t", &mut table, &[], &ids_alone, soon()).unwrap();
         assert_eq!(done, Appended::Committed { version: 2 }, "{trick:?}");
         let table = table.unwrap();
@@ -167,13 +147,7 @@ fn our_commit_is_known_as_ours_behind_others() {
     let mut table = None;
     test.append("t", &mut table, "1", &one("a")).unwrap();
     let files = [test.file("t", table.as_ref(), &[], &one("b"))];
-    let append = Append {
-        app_ids: vec!["2".into()],
-        marks: vec![],
-        new_columns: vec![],
-        comments: Comments::new(),
-        files: &files,
-    };
+    let append = Append { app_ids: vec!["2".into()], files: &files, ..Append::default() };
     test.tricks.play(Trick::Fail);
     test.tricks.play(Trick::LoseAnswer);
     let done = commit(&test.lake, SCHEMA, "t", &mut table, &[], &append, soon()).unwrap();
@@ -195,13 +169,7 @@ fn a_store_that_refuses_or_never_answers_ends_in_a_fault() {
 
     let files = [test.file("t", table.as_ref(), &[], &one("c"))];
     (0..1_000).for_each(|_| test.tricks.play(Trick::Fail));
-    let append = Append {
-        app_ids: vec!["3".into()],
-        marks: vec![],
-        new_columns: vec![],
-        comments: Comments::new(),
-        files: &files,
-    };
+    let append = Append { app_ids: vec!["3".into()], files: &files, ..Append::default() };
     let deadline = Deadline::after(Duration::from_millis(300));
     let late = commit(&test.lake, SCHEMA, "t", &mut table, &[], &append, deadline).unwrap_err();
     assert_eq!(late.kind(), FaultKind::Again, "{}", late.chain());

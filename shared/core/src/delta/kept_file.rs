@@ -6,7 +6,7 @@
 use delta_kernel::engine::arrow_data::EngineDataArrowExt;
 use delta_kernel::schema::{StructField, StructType};
 use delta_kernel::{FileMeta, KernelError};
-use inlet_events::ColumnType;
+use inlet_events::{ColumnType, KnownType};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
@@ -15,11 +15,11 @@ use url::Url;
 
 use super::column_chunk::Bounds;
 use super::data_file::{DataFile, Tally};
-use super::faults::{kernel_fault, store_fault};
+use super::faults::{kernel_fault, store_fault, without_backtrace};
 use super::lake::{Lake, STATE};
 use super::layout::{FileColumn, FileLayout, has_statistics};
 use super::table::Table;
-use super::types::{arrow_type, column_type, kernel_type};
+use super::types::{arrow_type, column_type, kernel_type, known_type};
 use crate::fault::Fault;
 
 /// A finished file.
@@ -70,17 +70,21 @@ impl DataFile {
 }
 
 impl KeptFile {
-    /// The file for a commit to the table as it now is; none when it is no file of that table: then its rows must be
-    /// written anew.
+    /// The file for a commit to the table as it now is, which adds these columns; none when it is no file of that table:
+    /// then its rows must be written anew.
     ///
     /// # Errors
     /// The gate's refusal; Setup when the file is gone: a commit must not name it.
-    pub(crate) fn for_table(&self, table: &Table) -> Result<Option<DataFile>, Fault> {
+    pub(crate) fn for_table(
+        &self,
+        table: &Table,
+        new_columns: &[(String, ColumnType)],
+    ) -> Result<Option<DataFile>, Fault> {
         let lake = &table.lake;
         if !self.path.starts_with(&format!("{}/{}/", table.schema, table.name)) {
             return Ok(None);
         }
-        let layout = FileLayout::of_existing(lake, table, &[])?;
+        let layout = FileLayout::of_existing(lake, table, new_columns)?;
         let place = |kept: &KeptColumn| layout.columns.iter().find(|column| column.name == kept.name);
         let all_fit = self.columns.iter().all(|kept| place(kept).is_some_and(|column| kept.fits(column)));
         let names: Vec<&str> = self.columns.iter().map(|kept| kept.name.as_str()).collect();
@@ -113,6 +117,41 @@ impl KeptFile {
         self.columns.iter().map(|column| (column.name.as_str(), column.column_type))
     }
 
+    /// A file that lies in a table's folder, with a look at all its rows in these columns; none when it is no Parquet
+    /// file or lacks one of them.
+    ///
+    /// # Errors
+    /// What the store or `each` answers.
+    pub(crate) fn found(
+        lake: &Lake,
+        key: &Path,
+        bytes: u64,
+        columns: &[&str],
+        each: &mut dyn FnMut(&arrow_array::RecordBatch) -> Result<(), Fault>,
+    ) -> Result<Option<Self>, Fault> {
+        let parts: Vec<_> = key.prefix_match(lake.root()).into_iter().flatten().collect();
+        let path = parts.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join("/");
+        let mut found = Self { path, bytes, rows: 0, columns: Vec::new() };
+        let url = lake.url_of(&found.path.split('/').collect::<Vec<_>>())?;
+        let footer = lake.engine().parquet_handler().read_parquet_footer(&FileMeta::new(url.clone(), 0, bytes));
+        let footer = match footer.map_err(without_backtrace) {
+            Ok(footer) => footer,
+            Err(error @ (KernelError::ObjectStore(_) | KernelError::IOError(_))) => {
+                return Err(kernel_fault("cannot read the file", &url, error));
+            }
+            Err(_) => return Ok(None),
+        };
+        found.columns = footer.schema.fields().filter_map(KeptColumn::found).collect();
+        let named = |name: &str| found.columns.iter().find(|column| column.name == name);
+        let Some(wanted) = columns.iter().map(|name| named(name)).collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let mut rows = 0;
+        found.read_columns(lake, &wanted, &mut |batch| {
+            rows += batch.num_rows() as u64;
+            each(batch)
+        })?;
+        Ok(Some(Self { rows, ..found }))
+    }
+
     /// Reads its rows, in batches with just its columns.
     ///
     /// # Errors
@@ -122,10 +161,19 @@ impl KeptFile {
         lake: &Lake,
         each: &mut dyn FnMut(&arrow_array::RecordBatch) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
+        self.read_columns(lake, &self.columns.iter().collect::<Vec<_>>(), each)
+    }
+
+    fn read_columns(
+        &self,
+        lake: &Lake,
+        columns: &[&KeptColumn],
+        each: &mut dyn FnMut(&arrow_array::RecordBatch) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         let url = self.look(lake)?;
         let fault = |error: KernelError| kernel_fault("cannot read held rows", &url, error);
-        let field = |column: &KeptColumn| StructField::nullable(column.physical(), kernel_type(column.column_type));
-        let schema = StructType::try_new(self.columns.iter().map(field)).map_err(fault)?;
+        let field = |column: &&KeptColumn| StructField::nullable(column.physical(), kernel_type(column.column_type));
+        let schema = StructType::try_new(columns.iter().map(field)).map_err(fault)?;
         let meta = FileMeta::new(url.clone(), 0, self.bytes);
         let handler = lake.engine().parquet_handler();
         let batches = handler.read_parquet_files(&[meta], std::sync::Arc::new(schema), None).map_err(fault)?;
@@ -141,7 +189,7 @@ impl KeptFile {
     }
 
     /// Its place in the lake's store.
-    fn key(&self, lake: &Lake) -> Path {
+    pub(crate) fn key(&self, lake: &Lake) -> Path {
         self.path.split('/').fold(lake.root().clone(), Path::join)
     }
 
@@ -163,6 +211,21 @@ impl KeptFile {
 }
 
 impl KeptColumn {
+    /// A column of a file that lies in the lake; none when it is of a type that Inlet does not write.
+    fn found(field: &StructField) -> Option<Self> {
+        Some(Self {
+            name: field.name().clone(),
+            column_type: match known_type(field.data_type()) {
+                KnownType::Ours(column_type) => column_type,
+                KnownType::Foreign => return None,
+            },
+            physical: None,
+            field_id: None,
+            required: false,
+            statistics: None,
+        })
+    }
+
     fn of(column: &FileColumn, tally: Option<&Tally>) -> Option<Self> {
         let physical = &column.physical;
         let is_other = *physical.name() != column.name;
@@ -254,9 +317,9 @@ mod tests {
         ]);
         let file = test.file("t", Some(&table), &new, &rows);
         let kept = on_paper(&test, &file);
-        assert_eq!(kept.for_table(&table).unwrap().map(|file| file.size()), None, "the table lacks its columns");
+        assert_eq!(kept.for_table(&table, &[]).unwrap().map(|file| file.size()), None, "the table lacks its columns");
         add_columns_only(&test.lake, &mut table, &new, soon()).unwrap();
-        let again = kept.for_table(&table).unwrap().unwrap();
+        let again = kept.for_table(&table, &[]).unwrap().unwrap();
         assert_eq!((again.path(), again.size(), again.rows()), (file.path(), file.size(), 2));
         let committed = commit(&test.lake, SCHEMA, "t", &mut Some(table), &[], &append("held", &[again]), soon());
         assert_eq!(committed.unwrap(), Appended::Committed { version: 2 });
@@ -277,13 +340,13 @@ mod tests {
         let other =
             on_paper(&test, &test.file("t", Some(&table), &named(&[("n", BigInt)]), &batch(&[("n", numbers(&[1]))])));
         add_columns_only(&test.lake, &mut table, &named(&[("n", String)]), soon()).unwrap();
-        assert!(other.for_table(&table).unwrap().is_none(), "the column came as another type");
+        assert!(other.for_table(&table, &[]).unwrap().is_none(), "the column came as another type");
         let layout = FileLayout::of_aside(&test.lake, SCHEMA, "t", &named(&[("n", String)])).unwrap();
         let mut writer = super::super::FileWriter::create(&test.lake, layout).unwrap();
         super::super::testing::write(&mut writer, &batch(&[("n", strings(&["x"]))])).unwrap();
         let aside = on_paper(&test, &writer.finish().unwrap());
         assert!(aside.path.starts_with("_inlet/held-rows/web/t/part-"), "{}", aside.path);
-        assert!(aside.for_table(&table).unwrap().is_none());
+        assert!(aside.for_table(&table, &[]).unwrap().is_none());
     }
 
     #[test]

@@ -33,6 +33,8 @@ const RETRY_WITHIN: Duration = Duration::from_secs(12);
 const RETRIES: usize = 6;
 /// One request, its body included: the longest is a part of 8 MiB.
 const REQUEST_TIMEOUT: &str = "15 seconds";
+/// So a request is over, whatever becomes of it, this long after it was begun.
+pub(crate) const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 /// Opening a connection.
 const CONNECT_TIMEOUT: &str = "4 seconds";
 /// Files of a log that the kernel reads at once. Each holds a decoder with room for a whole batch: at the kernel's own
@@ -45,7 +47,7 @@ const ID_BATCH_ROWS: NonZero<usize> = NonZero::new(8192).unwrap();
 /// How many folders are looked into at once when tables are listed.
 const LOOK_INTO_AT_ONCE: usize = 16;
 /// The folder that makes a folder a table.
-pub(super) const LOG_FOLDER: &str = "_delta_log";
+pub(crate) const LOG_FOLDER: &str = "_delta_log";
 
 /// The folder of Inlet's own small files: notes, leases, cursors.
 pub(crate) const STATE: &str = "_inlet";
@@ -171,6 +173,11 @@ impl Lake {
     /// The lake's own path in its store.
     pub(crate) fn root(&self) -> &Path {
         &self.0.root
+    }
+
+    /// Whether Databricks may put its commits over ours, so that it must write to tables behind their gates only.
+    pub(crate) fn needs_gates(&self) -> bool {
+        matches!(self.0.url.scheme(), "s3" | "s3a")
     }
 
     /// The store; its keys are paths of URLs, not relative to the lake.

@@ -39,11 +39,10 @@ pub use append::{Append, Appended, Comments, add_columns_only, commit};
 pub use column_chunk::Encoder;
 pub(crate) use create::{IDS_KEPT, statistics_columns};
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
-#[cfg(feature = "verify")]
 pub(crate) use faults::store_fault;
 pub(crate) use kept_file::KeptFile;
-pub(crate) use lake::STATE;
 pub use lake::{Credentials, Lake};
+pub(crate) use lake::{LOG_FOLDER, REQUEST_WITHIN, STATE};
 pub use layout::FileLayout;
 pub use sweep::{delete_files, sweep_uncommitted};
 pub use table::{Column, Table};

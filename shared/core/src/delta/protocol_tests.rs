@@ -216,8 +216,7 @@ fn what_must_not_be_written_to_is_refused_by_name() {
     let refused = table.as_ref().unwrap().may_append().unwrap_err();
     assert!(refused.to_string().contains("partitioned by n"), "{refused}");
     // The gate stands before the commit itself, too.
-    let ids_alone =
-        Append { app_ids: vec!["1".into()], marks: vec![], new_columns: vec![], comments: Comments::new(), files: &[] };
+    let ids_alone = Append { app_ids: vec!["1".into()], ..Append::default() };
     let refused = commit(&test.lake, SCHEMA, "partitioned", &mut table, &[], &ids_alone, soon()).unwrap_err();
     assert_eq!(refused.kind(), FaultKind::Setup);
 }
@@ -289,13 +288,7 @@ fn a_narrowed_file_holds_what_was_asked_for_and_what_is_due() {
     write(&mut writer, &two_rows()).unwrap();
     let files = [writer.finish().unwrap()];
     assert_eq!(files[0].columns().collect::<Vec<_>>(), names);
-    let append = Append {
-        app_ids: vec!["1".into()],
-        marks: vec![],
-        new_columns: vec![],
-        comments: Comments::new(),
-        files: &files,
-    };
+    let append = Append { app_ids: vec!["1".into()], files: &files, ..Append::default() };
     commit(&test.lake, SCHEMA, "t", &mut table, &[], &append, soon()).unwrap();
     assert_eq!(test.rows(&table.unwrap(), &["id", "n", "wide"]), ["a|1|-", "b|2|-"]);
 }

@@ -11,6 +11,7 @@ use delta_kernel::scan::Scan;
 use delta_kernel::scan::state::{ScanFile, transform_to_logical};
 use delta_kernel::{Engine, Expression, FileMeta, FilteredEngineData, KernelError, KernelResult, Predicate};
 use hashbrown::HashSet;
+use object_store::path::Path;
 
 use super::faults::kernel_fault;
 use super::table::Table;
@@ -64,6 +65,18 @@ pub(super) fn read(
         read_file(&scan, engine, &file, &mut emit, &fault)?;
     }
     Ok(())
+}
+
+/// See [`Table::data_files`].
+pub(super) fn data_files(table: &Table) -> Result<HashSet<Path>, Fault> {
+    let fault = |error| kernel_fault(&format!("cannot read table `{}`", table.label()), table.url(), error);
+    let scan = Arc::clone(&table.snapshot).scan_builder().build().map_err(fault)?;
+    let files = files_of(&scan, table.lake.engine().as_ref()).map_err(fault)?;
+    let key = |file: &ScanFile| {
+        let url = scan.table_root().join(&file.path).map_err(KernelError::generic_err)?;
+        Path::from_url_path(url.path()).map_err(KernelError::generic_err)
+    };
+    files.iter().map(|file| key(file).map_err(fault)).collect()
 }
 
 fn skipping_predicate(column: &str, values: &[String]) -> Option<Predicate> {

@@ -8,6 +8,7 @@ use delta_kernel::schema::StructField;
 use delta_kernel::table_features::ColumnMappingMode;
 use delta_kernel::{KernelError, KernelResult, Snapshot, SnapshotRef};
 use futures::TryStreamExt;
+use hashbrown::HashSet;
 use inlet_events::{ColumnType, KnownType};
 use object_store::path::Path;
 use url::Url;
@@ -204,6 +205,14 @@ impl Table {
         max_files: usize,
     ) -> Result<(), Fault> {
         read::read(self, columns, only, each, max_files)
+    }
+
+    /// Where the files lie that make up the table now, as keys of the lake's store.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub(crate) fn data_files(&self) -> Result<HashSet<Path>, Fault> {
+        read::data_files(self)
     }
 
     /// `schema.table`, for messages.

@@ -24,7 +24,7 @@ use url::Url;
 
 use super::listing::Answer;
 use super::types::arrow_type;
-use super::{Append, Appended, Comments, DataFile, Encoder, FileLayout, FileWriter, Lake, Table, commit};
+use super::{Append, Appended, DataFile, Encoder, FileLayout, FileWriter, Lake, Table, commit};
 use crate::clock::Deadline;
 use crate::fault::Fault;
 
@@ -121,13 +121,7 @@ impl TestLake {
             None => columns.clone(),
         };
         let files = [self.file(name, table.as_ref(), &new, batch)];
-        let append = Append {
-            app_ids: vec![app_id.to_owned()],
-            marks: vec![],
-            new_columns: new,
-            comments: Comments::new(),
-            files: &files,
-        };
+        let append = Append { app_ids: vec![app_id.to_owned()], new_columns: new, files: &files, ..Append::default() };
         commit(&self.lake, SCHEMA, name, table, &columns, &append, soon())
     }
 

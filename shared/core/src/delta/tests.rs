@@ -87,8 +87,7 @@ fn an_append_is_blind_unless_it_changes_the_schema() {
     test.append("t", &mut table, "1", &batch(&[("a", strings(&["a1"]))])).unwrap();
     test.append("t", &mut table, "2", &batch(&[("a", strings(&["a2"]))])).unwrap();
     test.append("t", &mut table, "3", &batch(&[("a", strings(&["a3"])), ("n", numbers(&[3]))])).unwrap();
-    let ids_alone =
-        Append { app_ids: vec!["4".into()], marks: vec![], new_columns: vec![], comments: Comments::new(), files: &[] };
+    let ids_alone = Append { app_ids: vec!["4".into()], ..Append::default() };
     let done = commit(&test.lake, SCHEMA, "t", &mut table, &[], &ids_alone, soon()).unwrap();
     assert_eq!(done, Appended::Committed { version: 3 });
     let blind = |version| {
@@ -177,13 +176,7 @@ fn a_large_file_goes_up_in_parts_and_comes_back_whole() {
     assert_eq!(files[0].rows(), 600_000);
     assert!(files[0].size() > upload_sink::PART_BYTES as u64, "{}", files[0].size());
     assert_eq!(std::fs::metadata(test.path("t").join(files[0].path())).unwrap().len(), files[0].size());
-    let append = Append {
-        app_ids: vec!["1".into()],
-        marks: vec![],
-        new_columns: vec![],
-        comments: Comments::new(),
-        files: &files,
-    };
+    let append = Append { app_ids: vec!["1".into()], files: &files, ..Append::default() };
     let mut table = None;
     commit(&test.lake, SCHEMA, "t", &mut table, &columns, &append, soon()).unwrap();
     let mut sum = 0;

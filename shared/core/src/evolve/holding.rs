@@ -14,7 +14,7 @@ use crate::clock::{self, Deadline, Micros};
 use crate::databricks::TableInfo;
 use crate::delta::{Column, Table};
 use crate::fault::Fault;
-use crate::held::{self, Committed, Left, Wanted, commit_held};
+use crate::held::{self, Committed, Left, WaitsFor, Wanted, commit_held};
 use crate::lease::Lease;
 use crate::report::FaultReport;
 
@@ -29,8 +29,10 @@ impl Rounds<'_> {
         &mut self,
         report: &mut EvolveReport,
     ) -> Result<BTreeSet<(String, String)>, Fault> {
-        let gathered = held::gather(&self.parts.lake, None)?;
-        let mut asked = BTreeSet::new();
+        let mut asked = self.release_gated(report)?;
+        let mut gathered = held::gather(&self.parts.lake, None)?;
+        // What is left of those that waited for a gate waits on: no change of their table is theirs to ask for.
+        gathered.notes.retain(|left| left.note.waits_for == WaitsFor::Change);
         for left in gathered.notes.iter().filter(|left| self.seen.insert(left.place.clone())) {
             report.notes.read += 1;
             report.notes.held += 1;
@@ -40,6 +42,28 @@ impl Rounds<'_> {
         for (place, what) in gathered.damaged {
             if self.seen.insert(place.clone()) {
                 report.notes.damaged.push(format!("`{place}` of the lake is no note of held rows: {what}"));
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Commits rows that waited for gates which are open now; answers their tables, which may have new columns.
+    fn release_gated(&mut self, report: &mut EvolveReport) -> Result<BTreeSet<(String, String)>, Fault> {
+        let mut asked = BTreeSet::new();
+        if self.ask.plan || !self.parts.lake.needs_gates() {
+            return Ok(asked);
+        }
+        for ((schema, table), released) in held::release(&self.parts.lake, None, true, self.deadline)? {
+            match released {
+                Ok(Committed { rows, duplicates, rescued, fault: None }) => {
+                    report.notes.held += 1;
+                    let held = HeldRows { rows, duplicates, rescued };
+                    self.released.insert((schema.clone(), table.clone()), held);
+                    asked.insert((schema, table));
+                }
+                Ok(Committed { fault: Some(fault), .. }) | Err(fault) => {
+                    report.warn(format!("rows of `{schema}.{table}` stay held: {}", fault.chain()));
+                }
             }
         }
         Ok(asked)
@@ -103,7 +127,7 @@ impl Rounds<'_> {
     pub(super) fn rescue_overdue(&self, report: &mut EvolveReport) -> Result<(), Fault> {
         let mut tables: BTreeMap<(String, String), Vec<Left>> = BTreeMap::new();
         for left in held::gather(&self.parts.lake, None)?.notes {
-            if self.seen.contains(&left.place) {
+            if left.note.waits_for == WaitsFor::Change && self.seen.contains(&left.place) {
                 tables.entry((left.note.schema.clone(), left.note.table.clone())).or_default().push(left);
             }
         }

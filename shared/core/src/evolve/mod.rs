@@ -11,9 +11,11 @@ pub(crate) mod notes;
 mod report;
 mod rounds;
 mod wakes;
+pub(crate) mod warehouse;
 
-pub(crate) use self::catalog::{is_made_by_inlet, is_within};
+pub(crate) use self::catalog::{FullName, Need, is_made_by_inlet, is_within, need};
 pub use self::report::{EvolveReport, HeldRows, NoteCounts, TableEvolved, TableStatus, WarehouseUse};
+pub(crate) use self::rounds::location_of;
 pub use self::wakes::Budget;
 
 use std::time::Duration;

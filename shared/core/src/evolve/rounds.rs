@@ -10,16 +10,15 @@ use super::catalog::{self, FullName, MADE_BY_INLET, Need, is_made_by_inlet};
 use super::holding::columns_after;
 use super::notes::{self, ATTEMPTS, Attempts, Behind, Left};
 use super::report::{EvolveReport, HeldRows, TableEvolved, TableStatus, WarehouseUse};
-use super::wakes::{self, Recorded};
-use super::{Ask, Parts};
+use super::wakes::Recorded;
+use super::{Ask, Parts, warehouse};
 use crate::clock::Deadline;
-use crate::databricks::{State, TableInfo, TableKind};
+use crate::databricks::{TableInfo, TableKind};
 use crate::delta::{Column, Table};
 use crate::fault::{Fault, FaultKind};
 use crate::held;
 use crate::lease::Lease;
 use crate::report::FaultReport;
-use crate::settings::WarehouseChoice;
 use crate::sql::{TableColumns, unity_views};
 
 /// Rounds of one run: new notes that keep coming are the next run's.
@@ -62,6 +61,8 @@ pub(super) struct Rounds<'a> {
     notes: Vec<Left>,
     /// The notes of held rows.
     pub(super) held: Vec<held::Left>,
+    /// Rows that waited for a gate and were committed, by schema and table.
+    pub(super) released: HashMap<(String, String), HeldRows>,
     /// Notes that a round has seen: only a new one brings its tables up again.
     pub(super) seen: HashSet<Path>,
     schemas_there: HashSet<String>,
@@ -87,6 +88,7 @@ impl<'a> Rounds<'a> {
             lease,
             notes: Vec::new(),
             held: Vec::new(),
+            released: HashMap::new(),
             seen: HashSet::new(),
             schemas_there: HashSet::new(),
             in_lake: HashMap::new(),
@@ -348,27 +350,12 @@ impl<'a> Rounds<'a> {
         if self.warehouse.is_some() {
             return Ok(());
         }
-        let Parts { lake, workspace, warehouse, budget, .. } = self.parts;
-        let id = match warehouse {
-            WarehouseChoice::Id(id) => id.clone(),
-            WarehouseChoice::Create(spec) => lake.handle().block_on(workspace.own_warehouse(spec, self.deadline))?,
-            WarehouseChoice::None => {
-                return Err(Fault::setup("the catalog is behind the lake, and the settings name no SQL warehouse")
-                    .hint("set http_path (the warehouse's Connection details), or warehouse = \"create\""));
-            }
-        };
-        let seen = lake.handle().block_on(workspace.warehouse(&id, self.deadline))?;
-        let sleeps = matches!(seen.state, State::Stopped | State::Stopping);
-        if sleeps && let Some(postponed) = wakes::may_wake(lake, budget, self.ask.by_hand)? {
-            return Err(postponed.fault());
-        }
         let causes: Vec<String> =
             needy.iter().map(|work| format!("{}.{}", work.name.schema, work.name.table)).collect();
-        let recorded = Recorded::begin(lake, sleeps, &causes)?;
-        let started = lake.handle().block_on(workspace.running(&id, self.deadline, self.told));
-        self.woken = sleeps;
-        self.warehouse = Some((id, recorded));
-        started.map(drop).map_err(Fault::from)
+        let opened = warehouse::open(self.parts, &causes, self.ask.by_hand, self.deadline, self.told)?;
+        self.woken = opened.woken;
+        self.warehouse = Some((opened.id, opened.recorded));
+        opened.started
     }
 
     /// Runs the statements, looks whether the catalog now shows what it should, and lets the notes go.
@@ -474,6 +461,8 @@ impl<'a> Rounds<'a> {
             Need::Create(_) => TableStatus::Created,
             Need::Alter { .. } => TableStatus::Altered,
         };
+        let released = self.released.remove(&(work.name.schema.clone(), work.name.table.clone()));
+        let held = held.or(released);
         report.notes.settled += self.leave_notes(&work.name, Some(&work.columns))?;
         if status != TableStatus::UpToDate || held.is_some() {
             notes::succeeded(&self.parts.lake, &work.name.schema, &work.name.table)?;
@@ -545,7 +534,7 @@ pub(super) fn plain(name: &FullName, status: TableStatus, fault: Option<FaultRep
 }
 
 /// A table's place as SQL and the catalog spell it.
-fn location_of(lake: &crate::delta::Lake, name: &FullName) -> Result<String, Fault> {
+pub(crate) fn location_of(lake: &crate::delta::Lake, name: &FullName) -> Result<String, Fault> {
     let url = lake.table_url(&name.schema, &name.table)?;
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use hashbrown::HashMap;
 use inlet_events::ColumnType;
 
+use super::holding::Held;
 use super::reports::{TablePart, table_parts};
 use super::{Entry, Group, key_of};
 use crate::clock::{self, Deadline};
@@ -19,6 +20,14 @@ use crate::upload::{Upload, UploadId};
 
 /// Commits under way at once: each waits for its store.
 const COMMITS_AT_ONCE: usize = 8;
+/// What became of one table's commit.
+enum Committed {
+    At(u64),
+    /// Its files do not fit it any more, or somebody else landed them.
+    Anew,
+    Gated,
+}
+
 /// Of an upload's name as much as a column's comment holds.
 const COMMENT_CHARACTERS: usize = 200;
 
@@ -53,8 +62,14 @@ impl Group<'_, '_> {
         comments
     }
 
-    /// One commit per event table, several at once; false when some table must be written anew.
-    pub(super) fn commit_tables(&mut self, uploads: &[Upload], files: &Files) -> Result<bool, Fault> {
+    /// One commit per event table, several at once; false when some table must be written anew. Files of tables whose
+    /// gate is closed are held.
+    pub(super) fn commit_tables(
+        &mut self,
+        uploads: &[Upload],
+        files: &mut Files,
+        held: &mut Held,
+    ) -> Result<bool, Fault> {
         let ids: Vec<_> = (0..files.tables.len()).map(|table| self.app_ids(uploads, table)).collect();
         let comments: Vec<_> = (0..files.tables.len()).map(|table| self.first_seen(uploads, table)).collect();
         let run = &mut *self.run;
@@ -81,16 +96,23 @@ impl Group<'_, '_> {
         let plans = registry.plans();
         let mut is_complete = true;
         let mut failed = None;
+        let mut gated = Vec::new();
         for (number, result) in results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
             match result {
-                Ok(Some(version)) => {
+                Ok(Committed::At(version)) => {
                     let name = &plans[number].name;
                     let uploads = uploads.iter().filter(|upload| ids[number].contains(&upload.id.app_id()));
                     run.versions.extend(uploads.map(|upload| ((upload.id.to_string(), name.clone()), version)));
                 }
-                Ok(None) => is_complete = false,
+                Ok(Committed::Anew) => is_complete = false,
+                Ok(Committed::Gated) => gated.push(number),
                 Err(fault) => failed = Some(fault),
             }
+        }
+        drop(registry);
+        for number in gated {
+            self.held.insert(number as u32);
+            held.behind_gate(number, std::mem::take(&mut files.tables[number]));
         }
         failed.map_or(Ok(is_complete), Err)
     }
@@ -108,19 +130,16 @@ impl Group<'_, '_> {
         };
         let named = uploads.iter().zip(&self.entries).filter(|(upload, entry)| rejects(entry) && is_new(upload));
         let app_ids = named.map(|(upload, _)| upload.id.app_id()).collect();
-        let append = Append {
-            app_ids,
-            marks: Vec::new(),
-            new_columns: Vec::new(),
-            comments: Comments::new(),
-            files: &files.rejects,
-        };
+        let append = Append { app_ids, files: &files.rejects, ..Append::default() };
         let (lake, schema) = (&run.parts.lake, &run.schema);
         let deadline = Deadline::after(run.parts.settings.patience);
         let done = commit(lake, schema, REJECTS, &mut run.rejects, &rejects_columns(), &append, deadline)?;
         let is_committed = matches!(done, Appended::Committed { .. });
         if !is_committed && let Some(table) = &mut run.rejects {
             clean_up(lake, table, &files.rejects);
+        }
+        if let Appended::Gated(closed) = done {
+            return Err(closed.fault(schema, REJECTS));
         }
         Ok(is_committed)
     }
@@ -138,7 +157,7 @@ impl Group<'_, '_> {
             let app_ids = ours.iter().map(|(upload, _)| upload.id.app_id()).collect();
             let marks = ours.iter().filter_map(|(upload, _)| upload.key_app_id()).collect();
             let files = [file];
-            let append = Append { app_ids, marks, new_columns: Vec::new(), comments: Comments::new(), files: &files };
+            let append = Append { app_ids, marks, files: &files, ..Append::default() };
             let run = &mut *self.run;
             let (lake, schema, deadline) = (&run.parts.lake, &run.schema, Deadline::after(run.parts.settings.patience));
             match commit(lake, schema, LOADS, &mut run.loads, &loads_columns(), &append, deadline)? {
@@ -149,6 +168,12 @@ impl Group<'_, '_> {
                             *report = UploadReport::new(upload, Status::AlreadyLanded);
                         }
                     }
+                }
+                Appended::Gated(closed) => {
+                    if let Some(table) = &mut run.loads {
+                        clean_up(lake, table, &files);
+                    }
+                    return Err(closed.fault(schema, LOADS));
                 }
                 Appended::Moved => {
                     return Err(Fault::setup(format!("table `{schema}.{LOADS}` has other columns than Inlet gave it"))
@@ -205,8 +230,7 @@ impl Group<'_, '_> {
     }
 }
 
-/// Commits one event table, with these columns that it lacks; nothing when its files do not fit the table any more or
-/// were landed by somebody else.
+/// Commits one event table, with these columns that it lacks.
 fn commit_table(
     lake: &Lake,
     schema: &str,
@@ -214,20 +238,21 @@ fn commit_table(
     columns: &[(String, ColumnType)],
     append: Append<'_>,
     deadline: Deadline,
-) -> Result<Option<u64>, Fault> {
+) -> Result<Committed, Fault> {
     let append = Append { new_columns: columns.to_vec(), ..append };
     match commit(lake, schema, &known.plan.name, &mut known.table, columns, &append, deadline)? {
-        Appended::Committed { version } => Ok(Some(version)),
+        Appended::Committed { version } => Ok(Committed::At(version)),
+        Appended::Gated(_) => Ok(Committed::Gated),
         Appended::Landed { .. } | Appended::Moved => {
             if let Some(table) = &mut known.table {
                 clean_up(lake, table, append.files);
             }
-            Ok(None)
+            Ok(Committed::Anew)
         }
     }
 }
 
 /// Deletes files that no commit took. Their rows are in no table, so what fails here stops nothing: VACUUM takes it.
-fn clean_up(lake: &Lake, table: &mut Table, files: &[DataFile]) {
+pub(super) fn clean_up(lake: &Lake, table: &mut Table, files: &[DataFile]) {
     drop(sweep_uncommitted(lake, table, files));
 }

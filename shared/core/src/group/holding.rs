@@ -1,22 +1,33 @@
-//! Rows of a group that wait: for the warehouse to change their table, or for earlier rows of their key that do.
+//! Rows of a group that wait: for the warehouse to change their table, for its gate to open, or for earlier rows of
+//! their key that do.
 
+use super::commits::clean_up;
 use super::{Entry, Group, key_of};
 use crate::clock;
 use crate::crew::{Files, lock};
 use crate::delta::{DataFile, Lake, delete_files};
 use crate::fault::Fault;
-use crate::held::{self, HeldUpload, Note, Wanted};
+use crate::held::{self, HeldUpload, Note, WaitsFor, Wanted};
 use crate::registry::{Known, Writes};
 use crate::upload::Upload;
 
-/// Files of tables whose rows are held.
+/// Files of tables whose rows are held, by the table's number.
 #[derive(Debug)]
-pub(super) struct Held(Vec<(usize, Vec<DataFile>)>);
+pub(super) struct Held {
+    waiting: Vec<(usize, Vec<DataFile>)>,
+    /// A commit of these may have been tried before the gate was found closed.
+    gated: Vec<(usize, Vec<DataFile>)>,
+}
 
 impl Held {
-    /// Deletes the files, before any note names them.
+    /// Adds files of a table whose gate is closed.
+    pub(super) fn behind_gate(&mut self, table: usize, files: Vec<DataFile>) {
+        self.gated.push((table, files));
+    }
+
+    /// Deletes the files, before any commit was tried.
     pub(super) fn delete(&self, lake: &Lake) {
-        let files: Vec<DataFile> = self.0.iter().flat_map(|(_, files)| files).cloned().collect();
+        let files: Vec<DataFile> = self.waiting.iter().flat_map(|(_, files)| files).cloned().collect();
         delete_files(lake, &files);
     }
 }
@@ -35,12 +46,22 @@ impl Group<'_, '_> {
                 held.push((number, std::mem::take(files)));
             }
         }
-        Held(held)
+        Held { waiting: held, gated: Vec::new() }
+    }
+
+    /// Deletes the files, before any note names them, as far as no commit can have taken them.
+    pub(super) fn drop_held(&self, held: &Held) {
+        held.delete(&self.run.parts.lake);
+        for (number, files) in &held.gated {
+            if let Some(table) = &mut lock(&self.run.registry).known_mut()[*number].table {
+                clean_up(&self.run.parts.lake, table, files);
+            }
+        }
     }
 
     /// Notes what is held; from here on the files are the notes'.
     pub(super) fn note_held(&mut self, uploads: &[Upload], held: &Held) -> Result<(), Fault> {
-        for (number, files) in &held.0 {
+        for (number, files) in held.waiting.iter().chain(&held.gated) {
             let app_ids = self.app_ids(uploads, *number);
             let comments = self.first_seen(uploads, *number);
             let mut registry = lock(&self.run.registry);
@@ -55,6 +76,7 @@ impl Group<'_, '_> {
                 table: plan.name.clone(),
                 left_at: clock::now(),
                 host: self.run.parts.host.to_owned(),
+                waits_for: WaitsFor::in_lake(lake),
                 columns: plan.new_columns().into_iter().map(wanted).collect(),
                 files: files.iter().map(|file| file.on_paper(lake)).collect(),
                 uploads: uploads

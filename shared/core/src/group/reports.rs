@@ -8,6 +8,7 @@ use inlet_events::table::{TableKind, TablePlan};
 use super::{Entry, Group};
 use crate::crew::lock;
 use crate::fault::Fault;
+use crate::held::WaitsFor;
 use crate::landing::Landed;
 use crate::registry::Before;
 use crate::report::{Counts, FaultReport, NewColumn, Status, TableReport, UploadReport};
@@ -52,6 +53,7 @@ impl Group<'_, '_> {
                 rows: counts.rows,
                 rescued: if status == Status::Held { 0 } else { rescued },
                 version: landed_now,
+                waits_for: (status == Status::Held).then(|| WaitsFor::in_lake(&self.run.parts.lake).name()),
                 new_columns: landed.new_columns.get(&(number as u32)).cloned().unwrap_or_default(),
             });
         }

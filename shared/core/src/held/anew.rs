@@ -1,16 +1,16 @@
-//! Held rows that cannot be committed as they were written: they are read back, and written for the table as it is.
+//! Rows that cannot be committed as they were written: they are read back, and written for the table as it is.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use hashbrown::{HashMap, HashSet};
 use inlet_events::order::id_hash;
-use inlet_events::table::{RESCUED_DATA, UPLOAD_ID};
+use inlet_events::table::{RESCUED_DATA, UPLOAD_ID, UUID_TS};
 use inlet_events::{Anew, ColumnType, KnownType, Value};
 
-use super::Note;
+use crate::clock::Micros;
 use crate::crew::no_encoder;
-use crate::delta::{DataFile, Encoder, FileLayout, FileWriter, Lake, ROW_GROUP_BYTES, Table};
+use crate::delta::{DataFile, Encoder, FileLayout, FileWriter, KeptFile, Lake, ROW_GROUP_BYTES, Table};
 use crate::fault::Fault;
 
 /// Rows of a note that must not land.
@@ -27,73 +27,106 @@ impl LeftOut {
         self.uploads.is_empty() && self.ids.values().all(HashSet::is_empty)
     }
 
-    fn has(&self, upload: &str, id: Option<&str>) -> bool {
+    pub(super) fn has(&self, upload: &str, id: Option<&str>) -> bool {
         let landed = |ids: &HashSet<u128>| id.is_some_and(|id| ids.contains(&id_hash(id)));
         self.uploads.contains(upload) || self.ids.get(upload).is_some_and(landed)
     }
 }
 
-/// Files of what is left of a note's rows.
-#[derive(Debug, Default)]
-pub(super) struct Written {
-    pub(super) files: Vec<DataFile>,
-    /// Uploads with rows in them.
-    pub(super) uploads: HashSet<String>,
+/// The columns that say where a row came from: its upload's id, when the run began that wrote it, and which of the
+/// upload's rows it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lineage {
+    pub(crate) upload: &'static str,
+    pub(crate) written_at: &'static str,
+    pub(crate) key: &'static [&'static str],
 }
 
-/// Writes a note's rows for a table as it is, or for one that is made with `columns_if_new`. Values without a column
-/// that takes them go to `_rescued_data`.
+impl Lineage {
+    /// Those of event tables.
+    pub(crate) const OF_EVENTS: Self = Self { upload: UPLOAD_ID, written_at: UUID_TS, key: &["id"] };
+    /// Those of `_rejects`.
+    pub(crate) const OF_REJECTS: Self =
+        Self { upload: "upload_id", written_at: "loaded_at", key: &["line", "item", "byte_offset"] };
+}
+
+/// Where one row came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin<'a> {
+    pub(crate) upload: &'a str,
+    pub(crate) id: Option<&'a str>,
+    pub(crate) written_at: Option<Micros>,
+    /// A hash of the cells that tell it from the upload's other rows.
+    pub(crate) key: u128,
+}
+
+/// Rows that stand in files which no table names.
+pub(crate) struct Rows<'a> {
+    pub(crate) schema: &'a str,
+    pub(crate) table: &'a str,
+    pub(crate) files: &'a [KeptFile],
+    pub(crate) lineage: Lineage,
+    /// Whether a row must not land.
+    pub(crate) is_left_out: &'a dyn Fn(&Origin<'_>) -> bool,
+}
+
+/// Files of what is left of some rows.
+#[derive(Debug, Default)]
+pub(crate) struct Rewritten {
+    pub(crate) files: Vec<DataFile>,
+    /// Uploads with rows in them.
+    pub(crate) uploads: HashSet<String>,
+}
+
+/// Writes rows for a table as it is with these further columns, or for one that is made with `columns` alone. Values
+/// without a column that takes them go to `_rescued_data`.
 ///
 /// # Errors
-/// Setup when a file of the note is gone or the table cannot keep what does not fit; what the store answers.
-pub(super) fn write_anew(
+/// Setup when a file is gone or the table cannot keep what does not fit; what the store answers.
+pub(crate) fn write_anew(
     lake: &Lake,
-    note: &Note,
+    rows: &Rows<'_>,
     table: Option<&Table>,
-    columns_if_new: &[(String, ColumnType)],
-    left_out: &LeftOut,
-) -> Result<Written, Fault> {
-    let (layout, columns) = match table {
-        Some(table) => {
-            let columns = table.columns().iter().map(|column| (column.name.clone(), column.column_type));
-            (FileLayout::of_existing(lake, table, &[])?, columns.collect())
-        }
-        None => {
-            let columns = columns_if_new.iter().map(|(name, ours)| (name.clone(), KnownType::Ours(*ours)));
-            (FileLayout::of_new(lake, &note.schema, &note.table, columns_if_new)?, columns.collect::<Vec<_>>())
-        }
+    columns: &[(String, ColumnType)],
+) -> Result<Rewritten, Fault> {
+    let layout = match table {
+        Some(table) => FileLayout::of_existing(lake, table, columns)?,
+        None => FileLayout::of_new(lake, rows.schema, rows.table, columns)?,
     };
-    let mut kept: Vec<&str> = note.files.iter().flat_map(|file| file.columns().map(|(name, _)| name)).collect();
+    let there = table.into_iter().flat_map(Table::columns).map(|column| (column.name.clone(), column.column_type));
+    let added = columns.iter().map(|(name, ours)| (name.clone(), KnownType::Ours(*ours)));
+    let all: Vec<_> = there.chain(added).collect();
+    let mut kept: Vec<&str> = rows.files.iter().flat_map(|file| file.columns().map(|(name, _)| name)).collect();
     kept.push(RESCUED_DATA);
     let mut writer = FileWriter::create(lake, layout.narrowed(&kept))?;
     let mut rewriting = Rewriting {
         encoder: Encoder::new().map_err(no_encoder)?,
-        rows: Anew::new(&columns),
+        anew: Anew::new(&all),
         uploads: HashSet::new(),
-        note,
+        rows,
     };
-    let done = rewriting.all(lake, &mut writer, left_out);
+    let done = rewriting.all(lake, &mut writer);
     if done.is_err() || writer.rows() == 0 {
         writer.abort();
-        return done.map(|()| Written::default());
+        return done.map(|()| Rewritten::default());
     }
-    Ok(Written { files: vec![writer.finish()?], uploads: rewriting.uploads })
+    Ok(Rewritten { files: vec![writer.finish()?], uploads: rewriting.uploads })
 }
 
 struct Rewriting<'a> {
     encoder: Encoder,
-    rows: Anew,
+    anew: Anew,
     uploads: HashSet<String>,
-    note: &'a Note,
+    rows: &'a Rows<'a>,
 }
 
 impl Rewriting<'_> {
-    fn all(&mut self, lake: &Lake, writer: &mut FileWriter, left_out: &LeftOut) -> Result<(), Fault> {
-        for file in &self.note.files {
+    fn all(&mut self, lake: &Lake, writer: &mut FileWriter) -> Result<(), Fault> {
+        for file in self.rows.files {
             let columns: Vec<(&str, ColumnType)> = file.columns().collect();
             file.read(lake, &mut |batch| {
-                self.take(&columns, batch, left_out)?;
-                match self.rows.memory() >= ROW_GROUP_BYTES {
+                self.take(&columns, batch)?;
+                match self.anew.memory() >= ROW_GROUP_BYTES {
                     true => self.flush(writer),
                     false => Ok(()),
                 }
@@ -102,18 +135,14 @@ impl Rewriting<'_> {
         self.flush(writer)
     }
 
-    fn take(&mut self, columns: &[(&str, ColumnType)], batch: &RecordBatch, left_out: &LeftOut) -> Result<(), Fault> {
-        let place = |name: &str| columns.iter().position(|(column, _)| *column == name);
-        let text = |at: Option<usize>, row: usize| match at.map(|at| value(columns[at].1, batch.column(at), row)) {
-            Some(Some(Value::Text(text))) => Some(text),
-            _ => None,
-        };
-        let (upload_at, id_at) = (place(UPLOAD_ID), place("id"));
+    fn take(&mut self, columns: &[(&str, ColumnType)], batch: &RecordBatch) -> Result<(), Fault> {
+        let Rows { schema, table, lineage, is_left_out, .. } = self.rows;
         for row in 0..batch.num_rows() {
-            let upload = text(upload_at, row).unwrap_or_default();
-            if left_out.has(upload, text(id_at, row)) {
+            let origin = origin(*lineage, columns, batch, row);
+            if is_left_out(&origin) {
                 continue;
             }
+            let upload = origin.upload;
             if !self.uploads.contains(upload) {
                 self.uploads.insert(upload.to_owned());
             }
@@ -121,8 +150,7 @@ impl Rewriting<'_> {
             let cells: Vec<(&str, Value<'_>)> = cells
                 .filter_map(|(array, (name, column_type))| Some((*name, value(*column_type, array, row)?)))
                 .collect();
-            if !self.rows.push(cells) {
-                let Note { schema, table, .. } = self.note;
+            if !self.anew.push(cells) {
                 return Err(Fault::setup(format!(
                     "table `{schema}.{table}` has no column `{RESCUED_DATA}` for what fits no other column"
                 ))
@@ -133,10 +161,36 @@ impl Rewriting<'_> {
     }
 
     fn flush(&mut self, writer: &mut FileWriter) -> Result<(), Fault> {
-        writer.write(&self.rows.row_group(), &mut self.encoder)?;
-        self.rows.clear();
+        writer.write(&self.anew.row_group(), &mut self.encoder)?;
+        self.anew.clear();
         Ok(())
     }
+}
+
+/// Where a row came from.
+pub(crate) fn origin<'a>(
+    lineage: Lineage,
+    columns: &[(&str, ColumnType)],
+    batch: &'a RecordBatch,
+    row: usize,
+) -> Origin<'a> {
+    let cell = |name: &str| {
+        let at = columns.iter().position(|(column, _)| *column == name)?;
+        value(columns[at].1, batch.column(at), row)
+    };
+    let text = |name: &str| match cell(name) {
+        Some(Value::Text(text)) => Some(text),
+        _ => None,
+    };
+    let written_at = match cell(lineage.written_at) {
+        Some(Value::Timestamp(micros)) => Some(micros),
+        _ => None,
+    };
+    let key = match lineage.key {
+        [only] if text(only).is_some() => id_hash(text(only).unwrap_or_default()),
+        several => id_hash(&format!("{:?}", several.iter().map(|name| cell(name)).collect::<Vec<_>>())),
+    };
+    Origin { upload: text(lineage.upload).unwrap_or_default(), id: text("id"), written_at, key }
 }
 
 /// A cell of a file of ours; none when it is NULL.

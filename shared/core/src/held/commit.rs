@@ -11,9 +11,9 @@ use inlet_events::order::id_hash;
 use inlet_events::table::{RESCUED_DATA, TableKind, TablePlan, UPLOAD_ID};
 use inlet_events::{Call, ColumnType};
 
-use super::anew::{LeftOut, write_anew};
+use super::anew::{LeftOut, Lineage, Rows, write_anew};
 use super::loads::{self, Told};
-use super::{Left, Note};
+use super::{Left, Note, WaitsFor};
 use crate::clock::{self, Deadline, Micros};
 use crate::delta::{Append, Appended, DataFile, Lake, Table, add_columns_only, commit, sweep_uncommitted};
 use crate::fault::Fault;
@@ -41,7 +41,8 @@ pub(crate) struct Committed {
 }
 
 /// Commits the held rows of one table, the oldest first. A table that is not there is made with Inlet's own columns,
-/// and one that lacks some of those gets them: whoever wants more has the warehouse make it first.
+/// and one that lacks some of those gets them: whoever wants more has the warehouse make it first. Rows that waited for
+/// a gate bring the columns that they want.
 ///
 /// A note that fails stops only those that must come after it.
 ///
@@ -150,15 +151,27 @@ fn commit_note<'a>(
         if note.uploads.iter().all(|upload| left_out.uploads.contains(&upload.upload_id)) {
             return Ok(Landed { left, version: None, uploads: left_out.uploads });
         }
+        let brought = match table.as_mut() {
+            Some(table) if note.waits_for == WaitsFor::Gate => bring_columns(lake, note, table, deadline)?,
+            _ => Vec::new(),
+        };
         let as_they_are = match table.as_ref() {
-            Some(table) if left_out.is_empty() => files_for(note, table)?,
+            Some(table) if left_out.is_empty() => files_for(note, table, &brought)?,
             _ => None,
         };
         let is_anew = as_they_are.is_none();
         let (files, uploads): (Vec<DataFile>, HashSet<String>) = match as_they_are {
             Some(files) => (files, note.uploads.iter().map(|upload| upload.upload_id.clone()).collect()),
             None => {
-                let written = write_anew(lake, note, table.as_ref(), &own, &left_out)?;
+                let rows = Rows {
+                    schema: &note.schema,
+                    table: &note.table,
+                    files: &note.files,
+                    lineage: Lineage::OF_EVENTS,
+                    is_left_out: &|origin| left_out.has(origin.upload, origin.id),
+                };
+                let columns = if table.is_some() { &brought } else { &own };
+                let written = write_anew(lake, &rows, table.as_ref(), columns)?;
                 (written.files, written.uploads)
             }
         };
@@ -167,11 +180,19 @@ fn commit_note<'a>(
         }
         let named = note.uploads.iter().filter(|upload| uploads.contains(&upload.upload_id));
         let app_ids = named.map(|upload| app_id_of(&upload.upload_id)).collect();
-        let append = Append { app_ids, files: &files, ..Append::default() };
+        let comments = note.columns.iter().filter_map(|column| Some((column.name.clone(), column.comment.clone()?)));
+        let (comments, new_columns) = (comments.collect(), brought);
+        let append = Append { app_ids, new_columns, comments, files: &files, ..Append::default() };
         match commit(lake, &note.schema, &note.table, table, &own, &append, deadline)? {
             Appended::Committed { version } => {
                 let uploads = uploads.into_iter().chain(left_out.uploads).collect();
                 return Ok(Landed { left, version: Some(version), uploads });
+            }
+            Appended::Gated(closed) => {
+                if let (true, Some(table)) = (is_anew, table.as_mut()) {
+                    drop(sweep_uncommitted(lake, table, &files));
+                }
+                return Err(closed.fault(&note.schema, &note.table));
             }
             Appended::Landed { .. } | Appended::Moved => {
                 // The note's own files stay until the log has all its uploads.
@@ -190,6 +211,28 @@ fn commit_note<'a>(
 fn own_columns(name: &str) -> Vec<(String, ColumnType)> {
     let call = Call::ALL.into_iter().find(|call| call.table() == name);
     TablePlan::new(name, call.map_or(TableKind::Event, TableKind::Call), &[]).new_columns()
+}
+
+/// The columns that a note's rows bring to a table which lacks them, to be added with them. Where a column must be there
+/// before its files are written, it is added now.
+fn bring_columns(
+    lake: &Lake,
+    note: &Note,
+    table: &mut Table,
+    deadline: Deadline,
+) -> Result<Vec<(String, ColumnType)>, Fault> {
+    let is_there = |name: &str| table.columns().iter().any(|column| column.name.to_lowercase() == name.to_lowercase());
+    let lacking = note.columns.iter().filter(|column| !is_there(&column.name));
+    let lacking: Vec<_> = lacking.map(|column| (column.name.clone(), column.column_type)).collect();
+    if lacking.is_empty() {
+        return Ok(lacking);
+    }
+    table.may_add_columns(&lacking)?;
+    if table.needs_columns_first() {
+        add_columns_only(lake, table, &lacking, deadline)?;
+        return Ok(Vec::new());
+    }
+    Ok(lacking)
 }
 
 /// Without these two no row says where it came from, and nothing that fits no column can be kept.
@@ -229,7 +272,7 @@ fn left_out(note: &Note, table: Option<&Table>) -> Result<LeftOut, Fault> {
     Ok(left_out)
 }
 
-/// The note's files as the table's, if all of them are.
-fn files_for(note: &Note, table: &Table) -> Result<Option<Vec<DataFile>>, Fault> {
-    note.files.iter().map(|file| file.for_table(table)).collect()
+/// The note's files as the table's, with the columns that they bring, if all of them are.
+fn files_for(note: &Note, table: &Table, brought: &[(String, ColumnType)]) -> Result<Option<Vec<DataFile>>, Fault> {
+    note.files.iter().map(|file| file.for_table(table, brought)).collect()
 }

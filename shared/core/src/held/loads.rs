@@ -92,6 +92,12 @@ pub(super) fn tell(
         match commit(lake, schema, LOADS, &mut loads, &loads_columns(), &append, deadline)? {
             Appended::Committed { .. } => return Ok(told),
             Appended::Landed { .. } => {}
+            Appended::Gated(closed) => {
+                if let Some(table) = &mut loads {
+                    drop(sweep_uncommitted(lake, table, &files));
+                }
+                return Err(closed.fault(schema, LOADS));
+            }
             Appended::Moved => {
                 return Err(Fault::setup(format!("table `{schema}.{LOADS}` has other columns than Inlet gave it"))
                     .hint(format!("give `{LOADS}` its columns back, then run `inlet evolve` again")));

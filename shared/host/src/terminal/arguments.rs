@@ -22,6 +22,7 @@ Examples:
   inlet sql --lake ./lake | duckdb events.db            open every table and view
   inlet verify --lake ./lake tests/fixtures/uploads     prove that nothing was lost or doubled
   inlet status --lake ./lake                            what landed lately, and what waits
+  inlet run-sql 'OPTIMIZE shop.tracks'                  by the warehouse, without losing what lands meanwhile
 
 Environment: INLET_WAREHOUSE_ID, the id by which `integrations.Warehouses.warehouseIds` names this lake; stores take
 their own variables (AWS_…, AZURE_STORAGE_…).
@@ -41,6 +42,11 @@ pub(crate) enum Command {
     Status(Status),
     /// Bring Unity Catalog up to date with the lake; wakes the warehouse once, and only when something changed
     Evolve(Evolve),
+    /// Have the warehouse run OPTIMIZE, DELETE or UPDATE on a table; on S3 behind a gate that keeps its commits and
+    /// Inlet's apart
+    RunSql(RunSql),
+    /// Land again what somebody else's commits have overwritten
+    Mend(Mend),
     /// Show what three uploads cause in a pretend Databricks workspace: statements, wakes, tables; no account needed
     Demo(Demo),
     /// List what Inlet made in the catalog and the lake, and remove it
@@ -149,6 +155,41 @@ pub(crate) struct Evolve {
     /// Do nothing: print only the statements
     #[arg(long, conflicts_with = "json")]
     pub(crate) sql: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunSql {
+    /// OPTIMIZE, DELETE FROM or UPDATE of one table that Inlet lands in, as schema.table
+    #[arg(value_name = "STATEMENT")]
+    pub(crate) statement: String,
+    /// The settings: a file or a URL [default: INLET_SETTINGS, else ./inlet.toml]
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) settings: Option<OsString>,
+    /// The lake: a folder or a URL [default: the settings' own]
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) lake: Option<OsString>,
+    /// How long it may take; then it is cancelled
+    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_440))]
+    pub(crate) minutes: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Mend {
+    /// The lake: a folder or a URL [default: that of the settings]
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) lake: Option<OsString>,
+    /// Settings to read: a file or an object's URL [default: INLET_SETTINGS, else inlet.toml where it stands]
+    #[arg(long, value_name = "PATH|URL")]
+    pub(crate) settings: Option<OsString>,
+    /// Only this schema
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schema: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

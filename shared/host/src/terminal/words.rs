@@ -77,7 +77,12 @@ pub(crate) fn warnings_of(report: &Report) -> Vec<String> {
     if count > 0 {
         let are = if count == 1 { "is" } else { "are" };
         let held = counted(count, word);
-        warnings.push(format!("{held} {are} held until the tables' columns have changed: inlet evolve has that done"));
+        let mut parts = report.uploads.iter().flat_map(|upload| &upload.tables);
+        let is_gated = parts.any(|part| part.waits_for == Some("gate"));
+        warnings.push(match is_gated {
+            true => format!("{held} {are} held until the gates of their tables open; the next run lands what is left"),
+            false => format!("{held} {are} held until the tables' columns have changed: inlet evolve has that done"),
+        });
     }
     warnings
 }

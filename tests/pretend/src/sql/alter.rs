@@ -1,6 +1,7 @@
 //! Statements that write to the log of a table that is there: ALTER, comments, OPTIMIZE. Each is a real commit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -15,6 +16,8 @@ use crate::workspace::Workspace;
 
 /// How often a commit is tried again after somebody else took its version.
 const TRIES: u32 = 50;
+/// How often a statement that works looks whether it may go on.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// What no column may hold unless the table maps columns.
 const FORBIDDEN: &str = " ,;{}()\n\t=";
 /// Features of a table whose schema and properties can be changed by a commit of metadata alone.
@@ -78,11 +81,34 @@ pub(super) async fn commit(
     parameters: &Value,
     actions: impl Fn(&Log) -> Result<Vec<Value>, Failure>,
 ) -> Result<Log, Failure> {
+    let base = read_before(workspace, place).await?;
+    commit_over(workspace, place, base, operation, parameters, actions).await
+}
+
+/// The log as a statement reads it, which works on that for a while.
+async fn read_before(workspace: &Workspace, place: &Place) -> Result<Log, Failure> {
     let behind = workspace.state().knobs.unconditional_put;
     let mut base = place.read(None).await?;
     if let Some(behind) = behind.filter(|behind| *behind > 0) {
         base = place.read(Some(base.version.saturating_sub(behind))).await?;
     }
+    let began = clock::now();
+    while began.elapsed() < Duration::from_millis(workspace.state().knobs.commit_ms) {
+        clock::sleep(LOOK_AGAIN).await;
+    }
+    Ok(base)
+}
+
+/// Commits what `actions` makes of a log, or of the newest one after a lost race.
+async fn commit_over(
+    workspace: &Workspace,
+    place: &Place,
+    mut base: Log,
+    operation: &str,
+    parameters: &Value,
+    actions: impl Fn(&Log) -> Result<Vec<Value>, Failure>,
+) -> Result<Log, Failure> {
+    let behind = workspace.state().knobs.unconditional_put;
     let first = base.metadata.clone();
     for _ in 0..TRIES {
         let features = base.features();
@@ -174,7 +200,7 @@ pub(super) async fn column_comment(
 
 /// OPTIMIZE: every file is written again under a new name, without a change of data. How many.
 pub(super) async fn optimize(workspace: &Workspace, place: &Place) -> Result<usize, Failure> {
-    let log = place.read(None).await?;
+    let log = read_before(workspace, place).await?;
     if log.files.iter().any(|file| file.has_deletion_vector) {
         return Err(not_here("OPTIMIZE of a table with deletion vectors in use"));
     }
@@ -200,8 +226,9 @@ pub(super) async fn optimize(workspace: &Workspace, place: &Place) -> Result<usi
         actions.push(json!({"add": add}));
     }
     let parameters = json!({"predicate": "[]", "zOrderBy": "[]", "clusterBy": "[]", "auto": "false"});
-    commit(workspace, place, "OPTIMIZE", &parameters, |_| Ok(actions.clone())).await?;
-    Ok(log.files.len())
+    let files = log.files.len();
+    commit_over(workspace, place, log, "OPTIMIZE", &parameters, |_| Ok(actions.clone())).await?;
+    Ok(files)
 }
 
 /// The action `metaData` with one thing changed.

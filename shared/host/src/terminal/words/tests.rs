@@ -17,6 +17,7 @@ fn part(table: &str, rows: u64, rescued: u64, new: &[&str]) -> TableReport {
         rows,
         rescued,
         version: Some(0),
+        waits_for: None,
         new_columns: new.iter().map(column).collect(),
     }
 }
@@ -103,6 +104,10 @@ fn held_rows_have_a_column_of_their_own() {
     let event = TableReport { status: Status::Held, ..part("web.order", 3, 0, &[]) };
     let text = said(vec![upload("a", Status::PartlyHeld, counts, vec![event, part("web.tracks", 3, 0, &[])])], 0);
     assert!(text.contains(&warning("3 rows")), "{text}");
+    let counts = Counts { events: 3, landed: 3, rows: 3, ..Counts::default() };
+    let gated = TableReport { status: Status::Held, waits_for: Some("gate"), ..part("web.order", 3, 0, &[]) };
+    let text = said(vec![upload("a", Status::PartlyHeld, counts, vec![gated, part("web.tracks", 3, 0, &[])])], 0);
+    assert!(text.contains("warning: 3 rows are held until the gates of their tables open"), "{text}");
 }
 
 #[test]

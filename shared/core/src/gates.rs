@@ -1,0 +1,174 @@
+//! The gate of a table on S3: while it is closed nobody of Inlet commits to the table, and Databricks may.
+//!
+//! On S3 Databricks' own commits do not coordinate with those of others: it reads the log, works, and puts its commit
+//! over whatever stands there by then. A commit of ours that came between is gone, after it was called landed. So
+//! whoever has Databricks write to a table (OPTIMIZE, DELETE) closes the table's gate first: the lease
+//! `_inlet/gates/<schema>/<table>/<n>.json`, which is renewed, and expires when its owner dies. Everybody else looks at
+//! it right before each try of a commit.
+//!
+//! One race is left: looked, then closed, then committed. A request to the store is over within [`COMMIT_WITHIN`],
+//! whatever becomes of it, and nothing but the request lies between the look and its end. So the owner waits that long
+//! after it has closed the gate: from then on the log stands still. Only a machine that sleeps between its look and
+//! its request is later than that; its commit is one that the owner's mending, or a later one, finds gone.
+//!
+//! What was begun on the warehouse goes on when its owner dies: the gate then stays closed until the statement's own
+//! deadline. Whoever closes it next can ask what became of the statement.
+//!
+//! Other stores need no gate: there Databricks puts its commits where none stands yet, as Inlet does.
+
+use inlet_events::timestamp_text;
+use object_store::path::Path;
+
+use crate::clock::Micros;
+use crate::delta::Lake;
+pub(crate) use crate::delta::REQUEST_WITHIN as COMMIT_WITHIN;
+use crate::fault::Fault;
+use crate::lease::{self, Errand, LEASE, Lease, store_time};
+use crate::state::State;
+
+/// The folder of gates in the state folder.
+const GATES: &str = "gates";
+
+/// Why a table takes no commit now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    place: String,
+    owner: String,
+    what: String,
+    expires_at: Micros,
+}
+
+impl Closed {
+    /// The same as a fault, for what cannot wait in a note.
+    pub(crate) fn fault(&self, schema: &str, table: &str) -> Fault {
+        let Self { place, owner, what, expires_at } = self;
+        let expires = timestamp_text(*expires_at);
+        Fault::again(format!(
+            "the gate of table `{schema}.{table}` is closed: {what} (gate `{place}`, owner {owner}, expires {expires})"
+        ))
+        .hint("run it again when the statement is done; a gate whose owner died opens by itself when it expires")
+    }
+}
+
+/// Looks whether a table takes commits. `passes` is the owner of a gate, whom it lets pass.
+///
+/// # Errors
+/// What the store answers: a commit must not be made unseen.
+pub(crate) fn look(lake: &Lake, schema: &str, table: &str, passes: Option<&str>) -> Result<Option<Closed>, Fault> {
+    if !lake.needs_gates() {
+        return Ok(None);
+    }
+    let folder = folder(lake, schema, table);
+    let held = lease::holder(lake, &folder)?.filter(|(turn, _)| passes != Some(&turn.holder));
+    Ok(held.map(|(turn, renewed_at)| {
+        let (what, runs_until) = turn.errand.map_or_else(
+            || ("nobody knows why".to_owned(), None),
+            |errand| (format!("`{}` is to run, or runs, on the warehouse", errand.what), errand.runs_until),
+        );
+        let expires_at = (renewed_at + micros(LEASE)).max(runs_until.unwrap_or_default());
+        Closed { place: folder.to_string(), owner: turn.holder, what, expires_at }
+    }))
+}
+
+/// Gates that were closed and not opened: `schema.table`, and when they were renewed last. Behind that of a dead owner
+/// nobody has looked yet what was overwritten.
+pub(crate) fn closed(lake: &Lake) -> Result<Vec<(String, Micros)>, Fault> {
+    if lake.needs_gates() { lease::held(lake, GATES) } else { Ok(Vec::new()) }
+}
+
+/// A gate that this process has closed. Dropped, it opens, unless a statement may still run behind it.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    lease: Lease,
+    what: String,
+    since: Micros,
+}
+
+impl Gate {
+    /// Closes the gate of a table; `what` is what shall be done behind it, in words.
+    ///
+    /// # Errors
+    /// Again when somebody else has closed it; what the store answers.
+    pub(crate) fn close(lake: &Lake, schema: &str, table: &str, what: &str) -> Result<Self, Fault> {
+        let since = store_time(&State::of(lake))?;
+        let errand = Errand { what: what.to_owned(), since, runs_until: None, statement_id: None };
+        match Lease::take_in(lake, folder(lake, schema, table), Some(errand))? {
+            Some(lease) => {
+                let since = lease.turn().errand.map_or(since, |errand| errand.since);
+                Ok(Self { lease, what: what.to_owned(), since })
+            }
+            None => Err(match look(lake, schema, table, None)? {
+                Some(closed) => closed.fault(schema, table),
+                None => Fault::again(format!("somebody else has just had the gate of table `{schema}.{table}`"))
+                    .hint("run it again"),
+            }),
+        }
+    }
+
+    /// Who may pass it.
+    pub(crate) fn owner(&self) -> String {
+        self.lease.turn().holder
+    }
+
+    /// When it was closed, by the store's clock: by the first owner, if that one and its followers died.
+    pub(crate) fn since(&self) -> Micros {
+        self.since
+    }
+
+    /// A statement that may still run behind it: of an owner that died, or our own.
+    pub(crate) fn under_way(&self) -> Option<Errand> {
+        self.lease.turn().errand.filter(|errand| errand.runs_until.is_some())
+    }
+
+    /// Before a statement is submitted, and again when its id is known: from here on the gate outlives its owner.
+    ///
+    /// # Errors
+    /// Again when somebody has taken the owner for dead; what the store answers.
+    pub(crate) fn begins(&self, runs_until: Micros, statement_id: Option<String>) -> Result<(), Fault> {
+        self.say(Some(runs_until), statement_id)
+    }
+
+    /// Nothing runs behind it any more.
+    ///
+    /// # Errors
+    /// As [`Gate::begins`].
+    pub(crate) fn is_over(&self) -> Result<(), Fault> {
+        self.say(None, None)
+    }
+
+    /// Lets it expire instead of opening it: the next owner looks for what was overwritten since this one closed it.
+    pub(crate) fn leave(self) {
+        self.lease.leave();
+    }
+
+    /// Fails when somebody has taken the owner for dead.
+    ///
+    /// # Errors
+    /// Again.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        if self.lease.is_held() { Ok(()) } else { Err(taken()) }
+    }
+
+    fn say(&self, runs_until: Option<Micros>, statement_id: Option<String>) -> Result<(), Fault> {
+        let errand = Errand { what: self.what.clone(), since: self.since, runs_until, statement_id };
+        if self.lease.say(errand)? { Ok(()) } else { Err(taken()) }
+    }
+}
+
+/// The moment `seconds` from now, by the store's clock: what [`Gate::begins`] wants.
+pub(crate) fn store_time_in(lake: &Lake, within: std::time::Duration) -> Result<Micros, Fault> {
+    Ok(store_time(&State::of(lake))?.saturating_add(micros(within)))
+}
+
+fn taken() -> Fault {
+    Fault::again("the gate could not be renewed in time, and somebody else has taken it")
+        .hint("run it again: it looks what became of the statement, and mends what was overwritten")
+}
+
+fn folder(lake: &Lake, schema: &str, table: &str) -> Path {
+    State::of(lake).place(&[GATES, schema, table])
+}
+
+fn micros(duration: std::time::Duration) -> Micros {
+    Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX)
+}
