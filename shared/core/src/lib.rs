@@ -1,5 +1,6 @@
 //! Ring 2: what we do. One upload is opened, read, compared with its tables and appended to them, each row once.
 
+pub mod allowance;
 pub mod clock;
 mod crew;
 pub mod databricks;

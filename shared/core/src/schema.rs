@@ -84,7 +84,14 @@ impl<'a> SchemaRun<'a> {
 
     /// When a group gives up.
     pub(crate) fn deadline(&self) -> Deadline {
-        Deadline::after(self.parts.settings.patience)
+        let patience = self.parts.settings.patience;
+        let left = self.parts.allowance.map(|allowance| allowance.deadline().left());
+        Deadline::after(left.map_or(patience, |left| left.min(patience)))
+    }
+
+    /// What one call of a function can land, decompressed, and the lake's name on a terminal.
+    pub(crate) fn admits(&self) -> Option<(u64, &'a str)> {
+        self.parts.allowance.map(|allowance| (allowance.upload_bytes(), self.parts.lake.url().as_str()))
     }
 
     /// Reports uploads that are done already, and answers the others.

@@ -10,7 +10,9 @@ mod document;
 mod evolution;
 mod faults;
 mod given;
+mod host;
 mod keys;
+mod landing;
 mod secrets;
 mod sources;
 mod storage;
@@ -26,6 +28,7 @@ use inlet_events::selection::Selection;
 
 pub use destination::Destination;
 pub use evolution::{Evolution, SchemaChanges};
+pub use host::{Host, LambdaHost};
 pub use sources::{Source, SourceOf};
 pub use storage::StorageAccess;
 pub use warehouse::WarehouseChoice;
@@ -49,6 +52,10 @@ pub struct Settings {
     pub name: Option<String>,
     /// The lake as it was written, a folder from where the command runs.
     pub lake: Option<String>,
+    /// Where uploads may come from when an event tells of them: URLs of buckets, containers and prefixes.
+    pub landing: Vec<String>,
+    /// How long one call of a function may take where the place does not say: `functionTimeout` of `host.json`.
+    pub function_timeout: Duration,
     /// The id by which `integrations.Warehouses.warehouseIds` names us.
     pub warehouse_id: Option<String>,
     /// Worker threads that parse and encode (default: the machine's cores, at most 8).
@@ -78,6 +85,8 @@ impl Default for Settings {
         Self {
             name: None,
             lake: None,
+            landing: Vec::new(),
+            function_timeout: Duration::from_secs(30 * 60),
             warehouse_id: None,
             workers: std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_UNLESS_TOLD),
             limits: Limits::default(),
@@ -149,6 +158,8 @@ fn read(given: &mut Given<'_>) -> Settings {
     let usual = Settings::default();
     Settings {
         name: given.text("name"),
+        landing: landing::landing(given, lake.as_deref()),
+        function_timeout: given.duration("function_timeout").unwrap_or(usual.function_timeout),
         warehouse_id: given.text("warehouse_id"),
         workers: given.number("workers").map_or(usual.workers, size).min(WORKERS_MOST),
         limits: limits(given),

@@ -17,6 +17,7 @@ use inlet_events::{Buffers, Limits, Reason};
 use object_store::{GetOptions, ObjectStore};
 use tokio::runtime::Handle;
 
+use crate::allowance::too_large;
 use crate::clock::micros;
 use crate::fault::Fault;
 use crate::upload::{Place, Upload};
@@ -79,6 +80,9 @@ pub(crate) struct Opened {
 pub(crate) struct Source<'a> {
     pub(crate) upload: &'a Upload,
     pub(crate) limits: &'a Limits,
+    /// Decompressed bytes that one call of a function can land, and the lake as a terminal names it; beyond, the upload
+    /// is neither rejected nor landed.
+    pub(crate) admits: Option<(u64, &'a str)>,
     pub(crate) handle: &'a Handle,
     pub(crate) buffers: &'a Arc<Buffers>,
 }
@@ -111,10 +115,14 @@ impl Source<'_> {
             read: 0,
             upload_bytes: self.limits.upload_bytes,
             expansion: self.limits.expansion,
+            admits: self.admits.map(|(bytes, lake)| (bytes, too_large(self.upload, bytes, lake))),
         }))
     }
 
     fn packed(&self) -> Result<Box<dyn BufRead + Send + 'static>, Fault> {
+        if let Some((bytes, lake)) = self.admits.filter(|(bytes, _)| self.upload.size > *bytes) {
+            return Err(too_large(self.upload, bytes, lake));
+        }
         match &self.upload.place {
             Place::Bytes(bytes) => Ok(Box::new(Cursor::new(SharedBytes(Arc::clone(bytes))))),
             Place::File(path) => {
@@ -201,6 +209,7 @@ struct Bounded<R> {
     read: u64,
     upload_bytes: u64,
     expansion: u64,
+    admits: Option<(u64, Fault)>,
 }
 
 impl<R: Read> Read for Bounded<R> {
@@ -212,6 +221,9 @@ impl<R: Read> Read for Bounded<R> {
         if is_bomb || self.read > self.upload_bytes {
             let what = format!("{} stored bytes open to more than {} bytes", self.stored, self.read);
             return Err(io::Error::other(Carried::TooLarge(what)));
+        }
+        if let Some((_, fault)) = self.admits.take_if(|(bytes, _)| self.read > *bytes) {
+            return Err(io::Error::other(Carried::Fault(fault)));
         }
         Ok(count)
     }
@@ -239,8 +251,14 @@ mod tests {
     fn open(bytes: Vec<u8>) -> Result<Opened, Refusal> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let upload = upload(bytes);
-        Source { upload: &upload, limits: &Limits::default(), handle: runtime.handle(), buffers: &Arc::default() }
-            .open(&|_| {})
+        Source {
+            upload: &upload,
+            limits: &Limits::default(),
+            admits: None,
+            handle: runtime.handle(),
+            buffers: &Arc::default(),
+        }
+        .open(&|_| {})
     }
 
     fn reason(opened: Result<Opened, Refusal>) -> &'static str {
@@ -268,8 +286,13 @@ mod tests {
         let packed = encoder.finish().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let upload = upload(packed);
-        let source =
-            Source { upload: &upload, limits: &Limits::default(), handle: runtime.handle(), buffers: &Arc::default() };
+        let source = Source {
+            upload: &upload,
+            limits: &Limits::default(),
+            admits: None,
+            handle: runtime.handle(),
+            buffers: &Arc::default(),
+        };
         let refused = match source.open(&|_| {}) {
             Ok(mut opened) => loop {
                 match opened.chunks.next_chunk() {

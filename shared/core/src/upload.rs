@@ -102,6 +102,20 @@ pub struct Upload {
 }
 
 impl Upload {
+    /// Its URL, when it is an object of a store.
+    pub fn url(&self) -> Option<String> {
+        let (store, rest) = self.key.as_deref()?.split_once('/')?;
+        match (store, &self.place) {
+            (_, Place::File(_) | Place::Bytes(_)) => None,
+            ("azure", _) => {
+                let (account, rest) = rest.split_once('/')?;
+                let (container, key) = rest.split_once('/')?;
+                Some(format!("abfss://{container}@{account}.dfs.core.windows.net/{key}"))
+            }
+            (store, _) => Some(format!("{store}://{rest}")),
+        }
+    }
+
     /// The Delta `txn` application id of the upload's key, if it has one.
     pub fn key_app_id(&self) -> Option<String> {
         self.key.as_deref().map(key_app_id_of)

@@ -81,6 +81,8 @@ pub(super) const KEYS: &[Key] = &[
     file_only("table.name", Text),
     file_only("table.on_drift", Text),
     file_only("table.on_type_change", Text),
+    key("landing", "INLET_LANDING", List),
+    key("function_timeout", "INLET_FUNCTION_TIMEOUT", Duration),
     key("warehouse_id", "INLET_WAREHOUSE_ID", Text),
     key("workers", "INLET_WORKERS", Number),
     key("patience_seconds", "INLET_PATIENCE_SECONDS", Number),
