@@ -27,6 +27,7 @@ pub mod status;
 pub mod storage;
 pub mod teardown;
 mod underway;
+pub mod upkeep;
 pub mod upload;
 #[cfg(feature = "verify")]
 pub mod verify;

@@ -86,7 +86,7 @@ impl Default for Settings {
             name: None,
             lake: None,
             landing: Vec::new(),
-            function_timeout: Duration::from_secs(30 * 60),
+            function_timeout: Self::usual_function_timeout(),
             warehouse_id: None,
             workers: std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_UNLESS_TOLD),
             limits: Limits::default(),
@@ -103,6 +103,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// `function_timeout` where the settings say nothing: that of the `host.json` that comes with Inlet.
+    pub fn usual_function_timeout() -> Duration {
+        Duration::from_secs(30 * 60)
+    }
+
     /// Reads the process's variables alone.
     ///
     /// # Errors
@@ -142,6 +147,11 @@ impl Settings {
             (Some(url), Some(header)) => IdentityEndpoint::Function { url, header: Secret::new(header) },
             _ => IdentityEndpoint::default(),
         }
+    }
+
+    /// The lake that the environment names, for those who look for the settings file there.
+    pub fn lake_of_environment() -> Option<String> {
+        variable("INLET_LAKE").filter(|name| !name.is_empty())
     }
 
     /// Where the environment says that the settings file is: a path or an object's URL.

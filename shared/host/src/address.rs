@@ -1,11 +1,13 @@
 //! A place as people write it: a path, `-`, or the URL of a store. Uploads and lakes are named the same way, so that
 //! one comparison tells whether one lies inside the other.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use inlet_core::fault::Fault;
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 /// Where something is, as far as its name tells.
@@ -92,6 +94,16 @@ impl StoreAddress {
         }
     }
 
+    /// The object of that key below this place.
+    pub(crate) fn below(&self, key: &str) -> Self {
+        let mut below = self.clone();
+        below.key = if self.key.is_empty() { key.to_owned() } else { format!("{}/{key}", self.key) };
+        below.prefix = false;
+        let folder = self.url.path().trim_end_matches('/');
+        below.url.set_path(&format!("{folder}/{key}"));
+        below
+    }
+
     /// Whether the other place is this one or lies under it.
     pub(crate) fn holds(&self, other: &Self) -> bool {
         let same_store = self.store == other.store && self.bucket() == other.bucket();
@@ -121,22 +133,7 @@ fn account_of_environment() -> Option<String> {
 }
 
 fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).filter(|_| first == b'%').and_then(|two| std::str::from_utf8(two).ok());
-        match hex.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8(bytes).ok()
+    percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -166,11 +163,24 @@ mod tests {
     }
 
     #[test]
+    fn a_percent_sign_without_two_digits_stands_for_itself() {
+        assert_eq!(store("s3://bucket/100%+5%zz%").key, "100%+5%zz%");
+    }
+
+    #[test]
     fn a_store_holds_whole_segments_only() {
         assert!(store("s3://b/a").holds(&store("s3://b/a/x.gz")));
         assert!(store("s3://b").holds(&store("s3://b/a")));
         assert!(!store("s3://b/a").holds(&store("s3://b/ab")));
         assert!(!store("s3://b/a").holds(&store("s3://c/a/x")));
+    }
+
+    #[test]
+    fn a_place_below_is_an_object() {
+        let object = store("s3://b/lake/").below("_inlet/inlet.toml");
+        assert_eq!((object.key.as_str(), object.prefix), ("lake/_inlet/inlet.toml", false));
+        assert_eq!(object.url.as_str(), "s3://b/lake/_inlet/inlet.toml");
+        assert_eq!(store("s3://b").below("a").url.as_str(), "s3://b/a");
     }
 
     #[test]

@@ -6,8 +6,8 @@
 mod folder;
 pub(crate) mod nearest;
 pub(crate) mod objects;
-mod schema;
-mod skip;
+pub(crate) mod schema;
+pub(crate) mod skip;
 
 use std::collections::HashSet;
 use std::ffi::OsString;

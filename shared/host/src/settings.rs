@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use inlet_core::fault::Fault;
 use inlet_core::settings::Settings;
-use object_store::{Error, GetOptions, ObjectStore};
+use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
 
 use crate::address::{Address, StoreAddress};
@@ -45,7 +45,8 @@ pub(crate) fn load(asked: Option<&OsStr>, runtime: &Handle) -> Result<Settings, 
     }
 }
 
-fn of_path(path: &Path) -> Result<Settings, Fault> {
+/// The settings of a file.
+pub(crate) fn of_path(path: &Path) -> Result<Settings, Fault> {
     let shown = path.display().to_string();
     let mut bytes = Vec::new();
     match File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes)) {
@@ -128,11 +129,37 @@ impl SettingsObject {
         self.last = Some(Last { etag, settings: Arc::clone(&settings) });
         Ok(settings)
     }
+
+    /// The same where nobody named the object: when it is missing, variables alone are the settings.
+    ///
+    /// # Errors
+    /// As [`SettingsObject::current`], but for a missing object.
+    pub(crate) async fn current_or_environment(&mut self) -> Result<Arc<Settings>, Fault> {
+        let path = object_store::path::Path::parse(&self.address.key)
+            .map_err(|error| objects::explained(&self.address, error.into()))?;
+        // S3 says "forbidden" for a missing object to those who may not list.
+        let unseen = match self.store.head(&path).await {
+            Err(Error::NotFound { .. }) => None,
+            Err(error @ (Error::PermissionDenied { .. } | Error::Unauthenticated { .. })) => Some(error),
+            _ => return self.current().await,
+        };
+        if let Some(Last { etag: None, settings }) = &self.last {
+            return Ok(Arc::clone(settings));
+        }
+        let mut settings = Settings::from_environment()?;
+        settings.warnings.extend(
+            unseen.map(|_| {
+                format!("not allowed to read `{}`: if it is there, its settings do not hold", self.address.url)
+            }),
+        );
+        let settings = Arc::new(settings);
+        self.last = Some(Last { etag: None, settings: Arc::clone(&settings) });
+        Ok(settings)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
     use object_store::path::Path as Key;
 
@@ -170,6 +197,20 @@ mod tests {
         assert!(current().is_ok());
         put(&"#".repeat((1 << 20) + 1));
         assert!(current().unwrap_err().to_string().contains("larger than 1048576 bytes"));
+    }
+
+    #[test]
+    fn an_object_that_nobody_named_may_be_missing() {
+        let (runtime, store) = (runtime(), Arc::new(InMemory::new()));
+        let mut object = object(&store);
+        let mut current = || runtime.block_on(object.current_or_environment());
+        let alone = current().unwrap();
+        assert_eq!(alone.name, None);
+        assert!(Arc::ptr_eq(&alone, &current().unwrap()), "nothing was read anew");
+        runtime.block_on(store.put(&Key::from("_inlet/inlet.toml"), "name = 'one'".into())).unwrap();
+        assert_eq!(current().unwrap().name.as_deref(), Some("one"));
+        runtime.block_on(store.delete(&Key::from("_inlet/inlet.toml"))).unwrap();
+        assert_eq!(current().unwrap().name, None, "it went away");
     }
 
     #[test]

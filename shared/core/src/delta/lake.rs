@@ -25,6 +25,7 @@ use url::Url;
 
 use super::faults::store_fault;
 use super::listing::ListsPlainly;
+use super::work::{Counters, Work};
 use crate::fault::Fault;
 
 /// No retry starts later than this after a request's start: a dead store may not eat a function's deadline.
@@ -74,6 +75,7 @@ struct Inner {
     id_engine: Arc<dyn Engine>,
     /// An engine over an empty store: the layout of a table that does not exist yet is drafted there, without a request.
     nowhere: Arc<dyn Engine>,
+    counters: Counters,
 }
 
 impl fmt::Debug for Lake {
@@ -160,7 +162,16 @@ impl Lake {
         let engine = engine_over(Arc::clone(&store), &handle, LOG_BATCH_ROWS);
         let id_engine = engine_over(Arc::clone(&store), &handle, ID_BATCH_ROWS);
         let nowhere = engine_over(Arc::new(InMemory::new()), &handle, LOG_BATCH_ROWS);
-        Ok(Self(Arc::new(Inner { url, root, store, handle, engine, id_engine, nowhere })))
+        Ok(Self(Arc::new(Inner {
+            url,
+            root,
+            store,
+            handle,
+            engine,
+            id_engine,
+            nowhere,
+            counters: Counters::default(),
+        })))
     }
 
     /// The lake's address; ends in `/`.
@@ -276,6 +287,15 @@ impl Lake {
     /// The kernel's engine over an empty store.
     pub(super) fn nowhere(&self) -> &Arc<dyn Engine> {
         &self.0.nowhere
+    }
+
+    /// What its commits came to since this was last asked.
+    pub fn take_work(&self) -> Work {
+        self.0.counters.take()
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.0.counters
     }
 
     /// Waits for the store on this (plain) thread.

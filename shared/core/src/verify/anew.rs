@@ -74,7 +74,7 @@ impl Anew<'_> {
         let context = context(given, self.settings);
         let buffers = Arc::default();
         let (upload, limits) = (given.upload, &self.settings.limits);
-        let source = Source { upload, limits, handle: self.lake.handle(), buffers: &buffers };
+        let source = Source { upload, limits, admits: None, handle: self.lake.handle(), buffers: &buffers };
         let read = source.open(&|_| {}).and_then(|opened| self.read_opened(opened, given, &context, each));
         match read {
             Ok(counts) => Ok(counts.into()),

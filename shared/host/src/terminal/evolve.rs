@@ -13,8 +13,9 @@ use tokio::runtime::Runtime;
 use super::arguments::{Evolve, Form};
 use super::output::Streams;
 use super::table::{Table, counted, number, plain};
-use super::{Call, Told, runtime, told, words, workspace};
+use super::{Call, Told, told, words, workspace};
 use crate::lake;
+use crate::runtime;
 
 /// Tables that are listed; the rest is counted.
 const TABLES: usize = 40;

@@ -14,10 +14,11 @@ use super::arguments::{Form, Ingest};
 use super::output::Streams;
 use super::watch::Watcher;
 use super::words::{self, Context};
-use super::{Call, Told, exit_code, exit_code_of_plan, opened, plan, runtime, told};
+use super::{Call, Told, exit_code, exit_code_of_plan, opened, plan, told};
 use crate::address::Address;
 use crate::lake::{self, LakeAddress};
 use crate::landing::{self, Ask, Landing};
+use crate::runtime;
 
 /// Runs the command and returns its exit code.
 pub(super) fn run(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {

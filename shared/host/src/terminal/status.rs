@@ -7,8 +7,9 @@ use inlet_core::waiting::FailedAttempts;
 use super::arguments::{Form, Status as Asked};
 use super::output::Streams;
 use super::table::{counted, number, plain};
-use super::{Call, opened, runtime, told, words};
+use super::{Call, opened, told, words};
 use crate::lake;
+use crate::runtime;
 
 /// Notes under way, and tables that wait, that are named.
 const NOTES: usize = 5;
