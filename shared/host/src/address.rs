@@ -1,11 +1,13 @@
 //! A place as people write it: a path, `-`, or the URL of a store. Uploads and lakes are named the same way, so that
 //! one comparison tells whether one lies inside the other.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use inlet_core::fault::Fault;
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 /// Where something is, as far as its name tells.
@@ -121,22 +123,7 @@ fn account_of_environment() -> Option<String> {
 }
 
 fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).filter(|_| first == b'%').and_then(|two| std::str::from_utf8(two).ok());
-        match hex.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8(bytes).ok()
+    percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -163,6 +150,11 @@ mod tests {
         }
         let s3 = store("s3a://bucket/segment-logs/");
         assert_eq!((s3.bucket().as_str(), s3.key.as_str(), s3.prefix), ("bucket", "segment-logs", true));
+    }
+
+    #[test]
+    fn a_percent_sign_without_two_digits_stands_for_itself() {
+        assert_eq!(store("s3://bucket/100%+5%zz%").key, "100%+5%zz%");
     }
 
     #[test]

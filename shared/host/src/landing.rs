@@ -7,7 +7,7 @@ mod folder;
 pub(crate) mod nearest;
 pub(crate) mod objects;
 mod schema;
-mod skip;
+pub(crate) mod skip;
 
 use std::collections::HashSet;
 use std::ffi::OsString;

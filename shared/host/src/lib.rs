@@ -6,3 +6,4 @@ mod lake;
 mod landing;
 mod settings;
 pub mod terminal;
+pub mod trigger;
