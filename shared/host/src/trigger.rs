@@ -67,7 +67,7 @@ pub struct Message {
 }
 
 /// What a message says.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Things happened to objects of a store.
     Objects {
