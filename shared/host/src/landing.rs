@@ -6,7 +6,7 @@
 mod folder;
 pub(crate) mod nearest;
 pub(crate) mod objects;
-pub(crate) mod schema;
+mod schema;
 pub(crate) mod skip;
 
 use std::collections::HashSet;

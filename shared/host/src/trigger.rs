@@ -27,7 +27,7 @@ mod tests;
 use inlet_core::fault::Fault;
 use serde_json::Value;
 
-pub use ask::{Ask, Backfill};
+pub use ask::Ask;
 pub use http::HttpRequest;
 pub use object::{ObjectEvent, SkipReason, Skipped};
 
@@ -67,7 +67,7 @@ pub struct Message {
 }
 
 /// What a message says.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Things happened to objects of a store.
     Objects {
