@@ -6,7 +6,7 @@
 mod folder;
 pub(crate) mod nearest;
 pub(crate) mod objects;
-mod schema;
+pub(crate) mod schema;
 pub(crate) mod skip;
 
 use std::collections::HashSet;

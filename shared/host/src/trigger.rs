@@ -27,7 +27,7 @@ mod tests;
 use inlet_core::fault::Fault;
 use serde_json::Value;
 
-pub use ask::Ask;
+pub use ask::{Ask, Backfill};
 pub use http::HttpRequest;
 pub use object::{ObjectEvent, SkipReason, Skipped};
 

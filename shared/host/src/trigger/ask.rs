@@ -9,7 +9,7 @@ use super::content::{described, quoted};
 
 /// Every action with its members.
 const ACTIONS: [(&str, &[&str]); 6] = [
-    ("backfill", &["prefix", "from", "to", "max_objects", "again", "continuation", "scheduled_time"]),
+    ("backfill", &["prefix", "from", "to", "max_objects", "continuation", "scheduled_time"]),
     ("connect", &["wake"]),
     ("evolve", &["all", "plan", "retry"]),
     ("ingest", &["places", "schema"]),
@@ -21,22 +21,7 @@ const ACTIONS: [(&str, &[&str]); 6] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// Land what a listing of the landing store finds and no event announced.
-    Backfill {
-        /// Only keys under this prefix.
-        prefix: Option<String>,
-        /// Only objects modified at this time or later, as it was written.
-        from: Option<String>,
-        /// Only objects modified before this time, as it was written.
-        to: Option<String>,
-        /// At most so many objects in one run.
-        max_objects: Option<u64>,
-        /// Objects that landed before too, as a new generation.
-        again: bool,
-        /// Where an earlier run stopped, in its own words.
-        continuation: Option<String>,
-        /// The time of the schedule that asks, as it was written.
-        scheduled_time: Option<String>,
-    },
+    Backfill(Backfill),
     /// Test the connection.
     Connect {
         /// Start the warehouse too.
@@ -70,6 +55,23 @@ pub enum Ask {
     },
 }
 
+/// What a backfill lands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backfill {
+    /// Only keys under this prefix.
+    pub prefix: Option<String>,
+    /// Only objects modified at this time or later, as it was written.
+    pub from: Option<String>,
+    /// Only objects modified before this time, as it was written.
+    pub to: Option<String>,
+    /// At most so many objects in one run.
+    pub max_objects: Option<u64>,
+    /// Where an earlier run stopped, in its own words.
+    pub continuation: Option<String>,
+    /// The time of the schedule that asks, as it was written; it stands in the log.
+    pub scheduled_time: Option<String>,
+}
+
 impl Ask {
     /// Reads an ask. Every fault is `Setup`: somebody wrote it.
     pub(super) fn read(members: &Map<String, Value>) -> Result<Self, Fault> {
@@ -80,15 +82,14 @@ impl Ask {
         }
         let members = Members { action, members };
         Ok(match action {
-            "backfill" => Self::Backfill {
+            "backfill" => Self::Backfill(Backfill {
                 prefix: members.text("prefix")?,
                 from: members.text("from")?,
                 to: members.text("to")?,
                 max_objects: members.number("max_objects")?,
-                again: members.flag("again")?,
                 continuation: members.text("continuation")?,
                 scheduled_time: members.text("scheduled_time")?,
-            },
+            }),
             "connect" => Self::Connect { wake: members.flag("wake")? },
             "evolve" => {
                 Self::Evolve { all: members.flag("all")?, plan: members.flag("plan")?, retry: members.flag("retry")? }
@@ -192,18 +193,17 @@ mod tests {
             (
                 json!({
                     "action": "backfill", "prefix": "segment-logs/src1/", "from": "2026-01-01T00:00:00Z",
-                    "to": "2026-01-02T00:00:00Z", "max_objects": 50000, "again": true, "continuation": "c",
+                    "to": "2026-01-02T00:00:00Z", "max_objects": 50000, "continuation": "c",
                     "scheduled_time": "2026-01-02T03:04:05Z",
                 }),
-                Ask::Backfill {
+                Ask::Backfill(Backfill {
                     prefix: some("segment-logs/src1/"),
                     from: some("2026-01-01T00:00:00Z"),
                     to: some("2026-01-02T00:00:00Z"),
                     max_objects: Some(50_000),
-                    again: true,
                     continuation: some("c"),
                     scheduled_time: some("2026-01-02T03:04:05Z"),
-                },
+                }),
             ),
             (json!({"action": "connect", "wake": true}), Ask::Connect { wake: true }),
             (

@@ -145,7 +145,8 @@ fn schedules_and_asks_are_told_apart() {
     for text in [fixture!("event_bridge_schedule"), fixture!("scheduler")] {
         assert!(matches!(only(lambda(text)), Ok(Content::Tick)), "{text}");
     }
-    let Ok(Content::Ask(Ask::Backfill { prefix, max_objects, continuation, .. })) = only(lambda(fixture!("action")))
+    let Ok(Content::Ask(Ask::Backfill(Backfill { prefix, max_objects, continuation, .. }))) =
+        only(lambda(fixture!("action")))
     else {
         panic!("an ask to backfill")
     };
