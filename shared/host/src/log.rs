@@ -150,7 +150,8 @@ fn write(line: &str) {
 
 /// `2026-01-02T03:04:05.678Z`.
 fn rfc3339(now: clock::Micros) -> String {
-    inlet_events::timestamp_text(now - now.rem_euclid(1_000))
+    let micros = inlet_events::timestamp_text(now);
+    format!("{}Z", micros.get(..23).unwrap_or(&micros))
 }
 
 #[cfg(test)]
