@@ -167,8 +167,8 @@ mod tests {
     #[test]
     fn layers_are_bounded() {
         let mut text = json!({"action": "tidy"}).to_string();
-        for layer in 0..12 {
-            assert_eq!(is_ask(&of_text(&text)), layer < LAYERS, "{layer}");
+        for layer in 0..9 {
+            assert_eq!(is_ask(&of_text(&text)), layer < 6, "{layer}");
             text = Value::from(text).to_string();
         }
     }

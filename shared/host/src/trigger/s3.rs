@@ -167,6 +167,16 @@ mod tests {
     }
 
     #[test]
+    fn an_etag_loses_its_quotation_marks_in_either_announcement() {
+        let object = json!({"key": "a", "etag": "\"e\""});
+        let event = json!({"detail": {"bucket": {"name": "b"}, "object": object}});
+        for found in [detail("Object Created", &event), found("ObjectCreated:Put", |_| {})] {
+            let Ok(Found::Object(event)) = found else { panic!("{found:?}") };
+            assert_eq!(event.etag.as_deref(), Some("e"));
+        }
+    }
+
+    #[test]
     fn a_missing_size_or_etag_is_no_reason_to_leave_an_object_out() {
         let bare = |event: &mut Value| event["s3"]["object"] = json!({"key": "a"});
         let Ok(Found::Object(event)) = found("ObjectCreated:Copy", bare) else { panic!() };
