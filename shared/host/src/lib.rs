@@ -2,6 +2,7 @@
 //! them. This sitting has one face, the terminal.
 
 mod address;
+mod cloud;
 mod lake;
 mod landing;
 mod settings;

@@ -38,7 +38,6 @@ use inlet_core::fault::{Fault, FaultKind};
 use inlet_core::report::{FaultReport, PlanReport, Report, Status};
 use inlet_core::route::{Parts, Watch};
 use inlet_core::settings::Settings;
-use inlet_core::storage::open_lake;
 use inlet_core::upload::Upload;
 use tokio::runtime::Runtime;
 use url::Url;
@@ -146,7 +145,7 @@ fn workspace(settings: &Settings) -> Result<Option<Workspace>, Fault> {
 
 /// Opens a lake as the settings say.
 fn opened(url: &Url, settings: &Settings, runtime: &Runtime) -> Result<Lake, Fault> {
-    open_lake(url, settings, workspace(settings)?.as_ref(), runtime.handle())
+    lake::open(url, settings, workspace(settings)?.as_ref(), runtime.handle())
 }
 
 /// The threads that wait for stores; it lives as long as the run.
