@@ -10,6 +10,7 @@ pub mod fault;
 mod group;
 mod held;
 mod landing;
+pub mod landing_store;
 mod lease;
 pub mod ledger;
 pub mod nearest;

@@ -9,17 +9,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::stream::BoxStream;
 use inlet_events::limits::TYPING_WINDOW_BYTES;
 use inlet_events::lines::{Chunks, Sniff, sniff};
 use inlet_events::unpack::{foreign_format, is_tar, unpack};
 use inlet_events::{Buffers, Limits, Reason};
-use object_store::{GetOptions, ObjectStore};
 use tokio::runtime::Handle;
 
 use crate::allowance::too_large;
 use crate::clock::micros;
 use crate::fault::Fault;
+use crate::landing_store::ObjectBytes;
 use crate::upload::{Place, Upload};
 
 /// Stored bytes read at once.
@@ -141,32 +140,12 @@ impl Source<'_> {
                 }
                 Ok(Box::new(BufReader::with_capacity(READ_BYTES, file)))
             }
-            Place::Object { store, path, etag } => {
-                let options = GetOptions { if_match: etag.clone(), ..GetOptions::default() };
-                let fault = |error: object_store::Error| object_fault(&self.upload.name, error);
-                let got = self.handle.block_on(store.get_opts(path, options)).map_err(fault)?;
-                let name = self.upload.name.clone();
-                let stream = got.into_stream();
-                let reader = ObjectReader { handle: self.handle.clone(), name, stream, bytes: Bytes::new() };
+            Place::Object { store, key, form } => {
+                let stream = self.handle.block_on(store.get(key, form))?;
+                let reader = ObjectReader { handle: self.handle.clone(), stream, bytes: Bytes::new() };
                 Ok(Box::new(BufReader::with_capacity(READ_BYTES, reader)))
             }
         }
-    }
-}
-
-fn object_fault(name: &str, error: object_store::Error) -> Fault {
-    use object_store::Error::{NotFound, PermissionDenied, Precondition, Unauthenticated};
-    let message = format!("cannot read `{name}`");
-    match &error {
-        NotFound { .. } | Precondition { .. } => {
-            Fault::again(format!("{message}: it was replaced or deleted since it was listed"))
-                .hint("run the command again: the object's new form is another upload")
-                .because(error)
-        }
-        PermissionDenied { .. } | Unauthenticated { .. } => {
-            Fault::setup(message).hint("give the credentials read access to the landing store").because(error)
-        }
-        _ => Fault::again(message).because(error),
     }
 }
 
@@ -182,8 +161,7 @@ impl AsRef<[u8]> for SharedBytes {
 /// A store's answer as a blocking reader; used on plain threads only.
 struct ObjectReader {
     handle: Handle,
-    name: String,
-    stream: BoxStream<'static, object_store::Result<Bytes>>,
+    stream: ObjectBytes,
     bytes: Bytes,
 }
 
@@ -193,7 +171,7 @@ impl Read for ObjectReader {
             match self.handle.block_on(self.stream.next()) {
                 None => return Ok(0),
                 Some(Ok(bytes)) => self.bytes = bytes,
-                Some(Err(error)) => return Err(io::Error::other(Carried::Fault(object_fault(&self.name, error)))),
+                Some(Err(fault)) => return Err(io::Error::other(Carried::Fault(fault))),
             }
         }
         let count = self.bytes.len().min(buffer.len());

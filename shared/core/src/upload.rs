@@ -7,11 +7,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use object_store::ObjectStore;
-use object_store::path::Path;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Micros;
+use crate::landing_store::{LandingStore, ObjectForm};
 
 /// 128 bits that name an upload; printed as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,14 +69,14 @@ pub enum Place {
     File(PathBuf),
     /// Bytes that were read already: standard input.
     Bytes(Arc<Vec<u8>>),
-    /// An object; reads are pinned to the ETag (`If-Match`).
+    /// An object; reads are pinned to its form.
     Object {
         /// The landing store.
-        store: Arc<dyn ObjectStore>,
+        store: Arc<dyn LandingStore>,
         /// The key within it.
-        path: Path,
-        /// The ETag that the id was computed from.
-        etag: Option<String>,
+        key: String,
+        /// The form that the id was computed from.
+        form: ObjectForm,
     },
 }
 

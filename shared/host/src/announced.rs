@@ -7,18 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use inlet_core::clock;
 use inlet_core::fault::Fault;
-use inlet_core::upload::{Place, Upload};
-use object_store::path::Path;
-use object_store::{Error, GetOptions, ObjectMeta};
+use inlet_core::landing_store::{LandingStore, ListedObject};
+use inlet_core::upload::Upload;
 use url::Url;
 
 use crate::address::{Address, StoreAddress};
-use crate::installation::{Installation, Open};
-use crate::landing::objects;
+use crate::installation::Open;
 use crate::landing::schema::Schemas;
-use crate::landing::skip;
+use crate::landing::{self, skip};
 use crate::trigger::ObjectEvent;
 
 /// Objects that are looked at at once.
@@ -37,7 +34,7 @@ pub(crate) struct Announced {
 ///
 /// # Errors
 /// Setup when one comes from a place that is not configured, or its store refuses; Again when the store does not answer.
-pub(crate) fn look(events: &[ObjectEvent], open: &Open, installation: &Installation) -> Result<Announced, Fault> {
+pub(crate) fn look(events: &[ObjectEvent], open: &Open) -> Result<Announced, Fault> {
     let mut announced = Announced::default();
     let mut skip = |reason: &'static str| *announced.skipped.entry(reason).or_default() += 1;
     let mut schemas = Schemas::new(None, &open.settings.sources)?;
@@ -56,20 +53,17 @@ pub(crate) fn look(events: &[ObjectEvent], open: &Open, installation: &Installat
             continue;
         }
         match schemas.of(&[&place.key])? {
-            Some(schema) => wanted.push((event, place, schema)),
+            Some(schema) => wanted.push((event, open.store(&place)?, place, schema)),
             None => skip("source_not_connected"),
         }
     }
-    let looks = wanted.into_iter().map(|(event, place, schema)| async move {
-        let meta = head(event, &place, open).await?;
-        Ok::<_, Fault>((place, schema, meta))
-    });
+    let looks = wanted.into_iter().map(|(event, store, place, schema)| upload(event, place, schema, store));
     let seen = stream::iter(looks).buffered(LOOK_AT_ONCE).try_collect::<Vec<_>>();
-    for (place, schema, meta) in installation.handle().block_on(seen)? {
-        match meta {
+    for upload in open.lake.handle().block_on(seen)? {
+        match upload {
             None => skip("gone"),
-            Some(meta) if meta.size == 0 => skip("empty"),
-            Some(meta) => announced.uploads.push(upload(&place, schema, meta, open)?),
+            Some(upload) if upload.size == 0 => skip("empty"),
+            Some(upload) => announced.uploads.push(upload),
         }
     }
     Ok(announced)
@@ -97,25 +91,13 @@ fn allowed(place: &StoreAddress, open: &Open) -> Result<String, Fault> {
 }
 
 /// The object as it is now, or the version that the event is about; none when it is gone.
-async fn head(event: &ObjectEvent, place: &StoreAddress, open: &Open) -> Result<Option<ObjectMeta>, Fault> {
-    let store = open.store(place)?;
-    let path = Path::parse(&place.key).map_err(|error| objects::explained(place, error.into()))?;
-    let options = GetOptions { head: true, version: event.version.clone(), ..GetOptions::default() };
-    match store.get_opts(&path, options).await {
-        Ok(found) => Ok(Some(found.meta)),
-        Err(Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(objects::explained(place, error)),
-    }
-}
-
-fn upload(place: &StoreAddress, schema: String, meta: ObjectMeta, open: &Open) -> Result<Upload, Fault> {
-    Ok(Upload {
-        id: objects::id(place, &meta)?,
-        name: place.key.clone(),
-        key: Some(format!("{}/{}/{}", place.store, place.bucket(), place.key)),
-        schema,
-        size: meta.size,
-        modified: clock::micros(meta.last_modified.into()),
-        place: Place::Object { store: Arc::clone(&open.store(place)?), path: meta.location, etag: meta.e_tag },
-    })
+async fn upload(
+    event: &ObjectEvent,
+    place: StoreAddress,
+    schema: String,
+    store: Arc<dyn LandingStore>,
+) -> Result<Option<Upload>, Fault> {
+    let form = store.head(&place.key, event.version.as_deref()).await?;
+    let object = form.map(|form| ListedObject { key: place.key.clone(), form });
+    Ok(object.map(|object| landing::stored(&place, store, object, schema)))
 }

@@ -81,7 +81,7 @@ impl Dock<'_> {
         let mut landed: Vec<Option<Delivered>> = deliveries.iter().map(|_| None).collect();
         let (mut together, mut alone) = (Vec::new(), Vec::new());
         for (place, delivery) in deliveries.iter().enumerate() {
-            let announced = announced::look(&delivery.events, &open, self.installation);
+            let announced = announced::look(&delivery.events, &open);
             let modified = announced.iter().flat_map(|one| one.uploads.iter().map(|upload| upload.modified)).min();
             oldest = oldest.into_iter().chain(modified).min();
             match announced {

@@ -12,9 +12,8 @@ use inlet_core::databricks::Workspace;
 use inlet_core::delta::Lake;
 use inlet_core::evolve;
 use inlet_core::fault::Fault;
+use inlet_core::landing_store::LandingStore;
 use inlet_core::settings::Settings;
-use inlet_core::storage::open_lake;
-use object_store::ObjectStore;
 use tokio::runtime::Handle;
 
 use crate::address::{Address, StoreAddress};
@@ -68,7 +67,7 @@ pub(crate) struct Open {
 }
 
 /// Landing stores by their kind and container.
-type Stores = HashMap<(&'static str, String), Arc<dyn ObjectStore>>;
+type Stores = HashMap<(&'static str, String), Arc<dyn LandingStore>>;
 
 impl Installation {
     /// Nothing is read yet.
@@ -85,7 +84,7 @@ impl Installation {
         let kept = &mut *kept;
         let source = match kept.source.take() {
             Some(source) => kept.source.insert(source),
-            None => kept.source.insert(Source::of_environment()?),
+            None => kept.source.insert(Source::of_environment(&self.handle)?),
         };
         let read = source.read(kept.open.as_ref().map(|(read, _)| read), &self.handle)?;
         if let Some((_, open)) = kept.open.as_ref().filter(|(before, _)| Arc::ptr_eq(before, &read)) {
@@ -110,19 +109,18 @@ impl Installation {
 }
 
 impl Source {
-    fn of_environment() -> Result<Self, Fault> {
+    fn of_environment(handle: &Handle) -> Result<Self, Fault> {
+        let object = |address| handle.block_on(SettingsObject::open(address)).map(Box::new);
         let Some(named) = Settings::file_of_environment() else {
             return Ok(
                 match Settings::lake_of_environment().map(|lake| Address::parse(lake.as_ref())).transpose()? {
-                    Some(Address::Store(lake)) => {
-                        Self::Usual(Box::new(SettingsObject::open(lake.below(USUAL_OBJECT))?))
-                    }
+                    Some(Address::Store(lake)) => Self::Usual(object(lake.below(USUAL_OBJECT))?),
                     _ => Self::Environment,
                 },
             );
         };
         match Address::parse(named.as_ref())? {
-            Address::Store(address) => Ok(Self::Object(Box::new(SettingsObject::open(address)?))),
+            Address::Store(address) => Ok(Self::Object(object(address)?)),
             Address::Local(path) => Ok(Self::File(path)),
             Address::Stdin => Err(Fault::setup("`INLET_SETTINGS` is `-`, and a function has no standard input")
                 .hint("give it the URL of an object: s3://bucket/inlet.toml")),
@@ -153,7 +151,7 @@ impl Open {
             }
             None => None,
         };
-        let lake = open_lake(&address.url, &settings, workspace.as_ref(), handle)?;
+        let lake = lake::open(&address.url, &settings, workspace.as_ref(), handle)?;
         Ok(Self { settings, lake, address, workspace, landing, stores: Mutex::default() })
     }
 
@@ -195,14 +193,15 @@ impl Open {
     /// The landing store of a container; opened once.
     ///
     /// # Errors
-    /// Setup when its variables are incomplete.
-    pub(crate) fn store(&self, place: &StoreAddress) -> Result<Arc<dyn ObjectStore>, Fault> {
+    /// Setup when its variables name nobody to be.
+    pub(crate) fn store(&self, place: &StoreAddress) -> Result<Arc<dyn LandingStore>, Fault> {
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         let name = (place.store, place.bucket());
         if let Some(store) = stores.get(&name) {
             return Ok(Arc::clone(store));
         }
-        let store = objects::opened(place, self.settings.patience).map_err(|error| objects::explained(place, error))?;
+        let owner = self.settings.landing_owner.as_deref();
+        let store = self.lake.handle().block_on(objects::open(place, owner))?;
         stores.insert(name, Arc::clone(&store));
         Ok(store)
     }

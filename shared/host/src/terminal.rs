@@ -35,7 +35,6 @@ use inlet_core::delta::Lake;
 use inlet_core::fault::{Fault, FaultKind};
 use inlet_core::report::{FaultReport, PlanReport, Report, Status};
 use inlet_core::settings::Settings;
-use inlet_core::storage::open_lake;
 use tokio::runtime::Runtime;
 use url::Url;
 
@@ -130,7 +129,7 @@ fn workspace(settings: &Settings) -> Result<Option<Workspace>, Fault> {
 
 /// Opens a lake as the settings say.
 fn opened(url: &Url, settings: &Settings, runtime: &Runtime) -> Result<Lake, Fault> {
-    open_lake(url, settings, workspace(settings)?.as_ref(), runtime.handle())
+    lake::open(url, settings, workspace(settings)?.as_ref(), runtime.handle())
 }
 
 /// The gravest fault decides; an upload that was rejected whole is one even without a fault. Rejected lines, rescued

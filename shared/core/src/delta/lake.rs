@@ -43,6 +43,8 @@ const FILES_READ_AHEAD: NonZero<usize> = NonZero::new(32).unwrap();
 const LOG_BATCH_ROWS: NonZero<usize> = NonZero::new(256).unwrap();
 /// Rows in one batch where only ids are read: they are narrow, and a checkpoint holds hundreds of thousands.
 const ID_BATCH_ROWS: NonZero<usize> = NonZero::new(8192).unwrap();
+/// What says where a bucket lies.
+const REGION: AmazonS3ConfigKey = AmazonS3ConfigKey::Region;
 /// How many folders are looked into at once when tables are listed.
 const LOOK_INTO_AT_ONCE: usize = 16;
 /// The folder that makes a folder a table.
@@ -61,7 +63,12 @@ pub struct Lake(Arc<Inner>);
 #[derive(Clone, Debug)]
 pub enum Credentials {
     /// For S3.
-    Aws(AwsCredentialProvider),
+    Aws {
+        /// Gives them.
+        provider: AwsCredentialProvider,
+        /// Where the bucket lies, unless variables say it.
+        region: Option<String>,
+    },
     /// For Azure.
     Azure(AzureCredentialProvider),
 }
@@ -112,8 +119,11 @@ impl Lake {
                     .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
                     .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), CONNECT_TIMEOUT)
                     .with_retry(retries());
-                if let Some(Credentials::Aws(provider)) = credentials {
+                if let Some(Credentials::Aws { provider, region }) = credentials {
                     builder = builder.with_credentials(provider);
+                    if let Some(region) = region.filter(|_| builder.get_config_value(&REGION).is_none()) {
+                        builder = builder.with_region(region);
+                    }
                 }
                 Arc::new(builder.build().map_err(|error| incomplete(url, error))?)
             }

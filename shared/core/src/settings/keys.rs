@@ -44,6 +44,7 @@ pub(super) const KEYS: &[Key] = &[
     key("port", "INLET_PORT", Number),
     key("allow_host", "INLET_ALLOW_HOST", List),
     key("lake", "INLET_LAKE", Text),
+    key("landing_owner", "INLET_LANDING_OWNER", Text),
     key("tables", "INLET_TABLES", Text),
     key("warehouse", "INLET_WAREHOUSE", Text),
     key("warehouse.size", "INLET_WAREHOUSE_SIZE", Text),

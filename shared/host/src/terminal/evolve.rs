@@ -7,7 +7,6 @@ use inlet_core::clock::Deadline;
 use inlet_core::evolve::{Ask, EvolveReport, Parts, TableEvolved, TableStatus};
 use inlet_core::fault::{Fault, FaultKind};
 use inlet_core::report::FaultReport;
-use inlet_core::storage::open_lake;
 use tokio::runtime::Runtime;
 
 use super::arguments::{Evolve, Form};
@@ -77,7 +76,7 @@ pub(super) fn destined(
     };
     let named = lake::to_read(lake.as_deref(), &format!("{} evolve --lake DIR", call.program))?;
     let workspace = workspace(&settings)?;
-    let lake = open_lake(&named.url, &settings, workspace.as_ref(), runtime.handle())?;
+    let lake = lake::open(&named.url, &settings, workspace.as_ref(), runtime.handle())?;
     let Some(workspace) = workspace else { return Err(Fault::bug("a destination without a workspace")) };
     let parts = Parts {
         lake,
