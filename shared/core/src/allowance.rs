@@ -31,7 +31,7 @@ impl Allowance {
 
     /// The moment by which the last commit must be done.
     pub fn deadline(&self) -> Deadline {
-        Deadline::after(self.ends.left().saturating_sub(RESERVE / 3))
+        Deadline::after(self.ends.left().saturating_sub((RESERVE / 3).min(self.whole / 4)))
     }
 
     /// The largest upload, decompressed, that one fresh call can land.
@@ -58,9 +58,12 @@ fn bytes_in(time: Duration) -> u64 {
     BYTES_PER_SECOND.saturating_mul(time.saturating_sub(RESERVE.min(time / 2)).as_millis() as u64) / 1_000
 }
 
+/// What is said of an upload that was given back.
+pub const TOO_LITTLE_TIME: &str = "too little time was left in this call: it was not begun";
+
 /// An upload was given back unstarted.
 pub(crate) fn too_little_time() -> Fault {
-    Fault::again("too little time was left in this call: it was not begun").hint("it is delivered again")
+    Fault::again(TOO_LITTLE_TIME).hint("it is delivered again")
 }
 
 /// An upload is larger than any call of this function could land.
@@ -100,6 +103,7 @@ mod tests {
     fn commits_end_before_the_call_does() {
         let left = Allowance::new(60 * SECOND, 300 * SECOND).deadline().left();
         assert!(left > 50 * SECOND && left <= 55 * SECOND, "{left:?}");
-        assert!(Allowance::new(SECOND, SECOND).deadline().is_over());
+        assert!(!Allowance::new(SECOND, SECOND).deadline().is_over(), "a short call is used too");
+        assert!(Allowance::new(4 * SECOND, 300 * SECOND).deadline().is_over());
     }
 }

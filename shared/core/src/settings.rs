@@ -28,6 +28,7 @@ use inlet_events::selection::Selection;
 
 pub use destination::Destination;
 pub use evolution::{Evolution, SchemaChanges};
+pub use given::duration;
 pub use host::{Host, LambdaHost};
 pub use sources::{Source, SourceOf};
 pub use storage::StorageAccess;

@@ -104,7 +104,8 @@ impl StoreAddress {
     /// The object of that key below this place.
     pub(crate) fn below(&self, key: &str) -> Self {
         let mut below = self.clone();
-        below.key = if self.key.is_empty() { key.to_owned() } else { format!("{}/{key}", self.key) };
+        let folder = self.key.trim_end_matches('/');
+        below.key = if folder.is_empty() { key.to_owned() } else { format!("{folder}/{key}") };
         below.prefix = false;
         let folder = self.url.path().trim_end_matches('/');
         below.url.set_path(&format!("{folder}/{key}"));

@@ -44,13 +44,9 @@ const WORKERS: usize = 4;
 pub(crate) fn run(functions: &Functions, port: u16) -> ExitCode {
     let log = Log::new("inlet", "start", Metrics::Plain);
     let served = runtime().and_then(|runtime| {
-        let face = Arc::new(Face {
-            functions: *functions,
-            installation: Installation::new(runtime.handle().clone(), WORKERS),
-            joined: Joined::default(),
-            others: Semaphore::new(OTHERS),
-        });
-        runtime.block_on(serve(face, port))
+        let installation = Installation::new(runtime.handle().clone(), WORKERS);
+        let face = Arc::new(Face::new(*functions, installation));
+        runtime.block_on(async { serve(face, listen(port).await?).await })
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,11 +57,13 @@ pub(crate) fn run(functions: &Functions, port: u16) -> ExitCode {
     }
 }
 
-async fn serve(face: Arc<Face>, port: u16) -> Result<(), Fault> {
+async fn listen(port: u16) -> Result<TcpListener, Fault> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| Fault::again(format!("cannot listen at {address}")).because(error))?;
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| Fault::again(format!("cannot listen at {address}")).because(error))
+}
+
+async fn serve(face: Arc<Face>, listener: TcpListener) -> Result<(), Fault> {
     let mut end = signal(SignalKind::terminate())
         .map_err(|error| Fault::again("cannot wait for the signal to end").because(error))?;
     let routes = Router::new()
@@ -115,6 +113,10 @@ async fn call(State(face): State<Arc<Face>>, Path(name): Path<String>, headers: 
 }
 
 impl Face {
+    fn new(functions: Functions, installation: Installation) -> Self {
+        Self { functions, installation, joined: Joined::default(), others: Semaphore::new(OTHERS) }
+    }
+
     /// Lands what a message announces, together with those of other calls.
     async fn land(self: &Arc<Self>, delivery: Delivery) -> Outcome {
         let face = Arc::clone(self);
@@ -162,4 +164,64 @@ fn said(answers: Answers, outcomes: &[Outcome]) -> Response {
 
 fn object(status: StatusCode, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::installation::testing::Site;
+
+    fn asked(address: SocketAddr, request: &str, body: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let head = format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}", body.len());
+        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.to_ascii_lowercase().contains("content-type: application/json"), "{head}");
+        (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap())
+    }
+
+    fn queued(key: &str, dequeued: u32) -> String {
+        let event = json!({"topic": "t/storageAccounts/acme", "eventType": "Microsoft.Storage.BlobCreated",
+            "data": {"api": "PutBlob", "contentLength": 9, "url": format!("https://acme.blob.core.windows.net/landing/{key}")}});
+        // A text that holds JSON is JSON again, as the host sends it.
+        let message = Value::from(event.to_string()).to_string();
+        json!({"Data": {"msg": message}, "Metadata": {"DequeueCount": dequeued.to_string()}}).to_string()
+    }
+
+    #[test]
+    fn a_handler_is_ready_at_once_and_answers_each_call_with_an_object() {
+        let site = Site::new();
+        site.azure.put("in/a b.json", "{\"type\":\"identify\",\"userId\":\"u\"}");
+        let Site { installation, functions, .. } = &site;
+        let (installation, functions) = (installation.again(), *functions);
+        let handle = installation.handle().clone();
+        let listener = handle.block_on(listen(0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        handle.spawn(serve(Arc::new(Face::new(functions, installation)), listener));
+
+        assert_eq!(asked(address, "GET /", ""), (200, json!({})));
+        let (status, answer) = asked(address, "POST /ingest", &queued("in/a%20b.json", 1));
+        assert_eq!((status, &answer["ReturnValue"]["uploads"][0]["status"]), (200, &json!("landed")));
+        assert!(answer["Outputs"].is_object() && answer["Logs"].is_array());
+        let calls: Vec<_> = (0..4)
+            .map(|_| std::thread::spawn(move || asked(address, "POST /ingest", &queued("in/a%20b.json", 2))))
+            .collect();
+        for call in calls {
+            let (status, answer) = call.join().unwrap();
+            assert_eq!((status, &answer["ReturnValue"]["uploads"][0]["status"]), (200, &json!("already landed")));
+        }
+        let (status, answer) = asked(address, "POST /ingest", &queued("elsewhere/a.json", 1));
+        assert_eq!((status, &answer["fault"]["kind"]), (500, &json!("setup")));
+        assert_eq!(asked(address, "POST /ingest", "{").0, 400);
+        let request = json!({"Data": {"req": {"Url": "https://x/api/evolve", "Method": "POST", "Body": "{\"action\":\"status\"}"}}});
+        let (status, answer) = asked(address, "POST /evolve", &request.to_string());
+        let response = &answer["Outputs"]["res"];
+        assert_eq!((status, &response["statusCode"]), (200, &json!(200)));
+        assert!(response["body"].as_str().unwrap().contains("\"function\":\"status\""));
+    }
 }

@@ -142,7 +142,8 @@ impl Dock<'_> {
         delivered
     }
 
-    fn ingest(&self, uploads: Vec<Upload>, open: &Open, allowance: Allowance) -> Report {
+    /// Lands uploads; a panic is a bug, and a bug is answered too.
+    pub(crate) fn ingest(&self, uploads: Vec<Upload>, open: &Open, allowance: Allowance) -> Report {
         if uploads.is_empty() {
             return Report::new();
         }
@@ -177,8 +178,9 @@ impl Dock<'_> {
                     "held": counts.held, "receives": delivery.receives,
                 });
                 match &upload.fault {
+                    // It was put aside, and is accounted for.
+                    Some(fault) if upload.status == Status::Rejected => delivery.log.warn(&fault.message, more),
                     Some(fault) => delivery.log.fault(fault, more),
-                    None if upload.status == Status::Rejected => delivery.log.warn("rejected whole", more),
                     None => delivery.log.info(upload.status.name(), more),
                 }
                 failed += u64::from(upload.status == Status::Failed);

@@ -220,3 +220,77 @@ fn landing_place(text: &str, lake: &LakeAddress) -> Result<StoreAddress, Fault> 
     }
     Ok(place)
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! An installation over a lake in a folder and a landing store in memory.
+
+    use inlet_core::report::Report;
+    use inlet_core::route::{self, Parts, Unwatched};
+    use inlet_core::upload::Upload;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::functions::Functions;
+    use crate::landing::testing::Held;
+
+    /// What a face's test works with.
+    pub(crate) struct Site {
+        pub(crate) installation: Installation,
+        /// The bucket `acme-landing`.
+        pub(crate) landing: Held,
+        /// The container `landing` of the account `acme`.
+        pub(crate) azure: Held,
+        pub(crate) functions: Functions,
+        _runtime: tokio::runtime::Runtime,
+        _folder: TempDir,
+    }
+
+    impl Installation {
+        /// The same, for a face that wants one of its own.
+        pub(crate) fn again(&self) -> Self {
+            let kept = self.kept.lock().unwrap();
+            let kept = Kept { source: Some(Source::Environment), open: kept.open.clone() };
+            Self { handle: self.handle.clone(), workers: self.workers, kept: Mutex::new(kept) }
+        }
+    }
+
+    impl Site {
+        pub(crate) fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let runtime = crate::runtime().unwrap();
+            let settings = Arc::new(Settings {
+                lake: Some(folder.path().join("lake").display().to_string()),
+                landing: vec![
+                    "s3://acme-landing/in/".to_owned(),
+                    "abfss://landing@acme.dfs.core.windows.net/in/".to_owned(),
+                ],
+                workers: 2,
+                ..Settings::default()
+            });
+            let open = Open::new(Settings::clone(&settings), runtime.handle()).unwrap();
+            let (landing, azure) = (Held::default(), Held::default());
+            for (place, held) in open.landing.iter().zip([&landing, &azure]) {
+                let store: Arc<dyn LandingStore> = Arc::new(held.clone());
+                open.stores.lock().unwrap().insert((place.store, place.bucket()), store);
+            }
+            let installation = Installation::new(runtime.handle().clone(), 2);
+            *installation.kept.lock().unwrap() =
+                Kept { source: Some(Source::Environment), open: Some((settings, Arc::new(open))) };
+            let functions = Functions { ingest: route::ingest, evolve: inlet_core::evolve::evolve, plan: route::plan };
+            Self { installation, landing, azure, functions, _runtime: runtime, _folder: folder }
+        }
+
+        /// Lands uploads without a face.
+        pub(crate) fn ingest(&self, uploads: Vec<Upload>) -> Report {
+            let open = self.open();
+            let parts =
+                Parts { lake: open.lake.clone(), settings: open.settings.clone(), host: "test", allowance: None };
+            route::ingest(&parts, uploads, &Unwatched)
+        }
+
+        pub(crate) fn open(&self) -> Arc<Open> {
+            self.installation.current().unwrap()
+        }
+    }
+}

@@ -6,11 +6,11 @@ use inlet_core::allowance::Allowance;
 use inlet_core::clock::Deadline;
 use inlet_core::evolve::{self, EvolveReport};
 use inlet_core::fault::{Fault, FaultKind};
-use inlet_core::report::{FaultReport, Report};
-use inlet_core::route::{Parts, Unwatched};
+use inlet_core::report::FaultReport;
 use inlet_core::{status, upkeep};
 use serde_json::{Value, json};
 
+use crate::backfill;
 use crate::delivery::{Delivered, Delivery, Dock};
 use crate::functions::Function;
 use crate::landing;
@@ -194,7 +194,18 @@ fn try_perform(call: &Call<'_>, ask: &Ask) -> Result<(Value, Option<FaultReport>
             let gravest = faults.max_by_key(|fault| fault.kind.gravity()).cloned();
             Ok((json(&report), gravest))
         }
-        Ask::Backfill { .. } | Ask::Connect { .. } => Err(Fault::setup("not yet")),
+        Ask::Backfill(asked) => {
+            let open = call.dock.installation.current()?;
+            call.log.info("backfill", json!({"prefix": asked.prefix, "scheduled_time": asked.scheduled_time}));
+            let land = |uploads| call.dock.ingest(uploads, &open, call.allowance());
+            let report = backfill::backfill(&open, asked, &land)?;
+            let gravest = report.gravest();
+            if let Some(fault) = &gravest {
+                call.log.fault(fault, json!({}));
+            }
+            Ok((json(&report), gravest))
+        }
+        Ask::Connect { .. } => Err(Fault::setup("not yet")),
     }
 }
 
@@ -248,16 +259,7 @@ fn ingest(call: &Call<'_>, places: &[String], schema: Option<&str>) -> Result<(V
     let (settings, lake) = (&open.settings, Some(&open.address));
     let ask = landing::Ask { schema, lake, settings, runtime: call.dock.installation.handle() };
     let found = landing::gather(&places, &ask, &mut std::io::empty())?;
-    let parts = Parts {
-        lake: open.lake.clone(),
-        settings: settings.clone(),
-        host: call.dock.host,
-        allowance: Some(call.allowance()),
-    };
-    let mut report = match found.uploads.is_empty() {
-        true => Report::new(),
-        false => (call.dock.functions.ingest)(&parts, found.uploads, &Unwatched),
-    };
+    let mut report = call.dock.ingest(found.uploads, &open, call.allowance());
     report.totals.skipped += found.skipped;
     for source in found.skipped_sources {
         report.totals.skipped += source.uploads;
@@ -272,3 +274,6 @@ fn ingest(call: &Call<'_>, places: &[String], schema: Option<&str>) -> Result<(V
 fn json(report: &impl serde::Serialize) -> Value {
     serde_json::to_value(report).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

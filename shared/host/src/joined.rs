@@ -2,6 +2,7 @@
 //! against all. Whoever comes while others land waits for the next turn; a turn lands all that wait, in one commit per
 //! table.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,11 +52,11 @@ impl Joined {
     }
 
     fn serve(&self, land: impl Fn(&[Delivery]) -> Vec<Delivered>) {
-        // A turn that panics must not leave the others waiting for ever.
-        let served = Served(self);
-        while let Some(turn) = served.0.next() {
+        while let Some(turn) = self.next() {
             let (deliveries, answers): (Vec<_>, Vec<_>) = turn.into_iter().unzip();
-            for (answer, delivered) in answers.into_iter().zip(land(&deliveries)) {
+            // A turn that panics fails its own calls, whose messages come again, and leaves nobody waiting.
+            let landed = catch_unwind(AssertUnwindSafe(|| land(&deliveries))).unwrap_or_default();
+            for (answer, delivered) in answers.into_iter().zip(landed) {
                 // A call that is gone was ended by the host, and its message comes again.
                 drop(answer.send(delivered));
             }
@@ -75,19 +76,6 @@ impl Joined {
 
     fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Gives everybody who waits up when turns end by a panic: their calls fail, and their messages come again.
-struct Served<'a>(&'a Joined);
-
-impl Drop for Served<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let mut queue = self.0.queue();
-            queue.waiting.clear();
-            queue.is_served = false;
-        }
     }
 }
 

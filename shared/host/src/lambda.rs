@@ -138,6 +138,7 @@ fn left(deadline_ms: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::installation::testing::Site;
 
     fn outcome(fault: Option<&Fault>) -> Outcome {
         Outcome { report: json!({"ok": fault.is_none()}), fault: fault.map(FaultReport::from) }
@@ -172,6 +173,33 @@ mod tests {
         );
         let said = self::said(Answers::Whole, &[None], vec![outcome(None)]).unwrap();
         assert_eq!(said, json!({"ok": true}));
+    }
+
+    #[test]
+    fn a_call_is_answered_from_its_envelope_to_its_rows() {
+        let site = Site::new();
+        site.landing.put("in/a.json", "{\"type\":\"identify\",\"userId\":\"u\"}");
+        let face =
+            Face { functions: site.functions, function: Function::Ingest, installation: site.installation.again() };
+        let body = json!({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+            "s3": {"bucket": {"name": "acme-landing"}, "object": {"key": "in/a.json", "size": 9}}}]});
+        let message = |id: &str, body: &str| json!({"eventSource": "aws:sqs", "messageId": id, "body": body});
+        let batch = json!({"Records": [message("1", &body.to_string()), message("2", "nonsense")]});
+        let context = |seconds: u64| {
+            let mut context = Context::default();
+            context.deadline = (clock::now() / 1_000) as u64 + seconds * 1_000;
+            context
+        };
+        let failures = |said: &Value| said["batchItemFailures"].as_array().unwrap().len();
+        assert_eq!(
+            failures(&face.call(&batch, &context(2)).unwrap()),
+            1,
+            "two seconds are a whole call of that function"
+        );
+        let report = face.call(&body, &context(300)).unwrap();
+        assert_eq!(report["uploads"][0]["status"], "already landed");
+        assert_eq!(face.call(&json!({}), &context(300)).unwrap_err().error_type, "Inlet.Rejected");
+        assert_eq!(left(0), Duration::ZERO);
     }
 
     #[test]

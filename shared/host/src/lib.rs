@@ -4,6 +4,7 @@
 mod address;
 mod announced;
 mod azure;
+mod backfill;
 mod cloud;
 mod delivery;
 mod functions;

@@ -4,8 +4,6 @@
 //! On Lambda the numbers of a call are a line in CloudWatch's embedded metric format besides, so that they are metrics
 //! without a request. On Azure the same line, without that part, is for queries.
 
-use std::io::Write;
-
 use inlet_core::clock;
 use inlet_core::fault::FaultKind;
 use inlet_core::report::FaultReport;
@@ -142,8 +140,16 @@ impl Unit {
     }
 }
 
-/// Whole lines only: calls that run at once share the stream. A log that cannot be written has nobody to be told to.
+/// A test's output is shown when it fails.
+#[cfg(test)]
 fn write(line: &str) {
+    println!("{line}");
+}
+
+/// Whole lines only: calls that run at once share the stream. A log that cannot be written has nobody to be told to.
+#[cfg(not(test))]
+fn write(line: &str) {
+    use std::io::Write;
     let mut out = std::io::stdout().lock();
     drop(out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()));
 }
