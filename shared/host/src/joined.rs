@@ -121,8 +121,12 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_turn_that_panics_fails_its_calls_and_the_next_lands() {
         let joined = Joined::default();
-        assert!(joined.land(delivery(1), |_| panic!("a bug")).await.is_none());
-        let next = joined.land(delivery(2), |all| all.iter().map(delivered).collect()).await;
+        let land = |all: &[Delivery]| -> Vec<Delivered> {
+            assert_ne!(all[0].receives, 1, "a bug");
+            all.iter().map(delivered).collect()
+        };
+        assert!(joined.land(delivery(1), land).await.is_none());
+        let next = joined.land(delivery(2), land).await;
         assert_eq!(next.map(|one| one.report.totals.skipped), Some(2));
     }
 }
