@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says why"
 )]
 
+mod altered;
 mod bench;
 mod bucket;
 mod cases;
