@@ -9,7 +9,7 @@ use inlet_events::contract::{Contracts, OnDrift};
 use inlet_events::order::{Tables, id_hash};
 use inlet_events::selection::Selection;
 use inlet_events::table::{RESCUED_DATA, TableKind, TablePlan, UPLOAD_ID, UUID_TS};
-use inlet_events::{Call, ColumnType, Frozen, KnownType, Limits, Rooms};
+use inlet_events::{Call, ColumnType, KnownType, Limits, Rooms, Standing};
 
 use crate::clock::Deadline;
 use crate::delta::{FileLayout, Lake, Table, add_columns_only};
@@ -328,7 +328,7 @@ impl Registry {
     }
 
     /// A frozen table as it is; nothing when it is not there, or lacks what every table has.
-    pub(crate) fn frozen(&mut self, kind: TableKind, name: &str) -> Result<Frozen, Fault> {
+    pub(crate) fn frozen(&mut self, kind: TableKind, name: &str) -> Result<Standing, Fault> {
         let number = match self.numbers.get(name) {
             Some(&number) => Some(number),
             None => self.open(kind, name)?,
@@ -339,10 +339,24 @@ impl Registry {
         Ok(is_whole.then(|| (number, Arc::clone(&known.plan))))
     }
 
+    /// Whether some table that was met has columns that no row may leave NULL.
+    pub(crate) fn has_strict(&self) -> bool {
+        self.known.iter().any(|known| known.plan.is_strict())
+    }
+
+    /// A table with such columns.
+    pub(crate) fn strict(&self, name: &str) -> Standing {
+        let number = *self.numbers.get(name)?;
+        let plan = self.plan(number);
+        plan.is_strict().then(|| (number, Arc::clone(plan)))
+    }
+
     /// A plan over a table as it is, and the columns that held rows want.
     fn planned(&self, name: &str, kind: TableKind, table: Option<&Table>) -> Result<Arc<TablePlan>, Fault> {
         let columns = checked_columns(name, table)?;
         let mut plan = TablePlan::under(name, kind, &columns, &self.selection, &self.contracts);
+        let required = table.into_iter().flat_map(Table::columns).filter(|column| !column.nullable);
+        required.for_each(|column| plan.require(&column.name));
         for (column, column_type) in self.pending.columns(name) {
             plan.add(column, *column_type);
         }
