@@ -34,6 +34,7 @@ mod once;
 mod overwrite;
 mod process;
 mod races;
+mod refused;
 mod scale;
 mod settings;
 mod status;

@@ -13,9 +13,10 @@ use super::rounds::{Rounds, Work, plain};
 use crate::clock::{self, Deadline, Micros};
 use crate::delta::{Column, Table};
 use crate::fault::Fault;
-use crate::held::{self, Committed, Left, Wanted, commit_held};
+use crate::held::{self, Committed, Growth, Left, Wanted, commit_held};
 use crate::lease::Lease;
 use crate::report::FaultReport;
+use crate::settings::SchemaChanges;
 
 /// How often columns are added of which somebody else adds some meanwhile.
 const ALTERATIONS: usize = 3;
@@ -94,13 +95,20 @@ impl Rounds<'_> {
         }
         let notes: Vec<&Left> = work.held.iter().collect();
         let FullName { schema, table, .. } = &work.name;
-        let committed = commit_held(&self.parts.lake, schema, table, &notes, self.deadline);
+        let growth = if self.adds_columns() { Growth::Wanted } else { Growth::Own };
+        let committed = commit_held(&self.parts.lake, schema, table, &notes, growth, self.deadline);
         match committed.map_err(|fault| (None, fault))? {
             Committed { fault: Some(fault), rows, duplicates, rescued } => {
                 Err((Some(HeldRows { rows, duplicates, rescued }), fault))
             }
             Committed { rows, duplicates, rescued, .. } => Ok(Some(HeldRows { rows, duplicates, rescued })),
         }
+    }
+
+    /// Whether held rows bring their columns by themselves: Inlet changes tables, and only one that refused is why they
+    /// are held.
+    pub(super) fn adds_columns(&self) -> bool {
+        self.parts.schema_changes == SchemaChanges::Writer
     }
 
     /// Lands rows whose tables failed too often, or that waited too long: as the tables are, by rescue. Only rows that
@@ -152,13 +160,9 @@ impl Rounds<'_> {
     }
 
     fn try_rescue(&self, name: &FullName, held: &[Left]) -> Result<Committed, Fault> {
-        let lake = &self.parts.lake;
-        if Table::open(lake, &name.schema, &name.table)?.is_none() {
-            // Inlet makes it, and the catalog is behind then.
-            notes::leave(lake, &name.schema, [(name.table.clone(), Vec::new())].into())?;
-        }
         let held: Vec<&Left> = held.iter().collect();
-        commit_held(lake, &name.schema, &name.table, &held, Deadline::after(RESCUE_WITHIN))
+        let deadline = Deadline::after(RESCUE_WITHIN);
+        commit_held(&self.parts.lake, &name.schema, &name.table, &held, Growth::Own, deadline)
     }
 }
 

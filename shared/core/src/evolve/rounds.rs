@@ -256,7 +256,7 @@ impl<'a> Rounds<'a> {
         let log = log.as_deref();
         let (held, shown_as) = (self.held_for(name), shown.get(&name.table));
         let location = location_of(lake, name)?;
-        let wanted = match held.is_empty() {
+        let wanted = match held.is_empty() || self.adds_columns() {
             true => None,
             false => {
                 let wanted = held::wanted(held.iter().map(|left| &left.note));
@@ -266,6 +266,17 @@ impl<'a> Rounds<'a> {
         let need = match (wanted, log) {
             (Some(need), _) => need,
             (None, Some(log)) => catalog::need(name, &location, log, shown_as)?,
+            // Its held rows make it, and leave a note.
+            (None, None) if !held.is_empty() => {
+                return Ok(Some(Work {
+                    name: name.clone(),
+                    need: Need::Nothing,
+                    columns: Vec::new(),
+                    table: Vec::new(),
+                    views: Vec::new(),
+                    held,
+                }));
+            }
             (None, None) => {
                 self.leave_notes(name, None)?;
                 return Ok(None);
