@@ -16,7 +16,7 @@ use pretend::{Fault, StatementFault, Wrong};
 use crate::events::{lines, track};
 use crate::faulty::{self, COMMIT, Faulty, STATE_REMOVAL, When, Which};
 use crate::lake::{self, Table};
-use crate::process::inlet;
+use crate::process::{inlet, run};
 use crate::support::{SCHEMA, assert_landed, land, listing, runtime, settings, upload};
 use crate::verify::assert_proves_uploads;
 use crate::workspace::{Customer, status};
@@ -277,6 +277,28 @@ fn a_damaged_note_is_named_alone_and_its_rows_land_once_it_is_whole() {
     well(&customer.evolve());
     assert_eq!(orders(&customer, &["a", "b", "c"]).row("b")["coupon"].text(), "x");
     assert_eq!(notes(&customer).len(), 0);
+}
+
+#[test]
+fn a_teardown_says_what_is_held_and_removes_it_only_when_told_so() {
+    let customer = customer();
+    hold(&customer, "b", r#"{"total":2,"coupon":"x"}"#);
+    let before = listing(&customer.room.lake());
+    let teardown = |more: &[&str]| {
+        let mut command = inlet();
+        command.args(["teardown", "--settings"]).arg(customer.file()).args(more);
+        run(&mut command)
+    };
+    let what = "held rows that no table has yet: 1, of `events.order_completed`";
+    let said = teardown(&[]).success();
+    assert!(said.err.contains(&format!("{what}; they stay in the lake")), "{said:#?}");
+    let said = teardown(&["--yes", "--data"]);
+    assert_eq!(said.code, Some(78));
+    assert!(said.err.contains(&format!("{what}; nothing was removed")) && said.err.contains("--held"), "{said:#?}");
+    assert_eq!(listing(&customer.room.lake()), before);
+    assert!(customer.shown(ORDERS).is_some());
+    teardown(&["--yes", "--data", "--held"]).success();
+    assert!(listing(&customer.room.lake()).is_empty());
 }
 
 #[test]

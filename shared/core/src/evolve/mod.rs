@@ -7,6 +7,7 @@
 
 mod catalog;
 mod holding;
+mod managed;
 pub(crate) mod notes;
 mod report;
 mod rounds;

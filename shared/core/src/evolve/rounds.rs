@@ -8,12 +8,13 @@ use object_store::path::Path;
 
 use super::catalog::{self, FullName, MADE_BY_INLET, Need, is_made_by_inlet};
 use super::holding::columns_after;
+use super::managed::refuse_overlap;
 use super::notes::{self, ATTEMPTS, Attempts, Behind, Left};
 use super::report::{EvolveReport, HeldRows, TableEvolved, TableStatus, WarehouseUse};
 use super::wakes::{self, Recorded};
 use super::{Ask, Parts};
 use crate::clock::Deadline;
-use crate::databricks::{State, TableInfo, TableKind};
+use crate::databricks::{SchemaInfo, State, TableInfo, TableKind};
 use crate::delta::{Column, Table};
 use crate::fault::{Fault, FaultKind};
 use crate::held;
@@ -202,24 +203,8 @@ impl<'a> Rounds<'a> {
         let Parts { lake, workspace, catalog, .. } = self.parts;
         let info = lake.handle().block_on(workspace.catalog(catalog, self.deadline))?;
         info.may_hold_tables()?;
-        let here = location_of_lake(lake);
-        let refused = |managed: &str| {
-            Fault::setup(format!("the lake {here} and the managed storage of catalog `{catalog}` ({managed}) overlap"))
-                .hint("give the lake a folder of its own beside it: external tables may not lie in managed storage")
-        };
-        if here.contains("__unitystorage") {
-            return Err(refused(&here));
-        }
-        for managed in [&info.storage_root, &info.storage_location].into_iter().flatten() {
-            // Beside `__unitystorage`, below the root, is fine; the root itself is not, nor what is in the location.
-            let is_inside = info.storage_location.as_ref() == Some(managed)
-                && info.storage_root.as_ref() != Some(managed)
-                && catalog::is_within(&here, managed);
-            if is_inside || catalog::is_within(managed, &here) {
-                return Err(refused(managed));
-            }
-        }
-        Ok(())
+        let managed = (info.storage_root.as_deref(), info.storage_location.as_deref());
+        refuse_overlap(&location_of_lake(lake), &format!("catalog `{catalog}`"), managed)
     }
 
     /// Compares logs and catalog; what fails for one table stands in the report and stops no other.
@@ -308,8 +293,12 @@ impl<'a> Rounds<'a> {
         let Parts { lake, workspace, catalog, .. } = self.parts;
         let handle = lake.handle();
         if !self.schemas_there.contains(schema) {
-            if handle.block_on(workspace.schema(catalog, schema, self.deadline))?.is_none() {
-                let named = format!("{catalog}.{schema}");
+            let named = format!("{catalog}.{schema}");
+            let there = handle.block_on(workspace.schema(catalog, schema, self.deadline))?;
+            if let Some(SchemaInfo { storage_root, storage_location, .. }) = &there {
+                let managed = (storage_root.as_deref(), storage_location.as_deref());
+                refuse_overlap(&location_of_lake(lake), &format!("schema `{named}`"), managed)?;
+            } else {
                 if !report.schemas_created.contains(&named) {
                     report.schemas_created.push(named);
                 }
