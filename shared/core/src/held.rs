@@ -1,4 +1,5 @@
-//! Rows that are held: written as Parquet, but part of no table yet, since the warehouse is to change the table first.
+//! Rows that are held: written as Parquet, but part of no table yet, since the warehouse is to change the table first, or
+//! since the table takes none from Inlet as it is.
 //!
 //! A note in the state folder, `_inlet/held/<schema>/<table>/<uuid>.json`, names the files of exactly one group's rows
 //! for one table, the columns that they want, and the uploads that they came from. It is written before `_loads` says
@@ -19,7 +20,7 @@ use inlet_events::ColumnType;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::commit::{Committed, commit_held};
+pub(crate) use self::commit::{Committed, Growth, commit_held};
 use crate::clock::Micros;
 use crate::delta::{KeptFile, Lake, by_name};
 use crate::fault::Fault;
@@ -36,10 +37,30 @@ pub(crate) struct Note {
     pub(crate) left_at: Micros,
     /// Where the rows were written: `terminal`, `lambda`, `azure`.
     pub(crate) host: String,
-    /// Columns that the table lacks, in the order of their creation.
+    /// Columns that the table lacks, in the order of their creation; all of them when it takes no rows: it may be made
+    /// anew.
     pub(crate) columns: Vec<Wanted>,
+    /// Why the table takes no rows, or not these columns, from Inlet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<Refused>,
     pub(crate) files: Vec<KeptFile>,
     pub(crate) uploads: Vec<HeldUpload>,
+}
+
+/// Why a table takes no rows, or no columns, from Inlet, and the way out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What the table has that Inlet cannot write to.
+    pub message: String,
+    /// The SQL that gets rid of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl From<&Fault> for Refused {
+    fn from(fault: &Fault) -> Self {
+        Self { message: fault.chain(), hint: fault.hint_text().map(str::to_owned) }
+    }
 }
 
 /// A column that a table is to get.

@@ -207,6 +207,9 @@ pub struct TableReport {
     pub version: Option<u64>,
     /// Columns that this upload brought.
     pub new_columns: Vec<NewColumn>,
+    /// Why its rows are held, when the table takes none from Inlet as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<FaultReport>,
 }
 
 /// A column that an upload brought.

@@ -7,7 +7,8 @@ use crate::clock::Micros;
 use crate::delta::Lake;
 use crate::evolve::notes;
 use crate::fault::Fault;
-use crate::held;
+pub use crate::held::Refused;
+use crate::held::{self, Note};
 use crate::lease;
 
 /// What waits of one schema.
@@ -30,6 +31,9 @@ pub struct HeldTable {
     pub seconds: i64,
     /// Columns that they wait for.
     pub columns: Vec<String>,
+    /// Why the table takes no rows from Inlet as it is, if that is what they wait for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
     /// Why the last attempts failed, if there were any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedAttempts>,
@@ -83,18 +87,19 @@ pub(crate) fn of_schema(lake: &Lake, schema: &str, now: Micros) -> Result<Waitin
     let mut waiting = Waiting::default();
     for left in held::gather(lake, Some(schema))?.notes {
         let (rows, age) = (left.note.uploads.iter().map(|upload| upload.rows).sum::<u64>(), seconds(left.note.left_at));
-        let columns = left.note.columns.into_iter().map(|column| column.name);
+        let columns: Vec<String> = left.note.columns.iter().map(|column| column.name.clone()).collect();
         match waiting.held.iter_mut().find(|one| one.table == left.note.table) {
             Some(known) => {
                 known.rows += rows;
+                known.refused = left.note.refused.or(known.refused.take());
                 known.seconds = known.seconds.max(age);
-                let new: Vec<String> = columns.filter(|name| !known.columns.contains(name)).collect();
+                let new: Vec<String> = columns.into_iter().filter(|name| !known.columns.contains(name)).collect();
                 known.columns.extend(new);
             }
             None => {
                 let failed = failed(&left.note.table)?;
-                let (table, columns) = (left.note.table, columns.collect());
-                waiting.held.push(HeldTable { table, rows, seconds: age, columns, failed });
+                let Note { table, refused, .. } = left.note;
+                waiting.held.push(HeldTable { table, rows, seconds: age, columns, refused, failed });
             }
         }
     }

@@ -6,6 +6,7 @@
 //!
 //! The log is written by `delta_kernel`. Its internal API is used in three files only: `create`, `features` and `ids`.
 
+mod access;
 mod append;
 mod column_chunk;
 mod create;

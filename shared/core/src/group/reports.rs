@@ -32,6 +32,8 @@ impl Group<'_, '_> {
         plans: &[Arc<TablePlan>],
     ) -> UploadReport {
         let is_held = |number: usize| self.is_held(before, number as u32);
+        let refused =
+            |number: usize| lock(&self.run.registry).known_mut()[number].refused.as_ref().map(FaultReport::from);
         let mut report = UploadReport::new(upload, Status::Landed);
         report.counts = counts_of(landed, plans, &is_held);
         for (number, counts) in landed.counts.tables.iter().enumerate().filter(|(_, counts)| counts.rows > 0) {
@@ -53,6 +55,7 @@ impl Group<'_, '_> {
                 rescued: if status == Status::Held { 0 } else { rescued },
                 version: landed_now,
                 new_columns: landed.new_columns.get(&(number as u32)).cloned().unwrap_or_default(),
+                because: if status == Status::Held { refused(number) } else { None },
             });
         }
         report.tables.sort_by(|a, b| a.table.cmp(&b.table));

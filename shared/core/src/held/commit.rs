@@ -13,9 +13,10 @@ use inlet_events::{Call, ColumnType};
 
 use super::anew::{LeftOut, write_anew};
 use super::loads::{self, Told};
-use super::{Left, Note};
+use super::{Left, Note, wanted};
 use crate::clock::{self, Deadline, Micros};
 use crate::delta::{Append, Appended, DataFile, Lake, Table, add_columns_only, commit, sweep_uncommitted};
+use crate::evolve::notes;
 use crate::fault::Fault;
 use crate::state::State;
 use crate::upload::app_id_of;
@@ -40,8 +41,17 @@ pub(crate) struct Committed {
     pub(crate) fault: Option<Fault>,
 }
 
-/// Commits the held rows of one table, the oldest first. A table that is not there is made with Inlet's own columns,
-/// and one that lacks some of those gets them: whoever wants more has the warehouse make it first.
+/// Which columns a table gets with its held rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Growth {
+    /// Those that every table has: whoever wants more has the warehouse make them first.
+    Own,
+    /// Those that the notes want too.
+    Wanted,
+}
+
+/// Commits the held rows of one table, the oldest first. A table that is not there is made, and one that lacks columns
+/// gets them, as far as its growth goes.
 ///
 /// A note that fails stops only those that must come after it.
 ///
@@ -52,8 +62,10 @@ pub(crate) fn commit_held(
     schema: &str,
     name: &str,
     notes: &[&Left],
+    growth: Growth,
     deadline: Deadline,
 ) -> Result<Committed, Fault> {
+    let due = Due::of(name, notes, growth);
     let mut table = Table::open(lake, schema, name)?;
     let mut committed = Committed::default();
     let mut open: Vec<&Left> = notes.to_vec();
@@ -72,7 +84,7 @@ pub(crate) fn commit_held(
                 open.push(left);
                 continue;
             }
-            match commit_note(lake, left, &mut table, deadline) {
+            match commit_note(lake, left, &mut table, &due, deadline) {
                 Ok(landed) => done.push(landed),
                 Err(fault) => {
                     open.push(left);
@@ -136,15 +148,15 @@ fn commit_note<'a>(
     lake: &Lake,
     left: &'a Left,
     table: &mut Option<Table>,
+    due: &Due,
     deadline: Deadline,
 ) -> Result<Landed<'a>, Fault> {
     let note = &left.note;
-    let own = own_columns(&note.table);
     for _ in 0..ATTEMPTS {
         if let Some(table) = table.as_mut() {
             table.refresh()?;
             table.may_append()?;
-            give_own_columns(lake, table, &own, deadline)?;
+            give_columns(lake, note, table, &due.always, deadline)?;
         }
         let left_out = left_out(note, table.as_ref())?;
         if note.uploads.iter().all(|upload| left_out.uploads.contains(&upload.upload_id)) {
@@ -158,17 +170,20 @@ fn commit_note<'a>(
         let (files, uploads): (Vec<DataFile>, HashSet<String>) = match as_they_are {
             Some(files) => (files, note.uploads.iter().map(|upload| upload.upload_id.clone()).collect()),
             None => {
-                let written = write_anew(lake, note, table.as_ref(), &own, &left_out)?;
+                let written = write_anew(lake, note, table.as_ref(), &due.if_new, &left_out)?;
                 (written.files, written.uploads)
             }
         };
         if files.is_empty() {
             return Ok(Landed { left, version: None, uploads: left_out.uploads });
         }
+        if table.is_none() {
+            notes::leave(lake, &note.schema, [(note.table.clone(), Vec::new())].into())?;
+        }
         let named = note.uploads.iter().filter(|upload| uploads.contains(&upload.upload_id));
         let app_ids = named.map(|upload| app_id_of(&upload.upload_id)).collect();
         let append = Append { app_ids, files: &files, ..Append::default() };
-        match commit(lake, &note.schema, &note.table, table, &own, &append, deadline)? {
+        match commit(lake, &note.schema, &note.table, table, &due.if_new, &append, deadline)? {
             Appended::Committed { version } => {
                 let uploads = uploads.into_iter().chain(left_out.uploads).collect();
                 return Ok(Landed { left, version: Some(version), uploads });
@@ -186,26 +201,48 @@ fn commit_note<'a>(
         .hint("run `inlet evolve` again when fewer writers are at work"))
 }
 
-/// The columns that Inlet gives every table of a name.
-fn own_columns(name: &str) -> Vec<(String, ColumnType)> {
-    let call = Call::ALL.into_iter().find(|call| call.table() == name);
-    TablePlan::new(name, call.map_or(TableKind::Event, TableKind::Call), &[]).new_columns()
+/// The columns that a table gets with its held rows.
+struct Due {
+    /// When it is made.
+    if_new: Vec<(String, ColumnType)>,
+    /// When it lacks them.
+    always: Vec<(String, ColumnType)>,
 }
 
-/// Without these two no row says where it came from, and nothing that fits no column can be kept.
-fn give_own_columns(
+impl Due {
+    fn of(name: &str, notes: &[&Left], growth: Growth) -> Self {
+        let call = Call::ALL.into_iter().find(|call| call.table() == name);
+        let mut plan = TablePlan::new(name, call.map_or(TableKind::Event, TableKind::Call), &[]);
+        let mut due = Self { if_new: plan.new_columns(), always: Vec::new() };
+        // Without these two no row says where it came from, and nothing that fits no column can be kept.
+        due.always.extend(due.if_new.iter().filter(|(name, _)| [RESCUED_DATA, UPLOAD_ID].contains(&&**name)).cloned());
+        if growth == Growth::Wanted {
+            let wanted = wanted(notes.iter().map(|left| &left.note));
+            wanted.iter().for_each(|column| plan.add(&column.name, column.column_type));
+            due.if_new = plan.new_columns();
+            let others = wanted.into_iter().filter(|column| ![RESCUED_DATA, UPLOAD_ID].contains(&&*column.name));
+            due.always.extend(others.map(|column| (column.name, column.column_type)));
+        }
+        due
+    }
+}
+
+/// Gives a table columns that it lacks, and says that the catalog is behind; Delta compares names without case.
+fn give_columns(
     lake: &Lake,
+    Note { schema, table: name, .. }: &Note,
     table: &mut Table,
-    own: &[(String, ColumnType)],
+    columns: &[(String, ColumnType)],
     deadline: Deadline,
 ) -> Result<(), Fault> {
-    let is_there = |name: &str| table.columns().iter().any(|column| column.name == name);
-    let needed = own.iter().filter(|(name, _)| [RESCUED_DATA, UPLOAD_ID].contains(&name.as_str()));
-    let missing: Vec<_> = needed.filter(|(name, _)| !is_there(name)).cloned().collect();
+    let is_there = |name: &str| table.columns().iter().any(|column| column.name.to_lowercase() == name.to_lowercase());
+    let missing: Vec<_> = columns.iter().filter(|(name, _)| !is_there(name)).cloned().collect();
     if missing.is_empty() {
         return Ok(());
     }
     table.may_add_columns(&missing)?;
+    let names = missing.iter().map(|(name, _)| name.clone()).collect();
+    notes::leave(lake, schema, [(name.to_owned(), names)].into())?;
     add_columns_only(lake, table, &missing, deadline).map(drop)
 }
 

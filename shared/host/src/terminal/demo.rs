@@ -144,6 +144,7 @@ impl<'a> Demo<'a> {
             catalog: destination.catalog,
             warehouse: destination.warehouse,
             budget: self.settings.evolution.budget(),
+            schema_changes: self.settings.evolution.schema_changes,
             hold_limit: self.settings.evolution.hold_limit,
         };
         let ask = EvolveAsk { by_hand: true, ..EvolveAsk::default() };

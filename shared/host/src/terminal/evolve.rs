@@ -84,6 +84,7 @@ pub(super) fn destined(
         catalog: destination.catalog,
         warehouse: destination.warehouse,
         budget: settings.evolution.budget(),
+        schema_changes: settings.evolution.schema_changes,
         hold_limit: settings.evolution.hold_limit,
     };
     Ok(Destined { parts, patience: settings.patience })

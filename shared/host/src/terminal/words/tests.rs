@@ -18,6 +18,7 @@ fn part(table: &str, rows: u64, rescued: u64, new: &[&str]) -> TableReport {
         rescued,
         version: Some(0),
         new_columns: new.iter().map(column).collect(),
+        because: None,
     }
 }
 
