@@ -165,6 +165,7 @@ impl Open {
             warehouse: destination.warehouse.clone(),
             budget: self.settings.evolution.budget(),
             hold_limit: self.settings.evolution.hold_limit,
+            schema_changes: self.settings.evolution.schema_changes,
         })
     }
 
