@@ -5,8 +5,8 @@ mod ingest;
 
 use std::process::ExitCode;
 
-use inlet_host::terminal::{self, Functions};
+use inlet_host::Functions;
 
 fn main() -> ExitCode {
-    terminal::run(&Functions { ingest: ingest::run, evolve: evolve::run, plan: ingest::plan })
+    inlet_host::run(&Functions { ingest: ingest::run, evolve: evolve::run, plan: ingest::plan })
 }

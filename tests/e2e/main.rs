@@ -18,6 +18,7 @@ mod proxy;
 mod script;
 mod server;
 mod tools;
+mod triggers;
 
 use std::path::Path;
 use std::sync::OnceLock;

@@ -5,7 +5,8 @@ The store is a stand-in on loopback (moto's server, Azurite). Uploads are put by
 read back by PyPI's deltalake: nothing of Inlet's code tells what stands there. Steps, each in prefixes of its own:
 
   fixtures     the captured uploads land as counts.json says; run again there is nothing to do, by prefix and by object
-  odd_keys     keys with spaces, `+`, `=`, `%`, `#`, `?` and letters beyond ASCII, each by listing and by its own URL
+  odd_keys     keys with spaces, `+`, `=`, `%`, `#`, `?`, slashes in a row, and letters beyond ASCII, each by listing and by its own URL
+  leading      keys that begin with a slash, the same
   overwritten  one key, written again with 90 % old and 10 % new events: the new ones land
   at_once      three processes with overlapping sets of uploads: every event once
   killed       processes killed at random moments, then one that is not: every event once
@@ -34,7 +35,9 @@ from deltalake import DeltaTable
 from lake import SIDE_TABLES, Lake, find_report, run
 
 ODD_KEYS = ["a b/c d.gz", "plus+plus/x+y.gz", "day=2026-03-14/hour=07/part=0.gz", "percent/100%.gz", "percent/already%20encoded.gz", "Grüße/日本語.gz", "smile/😀.gz",
-            "hash#tag/q?x=1&y.gz", "brackets/[1](2){3}.gz", "quote'/it's.gz", "tilde~/star*/at@.gz", "comma,semi;colon:.gz", "dots/a..b.gz", "dollar$/x!.gz"]
+            "hash#tag/q?x=1&y.gz", "brackets/[1](2){3}.gz", "quote'/it's.gz", "tilde~/star*/at@.gz", "comma,semi;colon:.gz", "dots/a..b.gz", "dollar$/x!.gz",
+            "double//slash.gz", "/slash.gz", "three///slashes//x.gz", "double/slash.gz"]
+LEADING_KEYS = ["/leading/a.gz", "/leading//b.gz"]
 
 
 class S3:
@@ -209,14 +212,27 @@ class Steps:
         self.same("_loads names each key once", [k for k in ODD_KEYS if sum(n for u, n in done.items() if u.endswith(f"odd/{k}")) != 1], [])
         self.proved("odd/", "odd")
 
+    def leading(self):
+        for n, key in enumerate(LEADING_KEYS):
+            self.store.put("landing", key, upload([n]))
+        self.totals("one object by its URL", self.ingest(LEADING_KEYS[1], "leading"), uploads=1, landed=1)
+        self.totals("all by their prefix", self.ingest("/leading/", "leading"), uploads=len(LEADING_KEYS), landed=len(LEADING_KEYS) - 1)
+        ran = run(self.exe, *self.command("leading/", "leading"), env=self.store.env)
+        self.same("without the slash: exit", ran.code, 78)
+        self.each_once(StoreLake(self.store, "lake", "leading", "events"), range(len(LEADING_KEYS)))
+        self.proved("/leading/", "leading")
+
     def overwritten(self):
-        self.store.put("landing", "over/key.gz", upload(range(100)))
-        self.totals("the first form", self.ingest("over/", "over"), landed=100)
-        self.store.put("landing", "over/key.gz", upload(range(10, 110)))
-        self.totals("the second form", self.ingest("over/", "over"), events=100, landed=10, duplicates=90)
-        self.totals("the second form again", self.ingest("over/", "over"), events=0, landed=0)
-        self.each_once(StoreLake(self.store, "lake", "over", "events"), range(110))
-        self.proved("over/", "over")
+        for place, key in (("over/", "over/key.gz"), ("over//+ é%.gz", "over//+ é%.gz")):
+            lake = f"over-{len(key)}"
+            self.store.put("landing", key, upload(range(100)))
+            self.totals("the first form", self.ingest(place, lake), landed=100)
+            self.store.put("landing", key, upload(range(10, 110)))
+            self.totals("the second form", self.ingest(place, lake), events=100, landed=10, duplicates=90)
+            self.totals("the second form again", self.ingest(place, lake), events=0, landed=0)
+            self.each_once(StoreLake(self.store, "lake", lake, "events"), range(110))
+            self.proved(place, lake)
+            self.store.remove("landing", key)
 
     def many(self, prefix, uploads=12, size=400):
         for n in range(uploads):
@@ -272,7 +288,7 @@ def main() -> int:
     exe = shutil.which(o.inlet) or o.inlet
     steps = Steps({"s3": S3, "azure": Azure}[o.store](o.endpoint), exe, o.fixtures)
     failed = 0
-    for step in (steps.fixtures_land_as_counted, steps.odd_keys, steps.overwritten, steps.at_once, steps.killed):
+    for step in (steps.fixtures_land_as_counted, steps.odd_keys, steps.leading, steps.overwritten, steps.at_once, steps.killed):
         if o.only and o.only not in step.__name__:
             continue
         began, steps.bad = time.monotonic(), []

@@ -15,6 +15,7 @@ use serde_json::Value as Json;
 use crate::events::{lines, track};
 use crate::lake::{self, Row, Table};
 use crate::support::{Room, SCHEMA, assert_landed, copy_folder, listing, runtime, tests_folder};
+use crate::verify::assert_proves_uploads;
 
 /// The table that stands in the lake before anything lands.
 const TABLE: &str = "order_completed";
@@ -368,13 +369,29 @@ fn a_commit_keeps_what_a_feature_asks_of_writers() {
 }
 
 #[test]
-fn an_event_without_a_column_that_must_not_be_null_fails_its_upload_and_says_which() {
+fn an_event_without_a_column_that_must_not_be_null_is_rejected_and_all_others_land() {
     let room = Room::new();
     stand("not_null_order_id", &room.lake());
-    let bare = room.upload("bare.ndjson", &lines(&[track("bare", "Order Completed", r#"{"total":1}"#)]));
-    let report = room.land(vec![bare]);
-    let drop = "ALTER COLUMN order_id DROP NOT NULL";
-    assert_refused("not_null_order_id", report.uploads[0].fault.as_ref(), "column `order_id`", drop);
-    assert_landed(&room.land(vec![room.upload("whole.ndjson", &rows_of("whole"))]));
-    assert_eq!(lake::read(&room.lake(), SCHEMA, TABLE).texts("id"), ["whole"]);
+    let mixed = lines(&[
+        order("a", ""),
+        track("bare", "Order Completed", r#"{"total":1}"#),
+        track("bare", "Order Completed", r#"{"total":1,"order_id":"o","coupon":"new"}"#),
+        track("other", "Signed Up", "{}"),
+    ]);
+    let mixed = || room.upload("mixed.ndjson", &mixed);
+    let all_bare = || room.upload("bare.ndjson", &lines(&[track("c", "Order Completed", r#"{"order_id":null}"#)]));
+    let report = room.land(vec![mixed(), all_bare()]);
+    assert_landed(&report);
+    let counts = |upload: &inlet_core::report::UploadReport| (upload.counts.landed, upload.counts.rejected);
+    let (bare, mixed_report) = (&report.uploads[0], &report.uploads[1]);
+    assert_eq!((counts(mixed_report), counts(bare)), ((3, 1), (0, 1)));
+    let lake = room.lake();
+    assert_eq!(lake::read(&lake, SCHEMA, TABLE).texts("id"), ["a", "bare"]);
+    assert_eq!(lake::read(&lake, SCHEMA, "tracks").texts("id"), ["a", "bare", "other"]);
+    let rejects = lake::read(&lake, SCHEMA, "_rejects");
+    assert_eq!(rejects.texts("reason"), ["not_null", "not_null"]);
+    assert!(rejects.texts("raw").iter().any(|raw| raw.contains(r#"{"total":1}"#)), "{rejects:#?}");
+    assert_proves_uploads(&lake, &[mixed(), all_bare()]);
+    let again = room.land(vec![mixed(), all_bare()]);
+    assert!(again.uploads.iter().all(|upload| upload.status == Status::AlreadyLanded), "{again:#?}");
 }

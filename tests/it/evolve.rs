@@ -350,6 +350,21 @@ fn a_lake_in_managed_storage_is_refused_before_anything_is_made() {
 }
 
 #[test]
+fn a_lake_in_the_managed_storage_of_a_schema_is_refused() {
+    let customer = Customer::new();
+    assert_landed(&customer.land("1.json", &first()));
+    let root = crate::workspace::place(&customer.room);
+    let schema = json!({"name": "events", "full_name": "segment.events", "storage_root": root,
+                        "storage_location": format!("{root}/__unitystorage/schemas/1")});
+    customer.pretend.fault(Fault::answer("GET", "/api/2.1/unity-catalog/schemas/segment.events", 200, schema));
+    let report = customer.evolve();
+    assert_eq!(report.gravest(), Some(FaultKind::Setup));
+    let faults = report.tables.iter().filter_map(|table| table.fault.as_ref());
+    assert!(faults.into_iter().all(|fault| fault.message.contains("managed storage of schema `segment.events`")));
+    assert!(customer.pretend.wakes().is_empty() && customer.pretend.tables().is_empty());
+}
+
+#[test]
 fn secrets_stand_in_nothing_that_is_said_or_written() {
     let customer = Customer::new();
     assert_landed(&customer.land("1.json", &first()));

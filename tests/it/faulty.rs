@@ -73,6 +73,8 @@ pub(crate) const STATE: Which = Which { kind: Some((Method::Put, Object::State))
 pub(crate) const NOTE: Which = Which { kind: Some((Method::Put, Object::Note)), ..ANY };
 /// The same, removed.
 pub(crate) const NOTE_REMOVAL: Which = Which { kind: Some((Method::Delete, Object::Note)), ..ANY };
+/// Another small file of Inlet's, removed.
+pub(crate) const STATE_REMOVAL: Which = Which { kind: Some((Method::Delete, Object::State)), ..ANY };
 
 impl Which {
     /// Those of one table.

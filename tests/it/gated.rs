@@ -96,6 +96,7 @@ impl Customer {
             catalog: destination.catalog,
             warehouse: destination.warehouse,
             budget: self.settings.evolution.budget(),
+            schema_changes: self.settings.evolution.schema_changes,
             hold_limit: self.settings.evolution.hold_limit,
         }
     }

@@ -65,6 +65,7 @@ fn evolve_in_vain(room: &Room, silent: &Silent) -> EvolveReport {
         catalog: destination.catalog,
         warehouse: destination.warehouse,
         budget: settings.evolution.budget(),
+        schema_changes: settings.evolution.schema_changes,
         hold_limit: Duration::ZERO,
     };
     let ask = Ask { by_hand: true, ..Ask::default() };

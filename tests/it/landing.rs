@@ -1,10 +1,17 @@
 //! Uploads in a store whose answers break: what could not be read is no rejection, and lands by the next run.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use inlet_core::clock;
-use inlet_core::fault::FaultKind;
+use inlet_core::fault::{Fault as CoreFault, FaultKind};
+use inlet_core::landing_store::{LandingStore, ListedObject, ObjectBytes, ObjectForm};
 use inlet_core::report::{Report, Status};
 use inlet_core::upload::{Place, Upload, UploadId};
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::bucket::Bucket;
 use crate::events::{calls, gz, lines, track};
@@ -12,16 +19,41 @@ use crate::faulty::{ANY, Fault, Faulty, When};
 use crate::giant;
 use crate::support::{Chance, SCHEMA, land_over, settings};
 
+/// A landing store over one whose faults are played. Nothing that lands asks for a listing or a form.
+#[derive(Debug)]
+struct Landing(Arc<dyn ObjectStore>);
+
+fn unread(error: object_store::Error) -> CoreFault {
+    CoreFault::again("cannot read the object").because(error)
+}
+
+#[async_trait]
+impl LandingStore for Landing {
+    async fn head(&self, _: &str, _: Option<&str>) -> Result<Option<ObjectForm>, CoreFault> {
+        Err(CoreFault::bug("a form was asked for"))
+    }
+
+    fn list(&self, _: &str) -> BoxStream<'_, Result<Vec<ListedObject>, CoreFault>> {
+        stream::iter([Err(CoreFault::bug("a listing was asked for"))]).boxed()
+    }
+
+    async fn get(&self, key: &str, _: &ObjectForm) -> Result<ObjectBytes, CoreFault> {
+        let got = self.0.get(&Path::from(key)).await.map_err(unread)?;
+        Ok(got.into_stream().map(|piece| piece.map_err(unread)).boxed())
+    }
+}
+
 /// An object of a landing store as an upload.
 fn object(landing: &Faulty, key: &str, size: usize) -> Upload {
+    let form = ObjectForm { etag: key.to_owned(), size: size as u64, modified: clock::now(), version: None };
     Upload {
         name: key.to_owned(),
         id: UploadId::of_object("s3", "landing", key, key),
         key: Some(key.to_owned()),
         size: size as u64,
-        modified: clock::now(),
+        modified: form.modified,
         schema: SCHEMA.to_owned(),
-        place: Place::Object { store: landing.store(), path: Path::from(key), etag: None },
+        place: Place::Object { store: Arc::new(Landing(landing.store())), key: key.to_owned(), form },
     }
 }
 

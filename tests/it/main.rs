@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says why"
 )]
 
+mod altered;
 mod bench;
 mod bucket;
 mod cases;
@@ -34,6 +35,7 @@ mod once;
 mod overwrite;
 mod process;
 mod races;
+mod refused;
 mod scale;
 mod settings;
 mod status;

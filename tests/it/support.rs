@@ -126,7 +126,11 @@ pub(crate) fn lake_over(store: Arc<dyn ObjectStore>) -> Lake {
 
 fn land_into(lake: Lake, settings: &Settings, uploads: Vec<Upload>) -> Report {
     let named = uploads.len();
-    let report = route::ingest(&Parts { lake, settings: settings.clone(), host: "terminal" }, uploads, &Unwatched);
+    let report = route::ingest(
+        &Parts { lake, settings: settings.clone(), host: "terminal", allowance: None },
+        uploads,
+        &Unwatched,
+    );
     assert_eq!(report.uploads.len(), named, "each upload has its report: {report:#?}");
     for upload in &report.uploads {
         assert!(upload.counts.balance(), "does not add up: {upload:#?}");

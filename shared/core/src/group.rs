@@ -59,13 +59,15 @@ impl<'r, 'a> Group<'r, 'a> {
         let limits = self.run.parts.settings.limits.clone();
         let handle = self.run.parts.lake.handle().clone();
         let buffers = Arc::clone(&self.run.buffers);
+        let admits = self.run.admits();
         let progress = |bytes| watch.read(bytes);
         std::thread::scope(|scope| {
             let (send, receive) = sync_channel(0);
             scope.spawn(|| {
                 let send = send;
                 for upload in uploads {
-                    let opened = Source { upload, limits: &limits, handle: &handle, buffers: &buffers }.open(&progress);
+                    let opened =
+                        Source { upload, limits: &limits, admits, handle: &handle, buffers: &buffers }.open(&progress);
                     // What comes behind a giant is not of this group.
                     let is_last = matches!(&opened, Ok(opened) if !opened.is_whole);
                     // Nobody listens any more: the group is complete without this one.
@@ -128,8 +130,13 @@ impl<'r, 'a> Group<'r, 'a> {
             rejects_landed: run.rejects.as_ref().is_some_and(|table| table.has(&upload.id.app_id())),
             deadline: run.deadline(),
         };
-        let source =
-            Source { upload, limits: &settings.limits, handle: run.parts.lake.handle(), buffers: &run.buffers };
+        let source = Source {
+            upload,
+            limits: &settings.limits,
+            admits: run.admits(),
+            handle: run.parts.lake.handle(),
+            buffers: &run.buffers,
+        };
         match land(work, &source, opened, &mut run.crew) {
             Ok(landed) => Ok(Entry::Landed { landed: Box::new(landed), before: lock(&run.registry).before().clone() }),
             Err(stopped) if !stopped.left_traces => Ok(match stopped.refusal {

@@ -1,5 +1,5 @@
 //! Rows that are held: written as Parquet, but part of no table yet, since the warehouse is to change the table first,
-//! or since the table's gate is closed.
+//! since the table takes none from Inlet as it is, or since its gate is closed.
 //!
 //! A note in the state folder, `_inlet/held/<schema>/<table>/<uuid>.json`, names the files of exactly one group's rows
 //! for one table, the columns that they want, and the uploads that they came from. It is written before `_loads` says
@@ -25,7 +25,7 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::anew::{Lineage, Origin, Rows, origin, write_anew};
-pub(crate) use self::commit::{Committed, commit_held};
+pub(crate) use self::commit::{Committed, Growth, commit_held};
 pub(crate) use self::release::release;
 use crate::clock::Micros;
 use crate::delta::{KeptFile, Lake, by_name};
@@ -45,8 +45,12 @@ pub(crate) struct Note {
     pub(crate) host: String,
     #[serde(default, skip_serializing_if = "WaitsFor::is_change")]
     pub(crate) waits_for: WaitsFor,
-    /// Columns that the table lacks, in the order of their creation.
+    /// Columns that the table lacks, in the order of their creation; all of them when it takes no rows: it may be made
+    /// anew.
     pub(crate) columns: Vec<Wanted>,
+    /// Why the table takes no rows, or not these columns, from Inlet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<Refused>,
     pub(crate) files: Vec<KeptFile>,
     pub(crate) uploads: Vec<HeldUpload>,
 }
@@ -55,17 +59,17 @@ pub(crate) struct Note {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum WaitsFor {
-    /// The warehouse makes or alters their table.
+    /// Their table is made or altered: by the warehouse, or by its owner where it refuses them.
     #[default]
     Change,
-    /// The gate of their table opens; they bring their columns themselves.
+    /// The gate of their table opens.
     Gate,
 }
 
 impl WaitsFor {
     /// What rows wait for in a lake: where there are gates, the warehouse changes no table.
-    pub(crate) fn in_lake(lake: &Lake) -> Self {
-        if lake.needs_gates() { Self::Gate } else { Self::Change }
+    pub(crate) fn of(lake: &Lake, is_refused: bool) -> Self {
+        if lake.needs_gates() && !is_refused { Self::Gate } else { Self::Change }
     }
 
     /// The word used in reports and notes.
@@ -78,6 +82,22 @@ impl WaitsFor {
 
     fn is_change(&self) -> bool {
         *self == Self::Change
+    }
+}
+
+/// Why a table takes no rows, or no columns, from Inlet, and the way out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What the table has that Inlet cannot write to.
+    pub message: String,
+    /// The SQL that gets rid of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl From<&Fault> for Refused {
+    fn from(fault: &Fault) -> Self {
+        Self { message: fault.chain(), hint: fault.hint_text().map(str::to_owned) }
     }
 }
 

@@ -320,7 +320,7 @@ impl Shared<'_> {
             let mut batch = Batch::read(chunk, self.work.context);
             self.reject_drift(man, &mut batch)?;
             let will_return = matches!(pass, Pass::Observe { .. });
-            if !self.decide(position, &mut batch, will_return)? {
+            if !self.decide(man, position, &mut batch, will_return)? {
                 return Ok(());
             }
             if lock(self.work.registry).len() != plans.len() {
@@ -348,9 +348,10 @@ impl Shared<'_> {
         man.worker.reject_drift(batch, self.work.context, find).map_err(Refusal::Fault)
     }
 
-    /// Waits for the chunk's turn and decides about its events; false when another worker failed, or when there are too
-    /// many ids to remember. Decisions about chunks that will be read again are remembered.
-    fn decide(&self, at: Position, batch: &mut Batch, will_return: bool) -> Result<bool, Refusal> {
+    /// Waits for the chunk's turn, rejects what its tables forbid, and decides about the other events; false when another
+    /// worker failed, or when there are too many ids to remember. Decisions about chunks that will be read again are
+    /// remembered.
+    fn decide(&self, man: &mut Crewman, at: Position, batch: &mut Batch, will_return: bool) -> Result<bool, Refusal> {
         let mut turn = lock(&self.turn);
         while turn.next != at.index() {
             if self.failed.load(Ordering::SeqCst) || lock(&self.full_at).is_some() {
@@ -364,7 +365,14 @@ impl Shared<'_> {
             self.next_turn.notify_all();
             return Ok(false);
         }
-        let decided = turn.order.decide(batch, self.work.context, &mut *lock(self.work.registry), will_return);
+        let mut registry = lock(self.work.registry);
+        let context = self.work.context;
+        let met = turn.order.meet(batch, context, &mut *registry);
+        if registry.has_strict() {
+            man.worker.reject_nulls(batch, context, |name| registry.strict(name));
+        }
+        let decided = met.and_then(|()| turn.order.decide(batch, context, &mut *registry, will_return));
+        drop(registry);
         turn.next = at.index() + 1;
         drop(turn);
         self.next_turn.notify_all();

@@ -1,5 +1,6 @@
 //! Ring 2: what we do. One upload is opened, read, compared with its tables and appended to them, each row once.
 
+pub mod allowance;
 pub mod clock;
 mod crew;
 pub mod databricks;
@@ -10,6 +11,7 @@ pub mod gates;
 mod group;
 mod held;
 mod landing;
+pub mod landing_store;
 mod lease;
 pub mod ledger;
 pub mod mend;
@@ -29,6 +31,7 @@ pub mod status;
 pub mod storage;
 pub mod teardown;
 mod underway;
+pub mod upkeep;
 pub mod upload;
 #[cfg(feature = "verify")]
 pub mod verify;

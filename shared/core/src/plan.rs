@@ -75,7 +75,7 @@ impl<'a> Planner<'a> {
         let mut crew = [Crewman::default()];
         let mut tables: Vec<PlannedTable> = Vec::new();
         for upload in uploads {
-            let source = Source { upload, limits, handle: &handle, buffers: &buffers };
+            let source = Source { upload, limits, admits: None, handle: &handle, buffers: &buffers };
             let deadline = Deadline::after(self.settings.patience);
             let context = upload_context(upload, clock::now(), self.settings);
             let work = Work { registry: &registry, yard: None, context: &context, rejects_landed: false, deadline };

@@ -2,6 +2,7 @@
 //! upload at hand has landed before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use hashbrown::{HashMap, HashSet};
@@ -9,12 +10,12 @@ use inlet_events::contract::{Contracts, OnDrift};
 use inlet_events::order::{Tables, id_hash};
 use inlet_events::selection::Selection;
 use inlet_events::table::{RESCUED_DATA, TableKind, TablePlan, UPLOAD_ID, UUID_TS};
-use inlet_events::{Call, ColumnType, Frozen, KnownType, Limits, Rooms};
+use inlet_events::{Call, ColumnType, KnownType, Limits, Rooms, Standing};
 
 use crate::clock::Deadline;
 use crate::delta::{FileLayout, Lake, Table, add_columns_only};
 use crate::evolve::notes;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::held::{Note, Pending};
 use crate::ledger::{LOADS, REJECTS};
 use crate::report::NewColumn;
@@ -24,13 +25,25 @@ use crate::upload::app_id_of;
 /// The files that an anti-join may read: beyond, an overwritten upload is not landed but reported.
 const ANTI_JOIN_FILES: usize = 2_000;
 
+/// How long it may take to add the columns that a table must have before its files.
+const SETTLE_WITHIN: Duration = Duration::from_secs(60);
+
 /// One table: in the lake, or about to be.
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) plan: Arc<TablePlan>,
     /// None while the lake has no such table.
     pub(crate) table: Option<Table>,
+    /// Why it takes no rows, or not the columns of its plan: its rows are held until it does.
+    pub(crate) refused: Option<Fault>,
     layout: Option<(usize, Arc<FileLayout>)>,
+}
+
+impl Known {
+    /// The columns that held rows want: those that the table lacks; all, when it may have to be made anew.
+    pub(crate) fn columns_to_hold(&self) -> Vec<(String, ColumnType)> {
+        if self.refused.is_some() { ours(&self.plan) } else { self.plan.new_columns() }
+    }
 }
 
 /// What a registry may write besides the commits of a group.
@@ -209,13 +222,17 @@ impl Registry {
     /// Asks the gate's second question when columns are missing. Under column mapping they are added at once: only a
     /// commit gives them the physical names that files need.
     fn settle_columns(&mut self, number: u32, deadline: Deadline) -> Result<(), Fault> {
+        let writes = self.writes;
         let known = &mut self.known[number as usize];
         let missing = known.plan.new_columns();
         let (Some(lake), Some(table)) = (&self.lake, known.table.as_mut()) else { return Ok(()) };
-        if missing.is_empty() || self.writes == Writes::RowsOnly {
+        if missing.is_empty() || writes == Writes::RowsOnly || known.refused.is_some() {
             return Ok(());
         }
-        table.may_add_columns(&missing)?;
+        known.refused = refused(writes, table.may_add_columns(&missing))?;
+        if known.refused.is_some() {
+            return Ok(());
+        }
         if table.needs_columns_first() && self.writes != Writes::Nothing {
             if self.writes == Writes::WithCatalog {
                 let names = missing.iter().map(|(name, _)| name.clone()).collect();
@@ -241,6 +258,9 @@ impl Registry {
         let Some(lake) = &self.lake else { return Err(Fault::bug("a plan writes no files")) };
         let new_columns = known.plan.new_columns();
         let layout = match &known.table {
+            Some(_) if known.refused.is_some() => {
+                FileLayout::of_aside(lake, &self.schema, &known.plan.name, &ours(&known.plan))?
+            }
             Some(table) if self.writes != Writes::RowsOnly || may_take(table, &new_columns) => {
                 FileLayout::of_existing(lake, table, &new_columns)?
             }
@@ -262,8 +282,12 @@ impl Registry {
             if let Some(lake) = &self.lake {
                 bring_up_to_date(&mut self.known[number].table, lake, &self.schema, &name)?;
             }
-            self.known[number].plan = self.planned(&name, kind, self.known[number].table.as_ref())?;
-            self.known[number].layout = None;
+            let table = self.known[number].table.as_ref();
+            let refused = table.map_or(Ok(None), |table| refused(self.writes, table.may_append()))?;
+            let plan = self.planned(&name, kind, table)?;
+            let known = &mut self.known[number];
+            (known.plan, known.refused, known.layout) = (plan, refused, None);
+            self.settle_unless_frozen(number as u32)?;
         }
         Ok(())
     }
@@ -280,7 +304,9 @@ impl Registry {
                 let mut plan = TablePlan::clone(&known.plan);
                 plan.committed();
                 Arc::new(plan)
-            } else if there + known.plan.new_columns().len() == planned && self.writes == Writes::RowsOnly {
+            } else if there + known.plan.new_columns().len() == planned
+                && (self.writes == Writes::RowsOnly || known.refused.is_some())
+            {
                 // What the table lacks is held, and still to come.
                 Arc::clone(&known.plan)
             } else {
@@ -313,22 +339,26 @@ impl Registry {
         if table.is_none() && kind == TableKind::Event && on_drift != OnDrift::Evolve {
             return Ok(None);
         }
-        if let Some(table) = &table {
-            table.may_append()?;
-        }
+        let refused = table.as_ref().map_or(Ok(None), |table| refused(self.writes, table.may_append()))?;
         let number = self.known.len() as u32;
         let plan = self.planned(name, kind, table.as_ref())?;
-        self.known.push(Known { plan, table, layout: None });
+        self.known.push(Known { plan, table, refused, layout: None });
         self.numbers.insert(name.to_owned(), number);
-        if on_drift != OnDrift::Freeze {
-            self.settle_columns(number, Deadline::after(std::time::Duration::from_secs(60)))?;
-        }
+        self.settle_unless_frozen(number)?;
         self.look_back(number)?;
         Ok(Some(number))
     }
 
+    /// Asks for the columns that a plan begins with; a frozen table gets none.
+    fn settle_unless_frozen(&mut self, number: u32) -> Result<(), Fault> {
+        match self.known[number as usize].plan.on_drift {
+            OnDrift::Freeze => Ok(()),
+            _ => self.settle_columns(number, Deadline::after(SETTLE_WITHIN)),
+        }
+    }
+
     /// A frozen table as it is; nothing when it is not there, or lacks what every table has.
-    pub(crate) fn frozen(&mut self, kind: TableKind, name: &str) -> Result<Frozen, Fault> {
+    pub(crate) fn frozen(&mut self, kind: TableKind, name: &str) -> Result<Standing, Fault> {
         let number = match self.numbers.get(name) {
             Some(&number) => Some(number),
             None => self.open(kind, name)?,
@@ -339,10 +369,24 @@ impl Registry {
         Ok(is_whole.then(|| (number, Arc::clone(&known.plan))))
     }
 
+    /// Whether some table that was met has columns that no row may leave NULL.
+    pub(crate) fn has_strict(&self) -> bool {
+        self.known.iter().any(|known| known.plan.is_strict())
+    }
+
+    /// A table with such columns.
+    pub(crate) fn strict(&self, name: &str) -> Standing {
+        let number = *self.numbers.get(name)?;
+        let plan = self.plan(number);
+        plan.is_strict().then(|| (number, Arc::clone(plan)))
+    }
+
     /// A plan over a table as it is, and the columns that held rows want.
     fn planned(&self, name: &str, kind: TableKind, table: Option<&Table>) -> Result<Arc<TablePlan>, Fault> {
         let columns = checked_columns(name, table)?;
         let mut plan = TablePlan::under(name, kind, &columns, &self.selection, &self.contracts);
+        let required = table.into_iter().flat_map(Table::columns).filter(|column| !column.nullable);
+        required.for_each(|column| plan.require(&column.name));
         for (column, column_type) in self.pending.columns(name) {
             plan.add(column, *column_type);
         }
@@ -393,6 +437,16 @@ pub(crate) fn bring_up_to_date(table: &mut Option<Table>, lake: &Lake, schema: &
     match table {
         Some(table) => table.refresh().map(drop),
         None => Table::open(lake, schema, name).map(|opened| *table = opened),
+    }
+}
+
+/// What the gate's refusal of a table means: where somebody lands held rows later, its rows are held; elsewhere it stops
+/// the upload.
+fn refused(writes: Writes, asked: Result<(), Fault>) -> Result<Option<Fault>, Fault> {
+    let are_landed_later = matches!(writes, Writes::WithCatalog | Writes::RowsOnly);
+    match asked {
+        Err(fault) if are_landed_later && fault.kind() == FaultKind::Setup => Ok(Some(fault)),
+        other => other.map(|()| None),
     }
 }
 

@@ -207,9 +207,12 @@ pub struct TableReport {
     pub version: Option<u64>,
     /// Columns that this upload brought.
     pub new_columns: Vec<NewColumn>,
-    /// What its held rows wait for: `change` (of the table, by the warehouse) or `gate`.
+    /// What its held rows wait for: `change` (of the table) or `gate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<&'static str>,
+    /// Why its rows are held, when the table takes none from Inlet as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<FaultReport>,
 }
 
 /// A column that an upload brought.

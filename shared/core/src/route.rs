@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use hashbrown::{HashMap, HashSet};
 use object_store::{ObjectStoreExt, PutPayload};
 
+use crate::allowance::{Allowance, too_little_time};
 use crate::clock;
 use crate::delta::{Lake, STATE};
 use crate::fault::Fault;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Where we run: `terminal`, `lambda`, `azure`; stands in `_loads`.
     pub host: &'static str,
+    /// How long the run may take; none: as long as it needs.
+    pub allowance: Option<Allowance>,
 }
 
 /// Lands uploads; never fails as a whole: what went wrong stands in the report.
@@ -150,8 +153,16 @@ fn land_schema(
         Err(fault) => return Err((fault, uploads)),
     };
     let mut queue = VecDeque::from(uploads);
-    while !queue.is_empty() {
-        let group = next_group(&mut queue);
+    while let Some(first) = queue.front() {
+        let allowance = parts.allowance.as_ref();
+        if allowance.is_some_and(|allowance| !allowance.has_time_for(first.size)) {
+            let late = UploadReport::failed(first, &too_little_time());
+            queue.pop_front();
+            finish(late);
+            continue;
+        }
+        let bytes = allowance.map_or(GROUP_BYTES, |allowance| allowance.stored_bytes_left().min(GROUP_BYTES));
+        let group = next_group(&mut queue, bytes);
         let group = run.not_yet_landed(group, finish).map_err(|(fault, group)| unfinished(fault, group, &mut queue))?;
         if !group.is_empty() {
             land_group(&mut run, group, &mut queue, watch, finish)?;
@@ -163,13 +174,13 @@ fn land_schema(
 
 /// The next uploads that together are small enough; never two of one id or key, since the later must see what the
 /// earlier landed.
-fn next_group(queue: &mut VecDeque<Upload>) -> Vec<Upload> {
+fn next_group(queue: &mut VecDeque<Upload>, group_bytes: u64) -> Vec<Upload> {
     let mut group: Vec<Upload> = Vec::new();
     let mut seen = HashSet::new();
     let mut bytes = 0;
     while let Some(next) = queue.front() {
         bytes += next.size;
-        let is_full = bytes > GROUP_BYTES || group.len() >= GROUP_UPLOADS;
+        let is_full = bytes > group_bytes || group.len() >= GROUP_UPLOADS;
         let is_new = seen.insert(next.id.to_string()) && next.key.clone().is_none_or(|key| seen.insert(key));
         if !group.is_empty() && (is_full || !is_new) {
             break;

@@ -298,7 +298,7 @@ fn mend_behind(lake: &Lake, schema: &str, table: &str, gate: &Gate, deadline: De
 
 /// Commits the rows that waited for a gate.
 fn release(lake: &Lake, schema: &str, table: &str, deadline: Deadline) -> Result<Option<HeldRows>, Fault> {
-    let mut released = held::release(lake, Some(schema), true, deadline)?;
+    let mut released = held::release(lake, Some(schema), deadline)?;
     match released.remove(&(schema.to_owned(), table.to_owned())) {
         None => Ok(None),
         Some(committed) => {

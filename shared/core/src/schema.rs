@@ -68,7 +68,7 @@ impl<'a> SchemaRun<'a> {
         let may_hold = has_catalog || parts.lake.needs_gates();
         if parts.lake.needs_gates() {
             // What fails here stays held: `status` names it, and evolve says why.
-            drop(held::release(&parts.lake, Some(schema), has_catalog, Deadline::after(parts.settings.patience))?);
+            drop(held::release(&parts.lake, Some(schema), Deadline::after(parts.settings.patience))?);
         }
         // Rows that were held stay so when the settings have changed since.
         let pending = if may_hold { Pending::read(&parts.lake, schema)? } else { Pending::default() };
@@ -89,7 +89,14 @@ impl<'a> SchemaRun<'a> {
 
     /// When a group gives up.
     pub(crate) fn deadline(&self) -> Deadline {
-        Deadline::after(self.parts.settings.patience)
+        let patience = self.parts.settings.patience;
+        let left = self.parts.allowance.map(|allowance| allowance.deadline().left());
+        Deadline::after(left.map_or(patience, |left| left.min(patience)))
+    }
+
+    /// What one call of a function can land, decompressed, and the lake's name on a terminal.
+    pub(crate) fn admits(&self) -> Option<(u64, &'a str)> {
+        self.parts.allowance.map(|allowance| (allowance.upload_bytes(), self.parts.lake.url().as_str()))
     }
 
     /// Reports uploads that are done already, and answers the others.

@@ -10,7 +10,9 @@ mod document;
 mod evolution;
 mod faults;
 mod given;
+mod host;
 mod keys;
+mod landing;
 mod secrets;
 mod sources;
 mod storage;
@@ -26,6 +28,8 @@ use inlet_events::selection::Selection;
 
 pub use destination::Destination;
 pub use evolution::{Evolution, SchemaChanges};
+pub use given::duration;
+pub use host::{Host, LambdaHost};
 pub use sources::{Source, SourceOf};
 pub use storage::StorageAccess;
 pub use warehouse::WarehouseChoice;
@@ -37,6 +41,8 @@ use given::Given;
 
 /// The variable that names the settings file.
 const FILE_VARIABLE: &str = "INLET_SETTINGS";
+/// The variable that says where Azure's emulator listens, as the lake's store reads it.
+const EMULATOR_VARIABLE: &str = "AZURITE_BLOB_STORAGE_URL";
 
 const WORKERS_MOST: usize = 64;
 const WORKERS_UNLESS_TOLD: usize = 8;
@@ -49,6 +55,12 @@ pub struct Settings {
     pub name: Option<String>,
     /// The lake as it was written, a folder from where the command runs.
     pub lake: Option<String>,
+    /// Where uploads may come from when an event tells of them: URLs of buckets, containers and prefixes.
+    pub landing: Vec<String>,
+    /// How long one call of a function may take where the place does not say: `functionTimeout` of `host.json`.
+    pub function_timeout: Duration,
+    /// The AWS account that buckets with uploads have to belong to.
+    pub landing_owner: Option<String>,
     /// The id by which `integrations.Warehouses.warehouseIds` names us.
     pub warehouse_id: Option<String>,
     /// Worker threads that parse and encode (default: the machine's cores, at most 8).
@@ -78,6 +90,9 @@ impl Default for Settings {
         Self {
             name: None,
             lake: None,
+            landing: Vec::new(),
+            function_timeout: Self::usual_function_timeout(),
+            landing_owner: None,
             warehouse_id: None,
             workers: std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_UNLESS_TOLD),
             limits: Limits::default(),
@@ -94,6 +109,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// `function_timeout` where the settings say nothing: that of the `host.json` that comes with Inlet.
+    pub fn usual_function_timeout() -> Duration {
+        Duration::from_secs(30 * 60)
+    }
+
     /// Reads the process's variables alone.
     ///
     /// # Errors
@@ -135,6 +155,16 @@ impl Settings {
         }
     }
 
+    /// The lake that the environment names, for those who look for the settings file there.
+    pub fn lake_of_environment() -> Option<String> {
+        variable("INLET_LAKE").filter(|name| !name.is_empty())
+    }
+
+    /// Where the environment says that Azure's emulator listens.
+    pub fn emulator_of_environment() -> Option<String> {
+        variable(EMULATOR_VARIABLE).filter(|url| !url.is_empty())
+    }
+
     /// Where the environment says that the settings file is: a path or an object's URL.
     pub fn file_of_environment() -> Option<String> {
         variable(FILE_VARIABLE).filter(|name| !name.is_empty())
@@ -149,6 +179,9 @@ fn read(given: &mut Given<'_>) -> Settings {
     let usual = Settings::default();
     Settings {
         name: given.text("name"),
+        landing: landing::landing(given, lake.as_deref()),
+        function_timeout: given.duration("function_timeout").unwrap_or(usual.function_timeout),
+        landing_owner: landing_owner(given),
         warehouse_id: given.text("warehouse_id"),
         workers: given.number("workers").map_or(usual.workers, size).min(WORKERS_MOST),
         limits: limits(given),
@@ -209,6 +242,17 @@ fn lake(given: &mut Given<'_>) -> Option<String> {
         return None;
     }
     Some(text)
+}
+
+/// An AWS account: twelve digits.
+fn landing_owner(given: &mut Given<'_>) -> Option<String> {
+    let text = given.text("landing_owner")?;
+    if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(text);
+    }
+    let what = format!("must be the twelve digits of an AWS account, not {}", given::shown(&text));
+    given.wrong("landing_owner", &what, "aws sts get-caller-identity says the account that the bucket's owner is in");
+    None
 }
 
 #[cfg(test)]

@@ -9,16 +9,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::stream::BoxStream;
 use inlet_events::limits::TYPING_WINDOW_BYTES;
 use inlet_events::lines::{Chunks, Sniff, sniff};
 use inlet_events::unpack::{foreign_format, is_tar, unpack};
 use inlet_events::{Buffers, Limits, Reason};
-use object_store::{GetOptions, ObjectStore};
 use tokio::runtime::Handle;
 
+use crate::allowance::too_large;
 use crate::clock::micros;
 use crate::fault::Fault;
+use crate::landing_store::ObjectBytes;
 use crate::upload::{Place, Upload};
 
 /// Stored bytes read at once.
@@ -79,6 +79,9 @@ pub(crate) struct Opened {
 pub(crate) struct Source<'a> {
     pub(crate) upload: &'a Upload,
     pub(crate) limits: &'a Limits,
+    /// Decompressed bytes that one call of a function can land, and the lake as a terminal names it; beyond, the upload
+    /// is neither rejected nor landed.
+    pub(crate) admits: Option<(u64, &'a str)>,
     pub(crate) handle: &'a Handle,
     pub(crate) buffers: &'a Arc<Buffers>,
 }
@@ -111,10 +114,14 @@ impl Source<'_> {
             read: 0,
             upload_bytes: self.limits.upload_bytes,
             expansion: self.limits.expansion,
+            admits: self.admits.map(|(bytes, lake)| (bytes, too_large(self.upload, bytes, lake))),
         }))
     }
 
     fn packed(&self) -> Result<Box<dyn BufRead + Send + 'static>, Fault> {
+        if let Some((bytes, lake)) = self.admits.filter(|(bytes, _)| self.upload.size > *bytes) {
+            return Err(too_large(self.upload, bytes, lake));
+        }
         match &self.upload.place {
             Place::Bytes(bytes) => Ok(Box::new(Cursor::new(SharedBytes(Arc::clone(bytes))))),
             Place::File(path) => {
@@ -133,32 +140,12 @@ impl Source<'_> {
                 }
                 Ok(Box::new(BufReader::with_capacity(READ_BYTES, file)))
             }
-            Place::Object { store, path, etag } => {
-                let options = GetOptions { if_match: etag.clone(), ..GetOptions::default() };
-                let fault = |error: object_store::Error| object_fault(&self.upload.name, error);
-                let got = self.handle.block_on(store.get_opts(path, options)).map_err(fault)?;
-                let name = self.upload.name.clone();
-                let stream = got.into_stream();
-                let reader = ObjectReader { handle: self.handle.clone(), name, stream, bytes: Bytes::new() };
+            Place::Object { store, key, form } => {
+                let stream = self.handle.block_on(store.get(key, form))?;
+                let reader = ObjectReader { handle: self.handle.clone(), stream, bytes: Bytes::new() };
                 Ok(Box::new(BufReader::with_capacity(READ_BYTES, reader)))
             }
         }
-    }
-}
-
-fn object_fault(name: &str, error: object_store::Error) -> Fault {
-    use object_store::Error::{NotFound, PermissionDenied, Precondition, Unauthenticated};
-    let message = format!("cannot read `{name}`");
-    match &error {
-        NotFound { .. } | Precondition { .. } => {
-            Fault::again(format!("{message}: it was replaced or deleted since it was listed"))
-                .hint("run the command again: the object's new form is another upload")
-                .because(error)
-        }
-        PermissionDenied { .. } | Unauthenticated { .. } => {
-            Fault::setup(message).hint("give the credentials read access to the landing store").because(error)
-        }
-        _ => Fault::again(message).because(error),
     }
 }
 
@@ -174,8 +161,7 @@ impl AsRef<[u8]> for SharedBytes {
 /// A store's answer as a blocking reader; used on plain threads only.
 struct ObjectReader {
     handle: Handle,
-    name: String,
-    stream: BoxStream<'static, object_store::Result<Bytes>>,
+    stream: ObjectBytes,
     bytes: Bytes,
 }
 
@@ -185,7 +171,7 @@ impl Read for ObjectReader {
             match self.handle.block_on(self.stream.next()) {
                 None => return Ok(0),
                 Some(Ok(bytes)) => self.bytes = bytes,
-                Some(Err(error)) => return Err(io::Error::other(Carried::Fault(object_fault(&self.name, error)))),
+                Some(Err(fault)) => return Err(io::Error::other(Carried::Fault(fault))),
             }
         }
         let count = self.bytes.len().min(buffer.len());
@@ -201,6 +187,7 @@ struct Bounded<R> {
     read: u64,
     upload_bytes: u64,
     expansion: u64,
+    admits: Option<(u64, Fault)>,
 }
 
 impl<R: Read> Read for Bounded<R> {
@@ -212,6 +199,9 @@ impl<R: Read> Read for Bounded<R> {
         if is_bomb || self.read > self.upload_bytes {
             let what = format!("{} stored bytes open to more than {} bytes", self.stored, self.read);
             return Err(io::Error::other(Carried::TooLarge(what)));
+        }
+        if let Some((_, fault)) = self.admits.take_if(|(bytes, _)| self.read > *bytes) {
+            return Err(io::Error::other(Carried::Fault(fault)));
         }
         Ok(count)
     }
@@ -239,8 +229,14 @@ mod tests {
     fn open(bytes: Vec<u8>) -> Result<Opened, Refusal> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let upload = upload(bytes);
-        Source { upload: &upload, limits: &Limits::default(), handle: runtime.handle(), buffers: &Arc::default() }
-            .open(&|_| {})
+        Source {
+            upload: &upload,
+            limits: &Limits::default(),
+            admits: None,
+            handle: runtime.handle(),
+            buffers: &Arc::default(),
+        }
+        .open(&|_| {})
     }
 
     fn reason(opened: Result<Opened, Refusal>) -> &'static str {
@@ -268,8 +264,13 @@ mod tests {
         let packed = encoder.finish().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let upload = upload(packed);
-        let source =
-            Source { upload: &upload, limits: &Limits::default(), handle: runtime.handle(), buffers: &Arc::default() };
+        let source = Source {
+            upload: &upload,
+            limits: &Limits::default(),
+            admits: None,
+            handle: runtime.handle(),
+            buffers: &Arc::default(),
+        };
         let refused = match source.open(&|_| {}) {
             Ok(mut opened) => loop {
                 match opened.chunks.next_chunk() {

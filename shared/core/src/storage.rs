@@ -69,7 +69,7 @@ pub fn open_lake(
         Credentials::Azure(Arc::new(ForAzure(lent)))
     } else {
         handle.block_on(lent.aws())?;
-        Credentials::Aws(Arc::new(ForAws(lent)))
+        Credentials::Aws { provider: Arc::new(ForAws(lent)), region: None }
     };
     Lake::open_as(url, credentials, handle.clone())
 }

@@ -5,6 +5,8 @@
 //! warehouses with its tag, folders whose tables have its columns. Everything else is listed as kept, with the reason.
 //! External tables are only entries: their files stay in the lake unless somebody asks for that too.
 
+use std::collections::BTreeSet;
+
 use futures::{StreamExt, TryStreamExt};
 use inlet_events::table::UPLOAD_ID;
 use object_store::path::Path;
@@ -15,6 +17,7 @@ use crate::databricks::{TableInfo, TableKind};
 use crate::delta::{STATE, Table};
 use crate::evolve::{Parts, is_made_by_inlet, is_within};
 use crate::fault::{Fault, FaultKind};
+use crate::held;
 use crate::ledger::{LOADS, REJECTS};
 use crate::report::FaultReport;
 use crate::settings::WarehouseChoice;
@@ -26,6 +29,8 @@ pub struct Ask {
     pub remove: bool,
     /// The tables' files and Inlet's state in the lake too.
     pub data: bool,
+    /// With `data`: also while rows are held, which no table has yet.
+    pub held: bool,
 }
 
 /// One run of `teardown`.
@@ -37,6 +42,8 @@ pub struct TeardownReport {
     pub plan: bool,
     /// What was found, in the order in which it goes.
     pub objects: Vec<Object>,
+    /// What else is to be known before it is removed.
+    pub warnings: Vec<String>,
     /// The fault that stopped the run, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<FaultReport>,
@@ -94,7 +101,8 @@ pub enum ObjectStatus {
 impl TeardownReport {
     /// A report of nothing but a fault.
     pub fn failed(fault: &Fault) -> Self {
-        Self { function: "teardown", plan: true, objects: Vec::new(), fault: Some(FaultReport::from(fault)) }
+        let (objects, warnings) = (Vec::new(), Vec::new());
+        Self { function: "teardown", plan: true, objects, warnings, fault: Some(FaultReport::from(fault)) }
     }
 
     /// The gravest fault met, if any.
@@ -106,7 +114,8 @@ impl TeardownReport {
 
 /// Lists what Inlet made, and removes it when that is asked. What cannot be removed stops nothing else.
 pub fn teardown(parts: &Parts, ask: Ask, deadline: Deadline) -> TeardownReport {
-    let mut report = TeardownReport { function: "teardown", plan: !ask.remove, objects: Vec::new(), fault: None };
+    let (objects, warnings) = (Vec::new(), Vec::new());
+    let mut report = TeardownReport { function: "teardown", plan: !ask.remove, objects, warnings, fault: None };
     if let Err(fault) = (Run { parts, ask, deadline, report: &mut report }).all() {
         report.fault = Some(FaultReport::from(&fault));
     }
@@ -122,6 +131,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn all(&mut self) -> Result<(), Fault> {
+        self.held_rows()?;
         let schemas = self.parts.lake.schemas()?;
         for schema in &schemas {
             self.catalog_schema(schema)?;
@@ -133,6 +143,30 @@ impl Run<'_> {
             }
         }
         self.state()
+    }
+
+    /// Rows that are held stand in files and notes alone, and their uploads are done: nobody lands them again.
+    fn held_rows(&mut self) -> Result<(), Fault> {
+        let held::Gathered { notes, damaged } = held::gather(&self.parts.lake, None)?;
+        if notes.is_empty() && damaged.is_empty() {
+            return Ok(());
+        }
+        let rows: u64 = notes.iter().flat_map(|left| &left.note.uploads).map(|upload| upload.rows).sum();
+        let tables = notes.iter().map(|left| format!("`{}.{}`", left.note.schema, left.note.table));
+        let mut tables: Vec<String> = tables.collect::<BTreeSet<_>>().into_iter().collect();
+        if !damaged.is_empty() {
+            tables.push(format!("{} damaged notes", damaged.len()));
+        }
+        let what = format!("held rows that no table has yet: {rows}, of {}", tables.join(", "));
+        let Ask { remove, data, held } = self.ask;
+        if remove && data && !held {
+            return Err(Fault::setup(format!("{what}; nothing was removed"))
+                .hint("run `inlet evolve` to land them, or say --held to remove them too"));
+        }
+        let fate =
+            if data { "go with Inlet's state unless `inlet evolve` lands them before" } else { "stay in the lake" };
+        self.report.warnings.push(format!("{what}; they {fate}"));
+        Ok(())
     }
 
     /// The entries of one schema: views first, then tables, then the schema itself if nothing is left in it.

@@ -7,11 +7,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use object_store::ObjectStore;
-use object_store::path::Path;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Micros;
+use crate::landing_store::{LandingStore, ObjectForm};
 
 /// 128 bits that name an upload; printed as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,14 +69,14 @@ pub enum Place {
     File(PathBuf),
     /// Bytes that were read already: standard input.
     Bytes(Arc<Vec<u8>>),
-    /// An object; reads are pinned to the ETag (`If-Match`).
+    /// An object; reads are pinned to its form.
     Object {
         /// The landing store.
-        store: Arc<dyn ObjectStore>,
+        store: Arc<dyn LandingStore>,
         /// The key within it.
-        path: Path,
-        /// The ETag that the id was computed from.
-        etag: Option<String>,
+        key: String,
+        /// The form that the id was computed from.
+        form: ObjectForm,
     },
 }
 
@@ -102,6 +101,20 @@ pub struct Upload {
 }
 
 impl Upload {
+    /// Its URL, when it is an object of a store.
+    pub fn url(&self) -> Option<String> {
+        let (store, rest) = self.key.as_deref()?.split_once('/')?;
+        match (store, &self.place) {
+            (_, Place::File(_) | Place::Bytes(_)) => None,
+            ("azure", _) => {
+                let (account, rest) = rest.split_once('/')?;
+                let (container, key) = rest.split_once('/')?;
+                Some(format!("abfss://{container}@{account}.dfs.core.windows.net/{key}"))
+            }
+            (store, _) => Some(format!("{store}://{rest}")),
+        }
+    }
+
     /// The Delta `txn` application id of the upload's key, if it has one.
     pub fn key_app_id(&self) -> Option<String> {
         self.key.as_deref().map(key_app_id_of)

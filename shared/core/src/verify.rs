@@ -8,11 +8,11 @@ mod anew;
 mod cells;
 mod counted;
 mod differences;
-mod frozen;
 mod judge;
 mod ledger;
 mod log;
 mod parquet_file;
+mod refused;
 mod replay;
 mod stored;
 

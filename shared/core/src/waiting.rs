@@ -8,13 +8,14 @@ use crate::delta::Lake;
 use crate::evolve::notes;
 use crate::fault::Fault;
 use crate::gates;
-use crate::held;
+pub use crate::held::Refused;
+use crate::held::{self, Note, WaitsFor};
 use crate::lease;
 
 /// What waits of one schema.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Waiting {
-    /// Rows that wait for a schema change, by table.
+    /// Rows that wait for a change of their table, or for its gate, by table.
     pub held: Vec<HeldTable>,
     /// Tables whose new columns the catalog may not show yet.
     pub catalog: Vec<BehindTable>,
@@ -29,8 +30,13 @@ pub struct HeldTable {
     pub rows: u64,
     /// The oldest note's age in seconds.
     pub seconds: i64,
-    /// Columns that they wait for.
+    /// `change` (of the table) or `gate`: what they wait for.
+    pub waits_for: &'static str,
+    /// Columns that they bring.
     pub columns: Vec<String>,
+    /// Why the table takes no rows from Inlet as it is, if that is what they wait for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
     /// Why the last attempts failed, if there were any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedAttempts>,
@@ -84,18 +90,23 @@ pub(crate) fn of_schema(lake: &Lake, schema: &str, now: Micros) -> Result<Waitin
     let mut waiting = Waiting::default();
     for left in held::gather(lake, Some(schema))?.notes {
         let (rows, age) = (left.note.uploads.iter().map(|upload| upload.rows).sum::<u64>(), seconds(left.note.left_at));
-        let columns = left.note.columns.into_iter().map(|column| column.name);
+        let columns: Vec<String> = left.note.columns.iter().map(|column| column.name.clone()).collect();
         match waiting.held.iter_mut().find(|one| one.table == left.note.table) {
             Some(known) => {
                 known.rows += rows;
+                if left.note.waits_for == WaitsFor::Change {
+                    known.waits_for = WaitsFor::Change.name();
+                }
+                known.refused = left.note.refused.or(known.refused.take());
                 known.seconds = known.seconds.max(age);
-                let new: Vec<String> = columns.filter(|name| !known.columns.contains(name)).collect();
+                let new: Vec<String> = columns.into_iter().filter(|name| !known.columns.contains(name)).collect();
                 known.columns.extend(new);
             }
             None => {
                 let failed = failed(&left.note.table)?;
-                let (table, columns) = (left.note.table, columns.collect());
-                waiting.held.push(HeldTable { table, rows, seconds: age, columns, failed });
+                let Note { table, waits_for, refused, .. } = left.note;
+                let waits_for = waits_for.name();
+                waiting.held.push(HeldTable { table, rows, seconds: age, waits_for, columns, refused, failed });
             }
         }
     }

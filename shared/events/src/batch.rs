@@ -175,16 +175,17 @@ impl Batch {
         if selection.is_empty() { mask(raw) } else { hide::rejected(raw, reject, selection) }
     }
 
-    /// Rejects the events at these places (line, item): a frozen table had no place for them.
-    pub fn reject_frozen(&mut self, is_frozen: impl Fn(u64, Option<u32>) -> bool) {
-        let is_rejected: Vec<bool> = self.events.iter().map(|event| is_frozen(event.line, event.item)).collect();
-        if is_rejected.contains(&true) {
-            self.reject_events(&is_rejected, Reason::SchemaFrozen);
-        }
+    /// Rejects the events at these places (line, item) for a reason that hung on the tables, as an earlier reading did.
+    pub fn reject_again(&mut self, reason: Reason, is_rejected: impl Fn(u64, Option<u32>) -> bool) {
+        let is_rejected: Vec<bool> = self.events.iter().map(|event| is_rejected(event.line, event.item)).collect();
+        self.reject_events(&is_rejected, reason);
     }
 
     /// Takes events back that were read; they are rejections now, in the order of their lines.
     pub(crate) fn reject_events(&mut self, is_rejected: &[bool], reason: Reason) {
+        if !is_rejected.contains(&true) {
+            return;
+        }
         let data = &self.chunk.data;
         for (event, _) in self.events.iter().zip(is_rejected).filter(|(_, is_rejected)| **is_rejected) {
             let line_start = memchr::memrchr(b'\n', &data[..event.start]).map_or(0, |at| at + 1);

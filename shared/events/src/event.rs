@@ -88,6 +88,8 @@ pub enum Reason {
     EmptyBatch,
     /// A frozen table lacks a column that it needs, or is not there.
     SchemaFrozen,
+    /// It has no value for a column that its table says is never NULL.
+    NotNull,
     /// Upload: the gzip or zstd stream is damaged or cut.
     Unreadable,
     /// Upload: no line of the first MiB is a JSON object.
@@ -98,7 +100,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::UnknownType,
         Self::NoUserAnonId,
         Self::EventNotDefined,
@@ -111,10 +113,14 @@ impl Reason {
         Self::LineTooLong,
         Self::EmptyBatch,
         Self::SchemaFrozen,
+        Self::NotNull,
         Self::Unreadable,
         Self::NotNdjson,
         Self::TooLarge,
     ];
+
+    /// Reasons that hang on what the tables were like: the bytes alone do not say them again.
+    pub const OF_TABLES: [Self; 2] = [Self::SchemaFrozen, Self::NotNull];
 
     /// The code in `_rejects`.
     pub fn code(self) -> &'static str {
@@ -131,6 +137,7 @@ impl Reason {
             Self::LineTooLong => "line_too_long",
             Self::EmptyBatch => "empty_batch",
             Self::SchemaFrozen => "schema_frozen",
+            Self::NotNull => "not_null",
             Self::Unreadable => "unreadable",
             Self::NotNdjson => "not_ndjson",
             Self::TooLarge => "too_large",

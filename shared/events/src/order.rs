@@ -174,6 +174,17 @@ impl Order {
         self.ids.settle(recurring);
     }
 
+    /// Finds the tables that the events of a batch go to, before anything about them is decided.
+    ///
+    /// # Errors
+    /// What [`Tables::find`] says.
+    pub fn meet<T: Tables>(&mut self, batch: &Batch, context: &UploadContext, tables: &mut T) -> Result<(), T::Error> {
+        for event in batch.events.iter().filter(|event| !event.filtered) {
+            self.targets(batch, event, context, tables)?;
+        }
+        Ok(())
+    }
+
     /// Decides about every event of a batch, which must be the next one of the upload. With `will_return` the decisions
     /// are kept: the batch is read again once new columns have a type, and then gets the same ones.
     ///

@@ -382,6 +382,12 @@ impl TableRows {
         }
     }
 
+    /// Whether a column that must not be NULL has fewer values than there are rows.
+    pub(crate) fn lacks_required(&self, plan: &TablePlan) -> bool {
+        let count = |slot: u32| self.columns.get(slot as usize).and_then(Option::as_ref).map_or(0, Column::count);
+        plan.required().iter().any(|&slot| count(slot) < self.rows)
+    }
+
     /// The rows since the last [`TableRows::clear`]: their columns with values, named as in the plan.
     pub(crate) fn row_group<'a>(&'a mut self, plan: &'a TablePlan) -> RowGroup<'a> {
         self.columns.iter_mut().flatten().for_each(Column::settle);

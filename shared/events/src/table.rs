@@ -67,6 +67,8 @@ pub struct TablePlan {
     existing: usize,
     /// How many of `columns` came before user columns: the lake's and the system's.
     system: usize,
+    /// Slots of columns that no row may leave NULL.
+    required: Vec<u32>,
     /// Which columns land, and which are hashed; none: all, as they are.
     pub(crate) selection: Option<Arc<ColumnRules>>,
     /// What becomes of values whose column it lacks.
@@ -98,6 +100,7 @@ impl TablePlan {
             slots: HashMap::new(),
             existing: existing.len(),
             system: 0,
+            required: Vec::new(),
             selection: selection.columns_of(name).map(Arc::new),
             on_drift,
             on_type_change,
@@ -124,6 +127,23 @@ impl TablePlan {
         if self.slot(name).is_none() {
             self.push(name, KnownType::Ours(column_type));
         }
+    }
+
+    /// Says of a column that the lake has that no row may leave it NULL. An `id` of text never is.
+    pub fn require(&mut self, name: &str) {
+        let is_id = |slot: &u32| self.columns[*slot as usize] == ("id".to_owned(), KnownType::Ours(ColumnType::String));
+        let slot = self.slot(name).filter(|slot| !is_id(slot));
+        self.required.extend(slot);
+    }
+
+    /// Slots of columns that no row may leave NULL.
+    pub(crate) fn required(&self) -> &[u32] {
+        &self.required
+    }
+
+    /// Whether a row may be one that the table forbids.
+    pub fn is_strict(&self) -> bool {
+        !self.required.is_empty()
     }
 
     /// All columns: the lake's first, in the lake's order.

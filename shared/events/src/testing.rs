@@ -13,6 +13,7 @@ use crate::column::{Column, Values};
 use crate::contract::{Contracts, OnDrift};
 use crate::kind::{ColumnType, KnownType};
 use crate::order::{Order, Tables, UploadCounts};
+use crate::place::Standing;
 use crate::selection::Selection;
 use crate::table::{TableKind, TablePlan};
 use crate::timestamp;
@@ -27,6 +28,8 @@ pub(crate) struct Setting {
     pub(crate) selection: Selection,
     pub(crate) contracts: Contracts,
     pub(crate) existing: Vec<Existing>,
+    /// Columns of existing tables that no row may leave NULL.
+    pub(crate) required: Vec<(&'static str, &'static str)>,
 }
 
 /// One row: columns that are not NULL, as text.
@@ -64,12 +67,18 @@ struct Lake<'a> {
 }
 
 impl Lake<'_> {
-    fn frozen(&mut self, kind: TableKind, name: &str) -> Option<(u32, Arc<TablePlan>)> {
+    fn frozen(&mut self, kind: TableKind, name: &str) -> Standing {
         if !self.setting.existing.iter().any(|(_, existing, _)| *existing == name) {
             return None;
         }
         let Ok(number) = self.find(kind, name);
         number.map(|number| (number, Arc::clone(&self.plans[number as usize])))
+    }
+
+    fn strict(&self, name: &str) -> Standing {
+        let number = *self.numbers.get(name)?;
+        let plan = &self.plans[number as usize];
+        plan.is_strict().then(|| (number, Arc::clone(plan)))
     }
 }
 
@@ -80,7 +89,7 @@ impl Tables for Lake<'_> {
         if let Some(&number) = self.numbers.get(name) {
             return Ok(Some(number));
         }
-        let Setting { selection, contracts, existing } = self.setting;
+        let Setting { selection, contracts, existing, required } = self.setting;
         let columns = existing.iter().find(|(_, existing, _)| *existing == name).map(|(.., columns)| columns);
         if columns.is_none() && kind == TableKind::Event && contracts.of(name).0 != OnDrift::Evolve {
             return Ok(None);
@@ -89,7 +98,9 @@ impl Tables for Lake<'_> {
         let system = columns.map(|_| kind.system_columns()).unwrap_or_default();
         let all = system.into_iter().chain(columns.into_iter().flatten().copied());
         let known: Vec<_> = all.map(|(name, column_type)| (name.to_owned(), KnownType::Ours(column_type))).collect();
-        self.plans.push(Arc::new(TablePlan::under(name, kind, &known, selection, contracts)));
+        let mut plan = TablePlan::under(name, kind, &known, selection, contracts);
+        required.iter().filter(|(table, _)| *table == name).for_each(|(_, column)| plan.require(column));
+        self.plans.push(Arc::new(plan));
         self.numbers.insert(name.to_owned(), number);
         Ok(Some(number))
     }
@@ -114,6 +125,8 @@ pub(crate) fn land(lines: &str, setting: &Setting) -> Landed {
         let mut batch = Batch::read(Chunk { index: 0, first_line: 1, offset: 0, data }, &context);
         let find = |kind, name: &str| Ok::<_, Infallible>(lake.frozen(kind, name));
         let Ok(()) = worker.reject_drift(&mut batch, &context, find);
+        let Ok(()) = order.meet(&batch, &context, lake);
+        worker.reject_nulls(&mut batch, &context, |name| lake.strict(name));
         let Ok(()) = order.decide(&mut batch, &context, lake, true);
         let known = worker.flatten(&mut batch, &lake.plans);
         (batch, known)

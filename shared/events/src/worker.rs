@@ -129,6 +129,27 @@ impl Worker {
         rows_of(&mut self.tables, table, plan).lacks_column(plan, &self.context, batch, &batch.events[at])
     }
 
+    /// Whether the row of an event in one table, its only target, would be NULL where it must not be.
+    pub(crate) fn lacks_required(
+        &mut self,
+        batch: &mut Batch,
+        at: usize,
+        table: u32,
+        plan: &TablePlan,
+        context: &UploadContext,
+    ) -> bool {
+        self.flatten_context(batch, at);
+        self.flatten_bag(batch, at, bag_table(&batch.events[at]).map(|_| plan));
+        // The trie that named the leaves belongs to the table's rows.
+        rows_of(&mut self.tables, table, plan);
+        let common = Common::of(batch, &batch.events[at], context);
+        self.append_shadow(batch, at, plan, table, &common, context);
+        let shadow = rows_of(&mut self.shadows, table, plan);
+        let lacks = shadow.lacks_required(plan);
+        shadow.clear();
+        lacks
+    }
+
     /// Notes the types of values whose columns the plans lack. `only` limits the look to names settled before, by table
     /// number.
     pub fn observe(

@@ -1,11 +1,13 @@
 //! A place as people write it: a path, `-`, or the URL of a store. Uploads and lakes are named the same way, so that
 //! one comparison tells whether one lies inside the other.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use inlet_core::fault::Fault;
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 /// Where something is, as far as its name tells.
@@ -30,9 +32,9 @@ pub(crate) struct StoreAddress {
     pub(crate) container: String,
     /// The storage account, on Azure.
     pub(crate) account: Option<String>,
-    /// The decoded key or prefix, without slashes around it.
+    /// The decoded key or prefix, as it was written behind the first slash: `//a` names the key `/a`.
     pub(crate) key: String,
-    /// Whether it was written with a slash at its end: a prefix, never an object.
+    /// Whether it is empty or ends with a slash: a prefix, never an object.
     pub(crate) prefix: bool,
 }
 
@@ -54,8 +56,8 @@ impl Address {
             return Ok(Self::Local(path));
         }
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad_url(text, "names no bucket"))?;
-        let path = decoded(url.path()).ok_or_else(|| bad_url(text, "has a key that is no UTF-8"))?;
-        let path = path.trim_start_matches('/');
+        let path = decoded(path_of(text)).ok_or_else(|| bad_url(text, "has a key that is no UTF-8"))?;
+        let path = path.strip_prefix('/').unwrap_or(&path);
         let (store, container, account, key) = match url.scheme() {
             "s3" | "s3a" => ("s3", host.to_owned(), None, path),
             "abfs" | "abfss" if !url.username().is_empty() => {
@@ -78,9 +80,16 @@ impl Address {
             )));
         }
         let prefix = key.is_empty() || key.ends_with('/');
-        let key = key.trim_matches('/').to_owned();
+        let key = key.to_owned();
         Ok(Self::Store(StoreAddress { store, container, account, key, prefix, url }))
     }
+}
+
+/// The path of a URL as it stands there: a parser would take `a/../b` for `b`, and both are keys.
+fn path_of(url: &str) -> &str {
+    let behind = url.split_once("://").map_or(url, |(_, behind)| behind);
+    let whole = behind.split(['?', '#']).next().unwrap_or_default();
+    whole.find('/').and_then(|slash| whole.get(slash..)).unwrap_or_default()
 }
 
 impl StoreAddress {
@@ -92,10 +101,27 @@ impl StoreAddress {
         }
     }
 
-    /// Whether the other place is this one or lies under it.
+    /// The object of that key below this place.
+    pub(crate) fn below(&self, key: &str) -> Self {
+        let mut below = self.clone();
+        let folder = self.key.trim_end_matches('/');
+        below.key = if folder.is_empty() { key.to_owned() } else { format!("{folder}/{key}") };
+        below.prefix = false;
+        let folder = self.url.path().trim_end_matches('/');
+        below.url.set_path(&format!("{folder}/{key}"));
+        below
+    }
+
+    /// What an object's key is among all stores: what "was this key here before" asks for.
+    pub(crate) fn upload_key(&self, key: &str) -> String {
+        format!("{}/{}/{key}", self.store, self.bucket())
+    }
+
+    /// Whether the other place is this one or lies under it. Slashes too many count for nothing: that is careful.
     pub(crate) fn holds(&self, other: &Self) -> bool {
         let same_store = self.store == other.store && self.bucket() == other.bucket();
-        same_store && (self.key.is_empty() || Path::new(&other.key).starts_with(&self.key))
+        let [key, other] = [self, other].map(|address| address.key.trim_matches('/'));
+        same_store && (key.is_empty() || Path::new(other).starts_with(key))
     }
 }
 
@@ -121,22 +147,7 @@ fn account_of_environment() -> Option<String> {
 }
 
 fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).filter(|_| first == b'%').and_then(|two| std::str::from_utf8(two).ok());
-        match hex.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8(bytes).ok()
+    percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -162,15 +173,48 @@ mod tests {
             assert_eq!((address.bucket().as_str(), address.key.as_str()), ("acme/landing", "a/b c.gz"), "{text}");
         }
         let s3 = store("s3a://bucket/segment-logs/");
-        assert_eq!((s3.bucket().as_str(), s3.key.as_str(), s3.prefix), ("bucket", "segment-logs", true));
+        assert_eq!((s3.bucket().as_str(), s3.key.as_str(), s3.prefix), ("bucket", "segment-logs/", true));
+    }
+
+    #[test]
+    fn a_key_is_all_that_stands_behind_the_first_slash() {
+        let keys = [
+            ("s3://b", ""),
+            ("s3://b/", ""),
+            ("s3://b//a", "/a"),
+            ("s3://b/a//b", "a//b"),
+            ("s3://b/a/../b/./c", "a/../b/./c"),
+            ("s3://b/%2E%2E/100%25+1", "../100%+1"),
+            ("s3://b/a?b#c", "a"),
+            ("abfss://c@acme.dfs.core.windows.net//a", "/a"),
+            ("https://acme.blob.core.windows.net/c//a", "/a"),
+            ("s3://b/a%23b%3Fc", "a#b?c"),
+        ];
+        for (url, key) in keys {
+            assert_eq!(store(url).key, key, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_percent_sign_without_two_digits_stands_for_itself() {
+        assert_eq!(store("s3://bucket/100%+5%zz%").key, "100%+5%zz%");
     }
 
     #[test]
     fn a_store_holds_whole_segments_only() {
         assert!(store("s3://b/a").holds(&store("s3://b/a/x.gz")));
         assert!(store("s3://b").holds(&store("s3://b/a")));
+        assert!(store("s3://b/a/").holds(&store("s3://b/a")) && store("s3://b/a").holds(&store("s3://b//a/b")));
         assert!(!store("s3://b/a").holds(&store("s3://b/ab")));
         assert!(!store("s3://b/a").holds(&store("s3://c/a/x")));
+    }
+
+    #[test]
+    fn a_place_below_is_an_object() {
+        let object = store("s3://b/lake/").below("_inlet/inlet.toml");
+        assert_eq!((object.key.as_str(), object.prefix), ("lake/_inlet/inlet.toml", false));
+        assert_eq!(object.url.as_str(), "s3://b/lake/_inlet/inlet.toml");
+        assert_eq!(store("s3://b").below("a").url.as_str(), "s3://b/a");
     }
 
     #[test]

@@ -6,12 +6,20 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use inlet_core::databricks::Workspace;
+use inlet_core::delta::Lake;
 use inlet_core::fault::Fault;
 use inlet_core::nearest::among;
 use inlet_core::settings::Settings;
+#[cfg(feature = "aws")]
+use inlet_core::settings::StorageAccess;
+use inlet_core::storage::open_lake;
+use tokio::runtime::Handle;
 use url::Url;
 
 use crate::address::Address;
+#[cfg(feature = "aws")]
+use crate::cloud::aws;
 use crate::landing::nearest;
 
 /// A lake that is named, and not opened yet.
@@ -71,6 +79,27 @@ pub(crate) fn to_read(text: Option<&OsStr>, line: &str) -> Result<LakeAddress, F
         }
         _ => Ok(lake),
     }
+}
+
+/// Opens a lake as the settings say. Where they say nothing, a lake in S3 is used as whoever we are in AWS: by a profile or
+/// a single sign-on too.
+///
+/// # Errors
+/// As [`open_lake`]; Setup when nothing says who we are.
+pub(crate) fn open(
+    url: &Url,
+    settings: &Settings,
+    workspace: Option<&Workspace>,
+    runtime: &Handle,
+) -> Result<Lake, Fault> {
+    #[cfg(feature = "aws")]
+    if matches!(url.scheme(), "s3" | "s3a")
+        && settings.storage == StorageAccess::Ambient
+        && let Some(credentials) = runtime.block_on(aws::for_lake())?
+    {
+        return Lake::open_as(url, credentials, runtime.clone());
+    }
+    open_lake(url, settings, workspace, runtime)
 }
 
 /// The schemas of a lake, or the one that was asked for.

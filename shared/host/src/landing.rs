@@ -3,11 +3,19 @@
 //! Everything that can be known to be wrong is refused here, before anything lands: no such place, an empty folder, a
 //! lake and its input inside each other, two sources in one schema.
 
+#[cfg(feature = "azure")]
+mod azure;
 mod folder;
 pub(crate) mod nearest;
 pub(crate) mod objects;
-mod schema;
-mod skip;
+#[cfg(any(feature = "aws", feature = "azure"))]
+mod resumed;
+#[cfg(feature = "aws")]
+mod s3;
+pub(crate) mod schema;
+pub(crate) mod skip;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -19,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use inlet_core::clock;
 use inlet_core::fault::{Fault, FaultKind};
+use inlet_core::landing_store::{LandingStore, ListedObject};
 use inlet_core::report::{Counts, FaultReport, SkippedSource, Status, UploadReport};
 use inlet_core::settings::Settings;
 use inlet_core::upload::{Place, Upload, UploadId};
@@ -85,25 +94,19 @@ pub(crate) fn gather(places: &[OsString], ask: &Ask<'_>, stdin: &mut dyn Read) -
 
 impl Landing {
     fn objects(&mut self, address: &StoreAddress, ask: &Ask<'_>, schemas: &mut Schemas<'_>) -> Result<(), Fault> {
-        let listing = ask.runtime.block_on(objects::list(address, ask.settings.patience))?;
+        let owner = ask.settings.landing_owner.as_deref();
+        let store = ask.runtime.block_on(objects::open(address, owner))?;
+        let listing = ask.runtime.block_on(objects::list(address, &*store))?;
         self.skipped += listing.skipped;
         let known: HashSet<String> = self.uploads.iter().filter_map(|upload| upload.key.clone()).collect();
         for object in listing.objects {
-            let name = object.location.to_string();
-            let key = format!("{}/{}/{name}", address.store, address.bucket());
-            if known.contains(&key) {
+            let upload = address.upload_key(&object.key);
+            if known.contains(&upload) {
                 continue;
             }
-            let Some(schema) = schemas.of(&[&name])? else { continue };
-            self.uploads.push(Upload {
-                id: objects::id(address, &object)?,
-                schema,
-                key: Some(key),
-                size: object.size,
-                modified: clock::micros(object.last_modified.into()),
-                place: Place::Object { store: Arc::clone(&listing.store), path: object.location, etag: object.e_tag },
-                name,
-            });
+            if let Some(schema) = schemas.of(&[&object.key])? {
+                self.uploads.push(stored(address, Arc::clone(&store), object, schema));
+            }
         }
         Ok(())
     }
@@ -201,6 +204,32 @@ fn local(file: LocalFile, schema: String, id: UploadId) -> Upload {
         schema,
         place: Place::File(file.real),
     }
+}
+
+/// An object of a store as an upload.
+pub(crate) fn stored(
+    address: &StoreAddress,
+    store: Arc<dyn LandingStore>,
+    object: ListedObject,
+    schema: String,
+) -> Upload {
+    let ListedObject { key, form } = object;
+    Upload {
+        name: key.clone(),
+        id: UploadId::of_object(address.store, &address.bucket(), &key, &form.etag),
+        key: Some(address.upload_key(&key)),
+        size: form.size,
+        modified: form.modified,
+        schema,
+        place: Place::Object { store, key, form },
+    }
+}
+
+/// The fault of an object that one form of cannot be told from the next.
+#[cfg(any(feature = "aws", feature = "azure"))]
+fn unnamed(place: &str) -> Fault {
+    Fault::setup(format!("the store gives no ETag, size or time for `{place}`"))
+        .hint("Inlet needs a store that names each form of an object; copy the uploads to a folder or a bucket")
 }
 
 /// A pipe that was named as a file (`<(zcat …)`) is read like standard input.

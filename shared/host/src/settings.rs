@@ -5,11 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use inlet_core::fault::Fault;
+use futures::TryStreamExt;
+use inlet_core::fault::{Fault, FaultKind};
+use inlet_core::landing_store::{LandingStore, ObjectForm};
 use inlet_core::settings::Settings;
-use object_store::{Error, GetOptions, ObjectStore};
 use tokio::runtime::Handle;
 
 use crate::address::{Address, StoreAddress};
@@ -19,8 +19,6 @@ use crate::landing::{nearest, objects};
 const USUAL: &str = "inlet.toml";
 /// A larger file holds something else.
 const FILE_BYTES: u64 = 1 << 20;
-/// How long a store is asked for the file.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The settings of a command: from the file that `--settings` or `INLET_SETTINGS` names, else from `inlet.toml` where
 /// the command runs, if there is one; and from variables.
@@ -38,14 +36,15 @@ pub(crate) fn load(asked: Option<&OsStr>, runtime: &Handle) -> Result<Settings, 
     match Address::parse(&place)? {
         Address::Local(path) => of_path(&path),
         Address::Store(address) => {
-            let read = runtime.block_on(SettingsObject::open(address)?.current())?;
+            let read = runtime.block_on(async { SettingsObject::open(address).await?.current().await })?;
             Ok(Arc::unwrap_or_clone(read))
         }
         Address::Stdin => Err(Fault::setup("settings are not read from standard input").hint("--settings inlet.toml")),
     }
 }
 
-fn of_path(path: &Path) -> Result<Settings, Fault> {
+/// The settings of a file.
+pub(crate) fn of_path(path: &Path) -> Result<Settings, Fault> {
     let shown = path.display().to_string();
     let mut bytes = Vec::new();
     match File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes)) {
@@ -77,13 +76,13 @@ fn too_large(name: &str) -> Fault {
 #[derive(Debug)]
 pub(crate) struct SettingsObject {
     address: StoreAddress,
-    store: Arc<dyn ObjectStore>,
+    store: Arc<dyn LandingStore>,
     last: Option<Last>,
 }
 
 #[derive(Debug)]
 struct Last {
-    etag: Option<String>,
+    etag: String,
     settings: Arc<Settings>,
 }
 
@@ -91,13 +90,13 @@ impl SettingsObject {
     /// Names the object; nothing is read yet.
     ///
     /// # Errors
-    /// Setup when the store's own variables are incomplete.
-    pub(crate) fn open(address: StoreAddress) -> Result<Self, Fault> {
+    /// Setup when this build does not know the store, or nobody says who we are there.
+    pub(crate) async fn open(address: StoreAddress) -> Result<Self, Fault> {
         let mut address = address;
         // What stands there may be a signature, and the URL is repeated in messages.
         address.url.set_query(None);
         address.url.set_fragment(None);
-        let store = objects::opened(&address, PATIENCE).map_err(|error| objects::explained(&address, error))?;
+        let store = objects::open(&address, None).await?;
         Ok(Self { address, store, last: None })
     }
 
@@ -108,51 +107,70 @@ impl SettingsObject {
     /// Setup when there is no such object or its text is wrong, also when an earlier text was right: what somebody has
     /// changed must not be passed over in silence. Again when the store does not answer.
     pub(crate) async fn current(&mut self) -> Result<Arc<Settings>, Fault> {
-        let name = self.address.url.to_string();
-        let etag = self.last.as_ref().and_then(|last| last.etag.clone());
-        let options = GetOptions { if_none_match: etag, ..GetOptions::default() };
-        let path = object_store::path::Path::parse(&self.address.key)
-            .map_err(|error| objects::explained(&self.address, error.into()))?;
-        let found = match (self.store.get_opts(&path, options).await, &self.last) {
-            (Ok(found), _) => found,
-            (Err(Error::NotModified { .. }), Some(last)) => return Ok(Arc::clone(&last.settings)),
-            (Err(Error::NotFound { .. }), _) => return Err(Fault::setup(format!("no settings file at `{name}`"))),
-            (Err(error), _) => return Err(objects::explained(&self.address, error)),
-        };
-        if found.meta.size > FILE_BYTES {
-            return Err(too_large(&name));
+        match self.store.head(&self.address.key, None).await? {
+            Some(form) => self.read(form).await,
+            None => Err(Fault::setup(format!("no settings file at `{}`", self.address.url))),
         }
-        let etag = found.meta.e_tag.clone();
-        let bytes = found.bytes().await.map_err(|error| objects::explained(&self.address, error))?;
-        let settings = Arc::new(Settings::from_file(&name, &text(&name, bytes.to_vec())?)?);
-        self.last = Some(Last { etag, settings: Arc::clone(&settings) });
+    }
+
+    async fn read(&mut self, form: ObjectForm) -> Result<Arc<Settings>, Fault> {
+        let name = self.address.url.to_string();
+        match &self.last {
+            Some(last) if last.etag == form.etag => return Ok(Arc::clone(&last.settings)),
+            _ if form.size > FILE_BYTES => return Err(too_large(&name)),
+            _ => {}
+        }
+        let pieces: Vec<_> = self.store.get(&self.address.key, &form).await?.try_collect().await?;
+        let settings = Arc::new(Settings::from_file(&name, &text(&name, pieces.concat())?)?);
+        self.last = Some(Last { etag: form.etag, settings: Arc::clone(&settings) });
+        Ok(settings)
+    }
+
+    /// The same where nobody named the object: when it is missing, variables alone are the settings.
+    ///
+    /// # Errors
+    /// As [`SettingsObject::current`], but for a missing object.
+    pub(crate) async fn current_or_environment(&mut self) -> Result<Arc<Settings>, Fault> {
+        // S3 says "forbidden" for a missing object to those who may not list.
+        let unseen = match self.store.head(&self.address.key, None).await {
+            Ok(Some(form)) => return self.read(form).await,
+            Ok(None) => None,
+            Err(fault) if fault.kind() == FaultKind::Setup => Some(fault),
+            Err(fault) => return Err(fault),
+        };
+        if let Some(Last { etag, settings }) = &self.last
+            && etag.is_empty()
+        {
+            return Ok(Arc::clone(settings));
+        }
+        let mut settings = Settings::from_environment()?;
+        settings.warnings.extend(unseen.map(|fault| {
+            format!("cannot look for settings at `{}`: variables alone hold ({})", self.address.url, fault.chain())
+        }));
+        let settings = Arc::new(settings);
+        self.last = Some(Last { etag: String::new(), settings: Arc::clone(&settings) });
         Ok(settings)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use object_store::ObjectStoreExt;
-    use object_store::memory::InMemory;
-    use object_store::path::Path as Key;
-
     use super::*;
+    use crate::landing::testing::Held;
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().build().unwrap()
     }
 
-    fn object(store: &Arc<InMemory>) -> SettingsObject {
+    fn object(store: &Held) -> SettingsObject {
         let Ok(Address::Store(address)) = Address::parse(OsStr::new("s3://bucket/_inlet/inlet.toml")) else { panic!() };
-        SettingsObject { address, store: Arc::clone(store) as Arc<dyn ObjectStore>, last: None }
+        SettingsObject { address, store: Arc::new(store.clone()), last: None }
     }
 
     #[test]
     fn an_object_is_read_again_when_it_has_changed() {
-        let (runtime, store) = (runtime(), Arc::new(InMemory::new()));
-        let put = |text: &str| {
-            runtime.block_on(store.put(&Key::from("_inlet/inlet.toml"), text.to_owned().into())).unwrap();
-        };
+        let (runtime, store) = (runtime(), Held::default());
+        let put = |text: &str| store.put("_inlet/inlet.toml", text);
         let mut object = object(&store);
         let mut current = || runtime.block_on(object.current());
         assert_eq!(current().unwrap_err().to_string(), "no settings file at `s3://bucket/_inlet/inlet.toml`");
@@ -170,6 +188,20 @@ mod tests {
         assert!(current().is_ok());
         put(&"#".repeat((1 << 20) + 1));
         assert!(current().unwrap_err().to_string().contains("larger than 1048576 bytes"));
+    }
+
+    #[test]
+    fn an_object_that_nobody_named_may_be_missing() {
+        let (runtime, store) = (runtime(), Arc::new(Held::default()));
+        let mut object = object(&store);
+        let mut current = || runtime.block_on(object.current_or_environment());
+        let alone = current().unwrap();
+        assert_eq!(alone.name, None);
+        assert!(Arc::ptr_eq(&alone, &current().unwrap()), "nothing was read anew");
+        store.put("_inlet/inlet.toml", "name = 'one'");
+        assert_eq!(current().unwrap().name.as_deref(), Some("one"));
+        store.remove("_inlet/inlet.toml");
+        assert_eq!(current().unwrap().name, None, "it went away");
     }
 
     #[test]

@@ -32,36 +32,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use inlet_core::clock::Deadline;
 use inlet_core::databricks::Workspace;
 use inlet_core::delta::Lake;
-use inlet_core::evolve::{Ask, EvolveReport};
 use inlet_core::fault::{Fault, FaultKind};
 use inlet_core::report::{FaultReport, PlanReport, Report, Status};
-use inlet_core::route::{Parts, Watch};
 use inlet_core::settings::Settings;
-use inlet_core::storage::open_lake;
-use inlet_core::upload::Upload;
 use tokio::runtime::Runtime;
 use url::Url;
 
-use crate::{lake, settings};
+use crate::functions::Functions;
+use crate::{lake, runtime, settings};
 use arguments::{Arguments, Command, Form};
 use output::Streams;
-
-/// The function `evolve`: it is told how long it may take, and tells what takes long.
-pub type EvolveFunction = fn(&inlet_core::evolve::Parts, Ask, Deadline, &(dyn Fn(&str) + Sync)) -> EvolveReport;
-
-/// What the executable can do; the face only finds their arguments and says what came of them.
-#[derive(Clone, Copy, Debug)]
-pub struct Functions {
-    /// Lands uploads.
-    pub ingest: fn(&Parts, Vec<Upload>, &dyn Watch) -> Report,
-    /// Brings Unity Catalog up to date with the lake.
-    pub evolve: EvolveFunction,
-    /// Says what uploads would become.
-    pub plan: fn(Option<&Lake>, &Settings, Vec<Upload>, &dyn Watch) -> PlanReport,
-}
 
 /// One call: what was asked besides the command's own arguments.
 #[derive(Clone, Debug)]
@@ -75,6 +57,12 @@ struct Call<'a> {
 /// Runs the command line of this process.
 pub fn run(functions: &Functions) -> ExitCode {
     ExitCode::from(answer(&std::env::args_os().collect::<Vec<_>>(), functions, Streams::of_process()))
+}
+
+/// The process cannot tell where it is.
+pub(crate) fn refused(fault: &Fault) -> ExitCode {
+    Streams::of_process().err.write(&words::fault(&FaultReport::from(fault), &fault.chain()));
+    ExitCode::from(fault.kind().exit_code())
 }
 
 /// EX_USAGE: the line itself is wrong.
@@ -120,11 +108,6 @@ fn misread(error: &clap::Error, call: &Call<'_>, streams: &Streams) -> u8 {
     USAGE
 }
 
-/// Threads that wait for a disk: as many as commits that are under way at once.
-const BLOCKING_THREADS: usize = 8;
-/// Where memory is limited hard, each thread's stack counts whole.
-const STACK_BYTES: usize = 1 << 20;
-
 /// What a command is told besides its line.
 struct Told {
     settings: Settings,
@@ -150,18 +133,7 @@ fn workspace(settings: &Settings) -> Result<Option<Workspace>, Fault> {
 
 /// Opens a lake as the settings say.
 fn opened(url: &Url, settings: &Settings, runtime: &Runtime) -> Result<Lake, Fault> {
-    open_lake(url, settings, workspace(settings)?.as_ref(), runtime.handle())
-}
-
-/// The threads that wait for stores; it lives as long as the run.
-fn runtime() -> Result<Runtime, Fault> {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime
-        .enable_all()
-        .thread_name("inlet-store")
-        .max_blocking_threads(BLOCKING_THREADS)
-        .thread_stack_size(STACK_BYTES);
-    runtime.build().map_err(|error| Fault::again("cannot start threads").because(error))
+    lake::open(url, settings, workspace(settings)?.as_ref(), runtime.handle())
 }
 
 /// The gravest fault decides; an upload that was rejected whole is one even without a fault. Rejected lines, rescued

@@ -1,5 +1,5 @@
-//! Fuzz targets of ring 1 with oracles: each target is a function of bytes that panics when the events ring and an
-//! independent reading of its rules differ. The executables under `targets/` hand it libFuzzer's bytes; the tests here
+//! Fuzz targets with oracles: each target is a function of bytes that panics when the events ring and an independent
+//! reading of its rules differ, or when what a function is called with says other things by other roads. The executables under `targets/` hand it libFuzzer's bytes; the tests here
 //! hand it the committed corpora.
 
 #![forbid(unsafe_code)]
@@ -13,6 +13,8 @@ mod lines;
 mod names;
 mod number;
 mod timestamp;
+#[cfg(feature = "host")]
+mod trigger;
 mod upload;
 
 pub use json::json;
@@ -20,6 +22,8 @@ pub use lines::lines;
 pub use names::names;
 pub use number::number;
 pub use timestamp::timestamp;
+#[cfg(feature = "host")]
+pub use trigger::trigger;
 pub use upload::upload;
 
 #[cfg(test)]
@@ -60,6 +64,12 @@ mod tests {
     #[test]
     fn names() {
         replay("names", super::names);
+    }
+
+    #[cfg(feature = "host")]
+    #[test]
+    fn trigger() {
+        replay("trigger", super::trigger);
     }
 
     #[test]

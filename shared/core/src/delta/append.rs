@@ -143,6 +143,7 @@ pub fn commit(
         };
         let answer = match tried {
             Tried::Committed(version, snapshot) => {
+                lake.counters().committed();
                 if let Some(snapshot) = snapshot {
                     let table = table.get_or_insert_with(|| Table::made(lake, schema, name, Arc::clone(&snapshot)));
                     table.adopt(snapshot);
@@ -158,6 +159,7 @@ pub fn commit(
         };
         let added = reload(lake, schema, name, table, &paths, deadline)?;
         if let Some(version) = ours(&added, &paths) {
+            lake.counters().committed();
             return Ok(Appended::Committed { version });
         }
         if let Some(table) = table.as_ref()
@@ -168,6 +170,9 @@ pub fn commit(
             return Ok(Appended::Committed { version: table.version() });
         }
         let lost_race = answer.is_none();
+        if lost_race {
+            lake.counters().lost_race();
+        }
         if let Some(error) = answer {
             let fault = kernel_fault(&what, lake.url(), error);
             // The log says that it did not happen, the answer that it never will.

@@ -6,6 +6,7 @@ use delta_kernel::KernelError;
 use object_store::Error as StoreError;
 use url::Url;
 
+use super::access::way_in;
 use crate::fault::Fault;
 
 /// A failed request to a store. `what` says what was tried, as in "cannot list tables".
@@ -16,7 +17,7 @@ pub(crate) fn store_fault(what: &str, place: &Url, error: StoreError) -> Fault {
     }
     let hint = match reason(&error) {
         Reason::Missing => format!("check that {place} exists and is spelled right"),
-        Reason::Denied => format!("grant this identity read, write and list on {place}"),
+        Reason::Denied => way_in(place, &error.to_string()),
         Reason::Unknown => {
             format!("the store did not accept the credentials for {place}; check the environment or the role")
         }
@@ -122,7 +123,7 @@ mod tests {
             (fault.kind(), fault.to_string().as_str()),
             (FaultKind::Setup, "cannot commit at s3://bucket/lake/")
         );
-        assert!(fault.hint_text().unwrap().contains("s3://bucket/lake/"));
+        assert!(fault.hint_text().unwrap().contains("arn:aws:s3:::bucket/*"));
         assert_eq!(kernel_fault("x", &place, KernelError::StatsValidation("n".into())).kind(), FaultKind::Bug);
     }
 }

@@ -25,6 +25,7 @@ use url::Url;
 
 use super::faults::store_fault;
 use super::listing::ListsPlainly;
+use super::work::{Counters, Work};
 use crate::fault::Fault;
 
 /// No retry starts later than this after a request's start: a dead store may not eat a function's deadline.
@@ -44,6 +45,8 @@ const FILES_READ_AHEAD: NonZero<usize> = NonZero::new(32).unwrap();
 const LOG_BATCH_ROWS: NonZero<usize> = NonZero::new(256).unwrap();
 /// Rows in one batch where only ids are read: they are narrow, and a checkpoint holds hundreds of thousands.
 const ID_BATCH_ROWS: NonZero<usize> = NonZero::new(8192).unwrap();
+/// What says where a bucket lies.
+const REGION: AmazonS3ConfigKey = AmazonS3ConfigKey::Region;
 /// How many folders are looked into at once when tables are listed.
 const LOOK_INTO_AT_ONCE: usize = 16;
 /// The folder that makes a folder a table.
@@ -62,7 +65,12 @@ pub struct Lake(Arc<Inner>);
 #[derive(Clone, Debug)]
 pub enum Credentials {
     /// For S3.
-    Aws(AwsCredentialProvider),
+    Aws {
+        /// Gives them.
+        provider: AwsCredentialProvider,
+        /// Where the bucket lies, unless variables say it.
+        region: Option<String>,
+    },
     /// For Azure.
     Azure(AzureCredentialProvider),
 }
@@ -76,6 +84,7 @@ struct Inner {
     id_engine: Arc<dyn Engine>,
     /// An engine over an empty store: the layout of a table that does not exist yet is drafted there, without a request.
     nowhere: Arc<dyn Engine>,
+    counters: Counters,
 }
 
 impl fmt::Debug for Lake {
@@ -112,8 +121,11 @@ impl Lake {
                     .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
                     .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), CONNECT_TIMEOUT)
                     .with_retry(retries());
-                if let Some(Credentials::Aws(provider)) = credentials {
+                if let Some(Credentials::Aws { provider, region }) = credentials {
                     builder = builder.with_credentials(provider);
+                    if let Some(region) = region.filter(|_| builder.get_config_value(&REGION).is_none()) {
+                        builder = builder.with_region(region);
+                    }
                 }
                 Arc::new(builder.build().map_err(|error| incomplete(url, error))?)
             }
@@ -162,7 +174,16 @@ impl Lake {
         let engine = engine_over(Arc::clone(&store), &handle, LOG_BATCH_ROWS);
         let id_engine = engine_over(Arc::clone(&store), &handle, ID_BATCH_ROWS);
         let nowhere = engine_over(Arc::new(InMemory::new()), &handle, LOG_BATCH_ROWS);
-        Ok(Self(Arc::new(Inner { url, root, store, handle, engine, id_engine, nowhere })))
+        Ok(Self(Arc::new(Inner {
+            url,
+            root,
+            store,
+            handle,
+            engine,
+            id_engine,
+            nowhere,
+            counters: Counters::default(),
+        })))
     }
 
     /// The lake's address; ends in `/`.
@@ -283,6 +304,15 @@ impl Lake {
     /// The kernel's engine over an empty store.
     pub(super) fn nowhere(&self) -> &Arc<dyn Engine> {
         &self.0.nowhere
+    }
+
+    /// What its commits came to since this was last asked.
+    pub fn take_work(&self) -> Work {
+        self.0.counters.take()
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.0.counters
     }
 
     /// Waits for the store on this (plain) thread.

@@ -6,6 +6,7 @@
 //!
 //! The log is written by `delta_kernel`. Its internal API is used in three files only: `create`, `features` and `ids`.
 
+mod access;
 mod append;
 mod column_chunk;
 mod create;
@@ -25,6 +26,7 @@ mod tail;
 mod tidy;
 mod types;
 mod upload_sink;
+mod work;
 
 #[cfg(test)]
 mod append_tests;
@@ -50,6 +52,7 @@ pub use tidy::{COMMITS_PER_CHECKPOINT, Tidied, tidy};
 #[cfg(feature = "verify")]
 pub(crate) use types::arrow_field;
 pub(crate) use types::by_name;
+pub use work::Work;
 
 /// What our commits and files call their writer.
 const ENGINE_INFO: &str = concat!("inlet/", env!("CARGO_PKG_VERSION"));

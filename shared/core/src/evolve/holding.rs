@@ -11,12 +11,12 @@ use super::notes::{self, ATTEMPTS};
 use super::report::{EvolveReport, HeldRows, TableStatus};
 use super::rounds::{Rounds, Work, plain};
 use crate::clock::{self, Deadline, Micros};
-use crate::databricks::TableInfo;
 use crate::delta::{Column, Table};
 use crate::fault::Fault;
-use crate::held::{self, Committed, Left, WaitsFor, Wanted, commit_held};
+use crate::held::{self, Committed, Growth, Left, WaitsFor, Wanted, commit_held};
 use crate::lease::Lease;
 use crate::report::FaultReport;
+use crate::settings::SchemaChanges;
 
 /// How often columns are added of which somebody else adds some meanwhile.
 const ALTERATIONS: usize = 3;
@@ -41,7 +41,9 @@ impl Rounds<'_> {
         self.held = gathered.notes;
         for (place, what) in gathered.damaged {
             if self.seen.insert(place.clone()) {
-                report.notes.damaged.push(format!("`{place}` of the lake is no note of held rows: {what}"));
+                let named = format!("`{place}` of the lake is no note of held rows: {what}");
+                report.fault.get_or_insert_with(|| FaultReport::from(&damaged(&named)));
+                report.notes.damaged.push(named);
             }
         }
         Ok(asked)
@@ -53,7 +55,7 @@ impl Rounds<'_> {
         if self.ask.plan || !self.parts.lake.needs_gates() {
             return Ok(asked);
         }
-        for ((schema, table), released) in held::release(&self.parts.lake, None, true, self.deadline)? {
+        for ((schema, table), released) in held::release(&self.parts.lake, None, self.deadline)? {
             match released {
                 Ok(Committed { rows, duplicates, rescued, fault: None }) => {
                     report.notes.held += 1;
@@ -75,13 +77,18 @@ impl Rounds<'_> {
         self.held.iter().filter(is_for).cloned().collect()
     }
 
-    /// After the statements: the log must have what held rows want. Of columns of which somebody else has added some,
-    /// the warehouse added none: then the others are added.
-    pub(super) fn altered(&self, work: &mut Work, mut seen: Option<TableInfo>) -> Result<Option<TableInfo>, Fault> {
+    /// After the statements: the log must have what held rows want. Of columns of which somebody else has added some
+    /// (`was_there`), the warehouse added none: then the others are added, and the catalog is shown all.
+    pub(super) fn altered(&self, work: &mut Work, mut was_there: bool, report: &mut EvolveReport) -> Result<(), Fault> {
         if !matches!(work.need, Need::Create(_) | Need::Alter { .. }) {
-            return Ok(seen);
+            return Ok(());
         }
         let (lake, workspace, name) = (&self.parts.lake, &self.parts.workspace, &work.name);
+        let Some((warehouse, _)) = &self.warehouse else { return Err(Fault::bug("no warehouse was opened")) };
+        let mut run = |statement: String| {
+            report.statements.push(statement.clone());
+            lake.handle().block_on(workspace.run(warehouse, &statement, self.deadline)).map(drop)
+        };
         for _ in 0..ALTERATIONS {
             let Some(table) = Table::open(lake, &name.schema, &name.table)? else {
                 return Err(Fault::again(format!("{} has no log although the warehouse made it", name.quoted()))
@@ -90,17 +97,16 @@ impl Rounds<'_> {
             let wanted = held::wanted(work.held.iter().map(|left| &left.note));
             let lacking = catalog::lacking(table.columns(), wanted);
             if lacking.is_empty() {
+                if was_there {
+                    run(catalog::sync(name))?;
+                }
                 work.columns = table.columns().to_vec();
-                return Ok(seen);
+                return Ok(());
             }
-            let Some((warehouse, _)) = &self.warehouse else { return Err(Fault::bug("no warehouse was opened")) };
-            let statement = catalog::alter(name, &lacking);
-            match lake.handle().block_on(workspace.run(warehouse, &statement, self.deadline)) {
-                Err(error) if !error.already_exists() => return Err(error.into()),
-                _ => {}
+            match run(catalog::alter(name, &lacking)) {
+                Err(error) if error.already_exists() => was_there = true,
+                other => other?,
             }
-            let full = workspace.table(&name.catalog, &name.schema, &name.table, self.deadline);
-            seen = lake.handle().block_on(full)?;
         }
         Err(Fault::again(format!("{} still lacks columns after ALTER TABLE", name.quoted()))
             .hint("run `inlet evolve` again; if it stays so, compare DESCRIBE HISTORY with the statements"))
@@ -113,13 +119,20 @@ impl Rounds<'_> {
         }
         let notes: Vec<&Left> = work.held.iter().collect();
         let FullName { schema, table, .. } = &work.name;
-        let committed = commit_held(&self.parts.lake, schema, table, &notes, self.deadline);
+        let growth = if self.adds_columns() { Growth::Wanted } else { Growth::Own };
+        let committed = commit_held(&self.parts.lake, schema, table, &notes, growth, self.deadline);
         match committed.map_err(|fault| (None, fault))? {
             Committed { fault: Some(fault), rows, duplicates, rescued } => {
                 Err((Some(HeldRows { rows, duplicates, rescued }), fault))
             }
             Committed { rows, duplicates, rescued, .. } => Ok(Some(HeldRows { rows, duplicates, rescued })),
         }
+    }
+
+    /// Whether held rows bring their columns by themselves: Inlet changes tables, and only one that refused is why they
+    /// are held.
+    pub(super) fn adds_columns(&self) -> bool {
+        self.parts.schema_changes == SchemaChanges::Writer
     }
 
     /// Lands rows whose tables failed too often, or that waited too long: as the tables are, by rescue. Only rows that
@@ -171,13 +184,9 @@ impl Rounds<'_> {
     }
 
     fn try_rescue(&self, name: &FullName, held: &[Left]) -> Result<Committed, Fault> {
-        let lake = &self.parts.lake;
-        if Table::open(lake, &name.schema, &name.table)?.is_none() {
-            // Inlet makes it, and the catalog is behind then.
-            notes::leave(lake, &name.schema, [(name.table.clone(), Vec::new())].into())?;
-        }
         let held: Vec<&Left> = held.iter().collect();
-        commit_held(lake, &name.schema, &name.table, &held, Deadline::after(RESCUE_WITHIN))
+        let deadline = Deadline::after(RESCUE_WITHIN);
+        commit_held(&self.parts.lake, &name.schema, &name.table, &held, Growth::Own, deadline)
     }
 }
 
@@ -188,6 +197,14 @@ fn overdue(name: &FullName) -> Fault {
         name.quoted()
     ))
     .hint("later rows ask for the columns again: see what keeps the warehouse, or raise `hold_limit`")
+}
+
+/// Which rows it named nobody knows now; what it named is never removed by Inlet.
+fn damaged(named: &str) -> Fault {
+    Fault::setup(named).hint(
+        "put the file back as it was (the bucket's versions, a backup), then run `inlet evolve`: the Parquet files that it \
+         names are where they were, but VACUUM would remove those in the table's folder",
+    )
 }
 
 /// The columns of a table when its need is met.

@@ -7,6 +7,7 @@
 
 mod catalog;
 mod holding;
+mod managed;
 pub(crate) mod notes;
 mod report;
 mod rounds;
@@ -27,7 +28,7 @@ use crate::fault::Fault;
 use crate::held;
 use crate::lease::Lease;
 use crate::report::FaultReport;
-use crate::settings::WarehouseChoice;
+use crate::settings::{SchemaChanges, WarehouseChoice};
 use rounds::Rounds;
 
 /// The lease under which a lake is evolved.
@@ -48,6 +49,8 @@ pub struct Parts {
     pub warehouse: WarehouseChoice,
     /// What waking it may cost.
     pub budget: Budget,
+    /// Who gives tables the columns that held rows want.
+    pub schema_changes: SchemaChanges,
     /// How long rows may be held for a change of their table.
     pub hold_limit: Duration,
 }

@@ -8,12 +8,13 @@ use object_store::path::Path;
 
 use super::catalog::{self, FullName, MADE_BY_INLET, Need, is_made_by_inlet};
 use super::holding::columns_after;
+use super::managed::refuse_overlap;
 use super::notes::{self, ATTEMPTS, Attempts, Behind, Left};
 use super::report::{EvolveReport, HeldRows, TableEvolved, TableStatus, WarehouseUse};
 use super::wakes::Recorded;
 use super::{Ask, Parts, warehouse};
 use crate::clock::Deadline;
-use crate::databricks::{TableInfo, TableKind};
+use crate::databricks::{SchemaInfo, TableInfo, TableKind};
 use crate::delta::{Column, Table};
 use crate::fault::{Fault, FaultKind};
 use crate::held;
@@ -41,8 +42,8 @@ pub(super) struct Work {
 }
 
 impl Work {
-    fn statements(&self) -> impl Iterator<Item = &String> {
-        self.table.iter().chain(&self.views)
+    fn needs_warehouse(&self) -> bool {
+        !self.table.is_empty() || !self.views.is_empty()
     }
 }
 
@@ -101,7 +102,10 @@ impl<'a> Rounds<'a> {
     pub(super) fn plan(mut self, report: &mut EvolveReport) -> Result<(), Fault> {
         let asked = self.asked(true, report)?;
         self.check_catalog()?;
-        for work in self.compare(asked, report)? {
+        let works = self.compare(asked, report)?;
+        report.statements.extend(works.iter().flat_map(|work| &work.table).cloned());
+        report.statements.extend(works.iter().flat_map(|work| &work.views).cloned());
+        for work in works {
             let status = match work.need {
                 Need::Nothing if work.views.is_empty() => TableStatus::UpToDate,
                 Need::Register => TableStatus::ToRegister,
@@ -109,7 +113,6 @@ impl<'a> Rounds<'a> {
                 Need::Alter { .. } => TableStatus::ToAlter,
                 Need::Nothing | Need::Sync { .. } => TableStatus::ToSync,
             };
-            report.statements.extend(work.statements().cloned());
             report.tables.push(evolved(&work, status, None));
         }
         Ok(())
@@ -137,7 +140,7 @@ impl<'a> Rounds<'a> {
                 self.check_catalog()?;
             }
             let work = self.compare(asked, report)?;
-            let (needy, fine): (Vec<_>, Vec<_>) = work.into_iter().partition(|work| work.statements().next().is_some());
+            let (needy, fine): (Vec<_>, Vec<_>) = work.into_iter().partition(Work::needs_warehouse);
             for work in fine {
                 self.conclude(&work, Ok(None), report)?;
             }
@@ -202,24 +205,8 @@ impl<'a> Rounds<'a> {
         let Parts { lake, workspace, catalog, .. } = self.parts;
         let info = lake.handle().block_on(workspace.catalog(catalog, self.deadline))?;
         info.may_hold_tables()?;
-        let here = location_of_lake(lake);
-        let refused = |managed: &str| {
-            Fault::setup(format!("the lake {here} and the managed storage of catalog `{catalog}` ({managed}) overlap"))
-                .hint("give the lake a folder of its own beside it: external tables may not lie in managed storage")
-        };
-        if here.contains("__unitystorage") {
-            return Err(refused(&here));
-        }
-        for managed in [&info.storage_root, &info.storage_location].into_iter().flatten() {
-            // Beside `__unitystorage`, below the root, is fine; the root itself is not, nor what is in the location.
-            let is_inside = info.storage_location.as_ref() == Some(managed)
-                && info.storage_root.as_ref() != Some(managed)
-                && catalog::is_within(&here, managed);
-            if is_inside || catalog::is_within(managed, &here) {
-                return Err(refused(managed));
-            }
-        }
-        Ok(())
+        let managed = (info.storage_root.as_deref(), info.storage_location.as_deref());
+        refuse_overlap(&location_of_lake(lake), &format!("catalog `{catalog}`"), managed)
     }
 
     /// Compares logs and catalog; what fails for one table stands in the report and stops no other.
@@ -256,7 +243,7 @@ impl<'a> Rounds<'a> {
         let log = log.as_deref();
         let (held, shown_as) = (self.held_for(name), shown.get(&name.table));
         let location = location_of(lake, name)?;
-        let wanted = match held.is_empty() {
+        let wanted = match held.is_empty() || self.adds_columns() {
             true => None,
             false => {
                 let wanted = held::wanted(held.iter().map(|left| &left.note));
@@ -266,6 +253,17 @@ impl<'a> Rounds<'a> {
         let need = match (wanted, log) {
             (Some(need), _) => need,
             (None, Some(log)) => catalog::need(name, &location, log, shown_as)?,
+            // Its held rows make it, and leave a note.
+            (None, None) if !held.is_empty() => {
+                return Ok(Some(Work {
+                    name: name.clone(),
+                    need: Need::Nothing,
+                    columns: Vec::new(),
+                    table: Vec::new(),
+                    views: Vec::new(),
+                    held,
+                }));
+            }
             (None, None) => {
                 self.leave_notes(name, None)?;
                 return Ok(None);
@@ -297,8 +295,12 @@ impl<'a> Rounds<'a> {
         let Parts { lake, workspace, catalog, .. } = self.parts;
         let handle = lake.handle();
         if !self.schemas_there.contains(schema) {
-            if handle.block_on(workspace.schema(catalog, schema, self.deadline))?.is_none() {
-                let named = format!("{catalog}.{schema}");
+            let named = format!("{catalog}.{schema}");
+            let there = handle.block_on(workspace.schema(catalog, schema, self.deadline))?;
+            if let Some(SchemaInfo { storage_root, storage_location, .. }) = &there {
+                let managed = (storage_root.as_deref(), storage_location.as_deref());
+                refuse_overlap(&location_of_lake(lake), &format!("schema `{named}`"), managed)?;
+            } else {
                 if !report.schemas_created.contains(&named) {
                     report.schemas_created.push(named);
                 }
@@ -358,41 +360,51 @@ impl<'a> Rounds<'a> {
         opened.started
     }
 
-    /// Runs the statements, looks whether the catalog now shows what it should, and lets the notes go.
+    /// Runs the statements, looks whether the catalog now shows what it should, and lets the notes go. A table's views
+    /// come after all that is done to the table, since they name its columns.
     fn execute(&mut self, needy: Vec<Work>, report: &mut EvolveReport) -> Result<(), Fault> {
         let Some((warehouse, _)) = &self.warehouse else { return Err(Fault::bug("no warehouse was opened")) };
         let (lake, workspace, deadline) = (&self.parts.lake, &self.parts.workspace, self.deadline);
-        for work in &needy {
-            report.statements.extend(work.statements().cloned());
-        }
-        let statement = |text: String| async move {
-            match workspace.run(warehouse, &text, deadline).await {
-                Err(error) if !error.already_exists() => Err(Fault::from(error)),
-                _ => Ok(()),
-            }
-        };
-        let run = |work: Work| async move {
+        let statement = |text: String| async move { workspace.run(warehouse, &text, deadline).await };
+        let change = |work: Work| async move {
+            let mut was_there = false;
             for text in work.table.clone() {
-                if let Err(fault) = statement(text).await {
-                    return (work, Err(fault), None);
+                match statement(text).await {
+                    Ok(_) => {}
+                    Err(error) if error.already_exists() => was_there = true,
+                    Err(error) => return (work, Err(Fault::from(error))),
                 }
             }
-            // The table comes first; a view that cannot be made is no reason to call it failed.
+            (work, Ok(was_there))
+        };
+        let show = |(work, changed): (Work, Result<(), Fault>)| async move {
+            if changed.is_err() {
+                return (work, changed.map(|()| None), None);
+            }
+            // A view that cannot be made is no reason to call its table failed.
             let mut view_fault = None;
             for text in work.views.clone() {
-                view_fault = statement(text).await.err().or(view_fault);
+                view_fault = statement(text).await.err().filter(|error| !error.already_exists()).or(view_fault);
             }
             let full = &work.name;
             let seen = workspace.table(&full.catalog, &full.schema, &full.table, deadline).await;
-            (work, seen.map_err(Fault::from), view_fault)
+            (work, seen.map_err(Fault::from), view_fault.map(Fault::from))
         };
-        let done: Vec<_> = lake.handle().block_on(futures::stream::iter(needy).map(run).buffered(AT_ONCE).collect());
-        for (mut work, ran, view_fault) in done {
-            if !self.lease.is_none_or(Lease::is_held) {
-                return Err(Fault::again("this evolve was too slow, and another one has taken its place")
-                    .hint("run `inlet evolve` again: everything it does can be done twice"));
+        report.statements.extend(needy.iter().flat_map(|work| &work.table).cloned());
+        let ran: Vec<_> = lake.handle().block_on(futures::stream::iter(needy).map(change).buffered(AT_ONCE).collect());
+        let mut changed = Vec::new();
+        for (mut work, ran) in ran {
+            self.must_hold_lease()?;
+            let altered = ran.and_then(|was_there| self.altered(&mut work, was_there, report));
+            if altered.is_ok() {
+                report.statements.extend(work.views.iter().cloned());
             }
-            let seen = ran.and_then(|seen| self.altered(&mut work, seen));
+            changed.push((work, altered));
+        }
+        let shown: Vec<_> =
+            lake.handle().block_on(futures::stream::iter(changed).map(show).buffered(AT_ONCE).collect());
+        for (work, seen, view_fault) in shown {
+            self.must_hold_lease()?;
             let seen = match view_fault {
                 // Its note stays, and the next run makes the view.
                 Some(fault) if fault.kind() == FaultKind::Again => seen.and(Err(fault)),
@@ -405,6 +417,14 @@ impl<'a> Rounds<'a> {
             self.conclude(&work, seen.map(Some), report)?;
         }
         Ok(())
+    }
+
+    fn must_hold_lease(&self) -> Result<(), Fault> {
+        match self.lease.is_none_or(Lease::is_held) {
+            true => Ok(()),
+            false => Err(Fault::again("this evolve was too slow, and another one has taken its place")
+                .hint("run `inlet evolve` again: everything it does can be done twice")),
+        }
     }
 
     /// Commits the rows that waited for a table, looks whether the catalog shows it (if it was asked), and lets the notes

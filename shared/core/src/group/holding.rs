@@ -1,5 +1,5 @@
-//! Rows of a group that wait: for the warehouse to change their table, for its gate to open, or for earlier rows of
-//! their key that do.
+//! Rows of a group that wait: for the warehouse to change their table, for a table that takes none as it is, for its gate
+//! to open, or for earlier rows of their key that do.
 
 use super::commits::clean_up;
 use super::{Entry, Group, key_of};
@@ -7,7 +7,7 @@ use crate::clock;
 use crate::crew::{Files, lock};
 use crate::delta::{DataFile, Lake, delete_files};
 use crate::fault::Fault;
-use crate::held::{self, HeldUpload, Note, WaitsFor, Wanted};
+use crate::held::{self, HeldUpload, Note, Refused, WaitsFor, Wanted};
 use crate::registry::{Known, Writes};
 use crate::upload::Upload;
 
@@ -41,7 +41,8 @@ impl Group<'_, '_> {
         for (number, known) in registry.known_mut().iter().enumerate() {
             let files = &mut files.tables[number];
             let waits = self.entries.iter().any(|entry| waits(entry, number as u32));
-            if !files.is_empty() && (waits || rows_only && needs_change(known, files)) {
+            let must_wait = known.refused.is_some() || rows_only && needs_change(known, files);
+            if !files.is_empty() && (waits || must_wait) {
                 self.held.insert(number as u32);
                 held.push((number, std::mem::take(files)));
             }
@@ -66,18 +67,19 @@ impl Group<'_, '_> {
             let comments = self.first_seen(uploads, *number);
             let mut registry = lock(&self.run.registry);
             let lake = &self.run.parts.lake;
-            let plan = &registry.known_mut()[*number].plan;
+            let known = &registry.known_mut()[*number];
             let wanted = |(name, column_type): (String, _)| {
                 let comment = comments.get(&name).cloned();
                 Wanted { name, column_type, comment }
             };
             let note = Note {
                 schema: self.run.schema.clone(),
-                table: plan.name.clone(),
+                table: known.plan.name.clone(),
                 left_at: clock::now(),
                 host: self.run.parts.host.to_owned(),
-                waits_for: WaitsFor::in_lake(lake),
-                columns: plan.new_columns().into_iter().map(wanted).collect(),
+                waits_for: WaitsFor::of(lake, known.refused.is_some()),
+                columns: known.columns_to_hold().into_iter().map(wanted).collect(),
+                refused: known.refused.as_ref().map(Refused::from),
                 files: files.iter().map(|file| file.on_paper(lake)).collect(),
                 uploads: uploads
                     .iter()

@@ -33,6 +33,8 @@ impl Group<'_, '_> {
         plans: &[Arc<TablePlan>],
     ) -> UploadReport {
         let is_held = |number: usize| self.is_held(before, number as u32);
+        let refused =
+            |number: usize| lock(&self.run.registry).known_mut()[number].refused.as_ref().map(FaultReport::from);
         let mut report = UploadReport::new(upload, Status::Landed);
         report.counts = counts_of(landed, plans, &is_held);
         for (number, counts) in landed.counts.tables.iter().enumerate().filter(|(_, counts)| counts.rows > 0) {
@@ -47,14 +49,17 @@ impl Group<'_, '_> {
                 report.status = Status::PartlyHeld;
             }
             let rescued = landed.rescued.get(number).map_or(0, |counts| counts.rescued);
+            let because = if status == Status::Held { refused(number) } else { None };
             report.tables.push(TableReport {
                 table: format!("{}.{}", self.run.schema, plans[number].name),
                 status,
                 rows: counts.rows,
                 rescued: if status == Status::Held { 0 } else { rescued },
                 version: landed_now,
-                waits_for: (status == Status::Held).then(|| WaitsFor::in_lake(&self.run.parts.lake).name()),
+                waits_for: (status == Status::Held)
+                    .then(|| WaitsFor::of(&self.run.parts.lake, because.is_some()).name()),
                 new_columns: landed.new_columns.get(&(number as u32)).cloned().unwrap_or_default(),
+                because,
             });
         }
         report.tables.sort_by(|a, b| a.table.cmp(&b.table));

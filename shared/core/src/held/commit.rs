@@ -13,10 +13,12 @@ use inlet_events::{Call, ColumnType};
 
 use super::anew::{LeftOut, Lineage, Rows, write_anew};
 use super::loads::{self, Told};
-use super::{Left, Note, WaitsFor};
+use super::{Left, Note, Wanted, wanted};
 use crate::clock::{self, Deadline, Micros};
-use crate::delta::{Append, Appended, DataFile, Lake, Table, add_columns_only, commit, sweep_uncommitted};
+use crate::delta::{Append, Appended, Comments, DataFile, Lake, Table, add_columns_only, commit, sweep_uncommitted};
+use crate::evolve::notes;
 use crate::fault::Fault;
+use crate::gates;
 use crate::state::State;
 use crate::upload::app_id_of;
 
@@ -40,21 +42,35 @@ pub(crate) struct Committed {
     pub(crate) fault: Option<Fault>,
 }
 
-/// Commits the held rows of one table, the oldest first. A table that is not there is made with Inlet's own columns,
-/// and one that lacks some of those gets them: whoever wants more has the warehouse make it first. Rows that waited for
-/// a gate bring the columns that they want.
+/// Which columns a table gets with its held rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Growth {
+    /// Those that every table has: whoever wants more has the warehouse make them first.
+    Own,
+    /// Those that the notes want too.
+    Wanted,
+}
+
+/// Commits the held rows of one table, the oldest first. A table that is not there is made, and one that lacks columns
+/// gets them, as far as its growth goes.
 ///
 /// A note that fails stops only those that must come after it.
 ///
 /// # Errors
-/// What the store answers when the table or `_loads` cannot be read or written; all of it can be done again.
+/// Again when the table's gate is closed; what the store answers when the table or `_loads` cannot be read or written. All
+/// of it can be done again.
 pub(crate) fn commit_held(
     lake: &Lake,
     schema: &str,
     name: &str,
     notes: &[&Left],
+    growth: Growth,
     deadline: Deadline,
 ) -> Result<Committed, Fault> {
+    if let Some(closed) = gates::look(lake, schema, name, None)? {
+        return Err(closed.fault(schema, name));
+    }
+    let due = Due::of(name, notes, growth);
     let mut table = Table::open(lake, schema, name)?;
     let mut committed = Committed::default();
     let mut open: Vec<&Left> = notes.to_vec();
@@ -73,7 +89,7 @@ pub(crate) fn commit_held(
                 open.push(left);
                 continue;
             }
-            match commit_note(lake, left, &mut table, deadline) {
+            match commit_note(lake, left, &mut table, &due, deadline) {
                 Ok(landed) => done.push(landed),
                 Err(fault) => {
                     open.push(left);
@@ -137,23 +153,24 @@ fn commit_note<'a>(
     lake: &Lake,
     left: &'a Left,
     table: &mut Option<Table>,
+    due: &Due,
     deadline: Deadline,
 ) -> Result<Landed<'a>, Fault> {
     let note = &left.note;
-    let own = own_columns(&note.table);
     for _ in 0..ATTEMPTS {
         if let Some(table) = table.as_mut() {
             table.refresh()?;
             table.may_append()?;
-            give_own_columns(lake, table, &own, deadline)?;
+            let own = lacking(lake, note, table, due.own.clone())?;
+            add_columns_only(lake, table, &own, deadline)?;
         }
         let left_out = left_out(note, table.as_ref())?;
         if note.uploads.iter().all(|upload| left_out.uploads.contains(&upload.upload_id)) {
             return Ok(Landed { left, version: None, uploads: left_out.uploads });
         }
         let brought = match table.as_mut() {
-            Some(table) if note.waits_for == WaitsFor::Gate => bring_columns(lake, note, table, deadline)?,
-            _ => Vec::new(),
+            Some(table) => bring_columns(lake, note, table, due, deadline)?,
+            None => Vec::new(),
         };
         let as_they_are = match table.as_ref() {
             Some(table) if left_out.is_empty() => files_for(note, table, &brought)?,
@@ -170,7 +187,7 @@ fn commit_note<'a>(
                     lineage: Lineage::OF_EVENTS,
                     is_left_out: &|origin| left_out.has(origin.upload, origin.id),
                 };
-                let columns = if table.is_some() { &brought } else { &own };
+                let columns = if table.is_some() { &brought } else { &due.if_new };
                 let written = write_anew(lake, &rows, table.as_ref(), columns)?;
                 (written.files, written.uploads)
             }
@@ -178,12 +195,14 @@ fn commit_note<'a>(
         if files.is_empty() {
             return Ok(Landed { left, version: None, uploads: left_out.uploads });
         }
+        if table.is_none() {
+            notes::leave(lake, &note.schema, [(note.table.clone(), Vec::new())].into())?;
+        }
         let named = note.uploads.iter().filter(|upload| uploads.contains(&upload.upload_id));
         let app_ids = named.map(|upload| app_id_of(&upload.upload_id)).collect();
-        let comments = note.columns.iter().filter_map(|column| Some((column.name.clone(), column.comment.clone()?)));
-        let (comments, new_columns) = (comments.collect(), brought);
+        let (comments, new_columns) = (due.comments(), brought);
         let append = Append { app_ids, new_columns, comments, files: &files, ..Append::default() };
-        match commit(lake, &note.schema, &note.table, table, &own, &append, deadline)? {
+        match commit(lake, &note.schema, &note.table, table, &due.if_new, &append, deadline)? {
             Appended::Committed { version } => {
                 let uploads = uploads.into_iter().chain(left_out.uploads).collect();
                 return Ok(Landed { left, version: Some(version), uploads });
@@ -207,49 +226,75 @@ fn commit_note<'a>(
         .hint("run `inlet evolve` again when fewer writers are at work"))
 }
 
-/// The columns that Inlet gives every table of a name.
-fn own_columns(name: &str) -> Vec<(String, ColumnType)> {
-    let call = Call::ALL.into_iter().find(|call| call.table() == name);
-    TablePlan::new(name, call.map_or(TableKind::Event, TableKind::Call), &[]).new_columns()
+/// The columns that a table gets with its held rows.
+struct Due {
+    /// When it is made.
+    if_new: Vec<(String, ColumnType)>,
+    /// Before its rows: without these no row says where it came from, and nothing that fits no column can be kept.
+    own: Vec<(String, ColumnType)>,
+    /// With the rows of the notes that want them.
+    wanted: Vec<Wanted>,
 }
 
-/// The columns that a note's rows bring to a table which lacks them, to be added with them. Where a column must be there
-/// before its files are written, it is added now.
+impl Due {
+    fn of(name: &str, notes: &[&Left], growth: Growth) -> Self {
+        let call = Call::ALL.into_iter().find(|call| call.table() == name);
+        let mut plan = TablePlan::new(name, call.map_or(TableKind::Event, TableKind::Call), &[]);
+        let mut own = plan.new_columns();
+        own.retain(|(name, _)| [RESCUED_DATA, UPLOAD_ID].contains(&&**name));
+        let wanted = match growth {
+            Growth::Own => Vec::new(),
+            Growth::Wanted => wanted(notes.iter().map(|left| &left.note)),
+        };
+        wanted.iter().for_each(|column| plan.add(&column.name, column.column_type));
+        Self { if_new: plan.new_columns(), own, wanted }
+    }
+
+    /// Those that a note's rows bring.
+    fn brought_by(&self, note: &Note) -> Vec<(String, ColumnType)> {
+        let wants = |column: &&Wanted| note.columns.iter().any(|other| other.name == column.name);
+        self.wanted.iter().filter(wants).map(|column| (column.name.clone(), column.column_type)).collect()
+    }
+
+    /// Which uploads brought them first.
+    fn comments(&self) -> Comments {
+        self.wanted.iter().filter_map(|column| Some((column.name.clone(), column.comment.clone()?))).collect()
+    }
+}
+
+/// Those of some columns that a table lacks, and may get; says that the catalog is behind. Delta compares names without
+/// case.
+fn lacking(
+    lake: &Lake,
+    Note { schema, table: name, .. }: &Note,
+    table: &Table,
+    mut columns: Vec<(String, ColumnType)>,
+) -> Result<Vec<(String, ColumnType)>, Fault> {
+    let is_there = |name: &str| table.columns().iter().any(|column| column.name.to_lowercase() == name.to_lowercase());
+    columns.retain(|(name, _)| !is_there(name));
+    if !columns.is_empty() {
+        table.may_add_columns(&columns)?;
+        let names = columns.iter().map(|(name, _)| name.clone()).collect();
+        notes::leave(lake, schema, [(name.to_owned(), names)].into())?;
+    }
+    Ok(columns)
+}
+
+/// The columns that a note's rows bring to a table, to be added with them. Where a column must be there before its files
+/// are written, it is added now.
 fn bring_columns(
     lake: &Lake,
     note: &Note,
     table: &mut Table,
+    due: &Due,
     deadline: Deadline,
 ) -> Result<Vec<(String, ColumnType)>, Fault> {
-    let is_there = |name: &str| table.columns().iter().any(|column| column.name.to_lowercase() == name.to_lowercase());
-    let lacking = note.columns.iter().filter(|column| !is_there(&column.name));
-    let lacking: Vec<_> = lacking.map(|column| (column.name.clone(), column.column_type)).collect();
-    if lacking.is_empty() {
-        return Ok(lacking);
-    }
-    table.may_add_columns(&lacking)?;
+    let brought = lacking(lake, note, table, due.brought_by(note))?;
     if table.needs_columns_first() {
-        add_columns_only(lake, table, &lacking, deadline)?;
+        add_columns_only(lake, table, &brought, deadline)?;
         return Ok(Vec::new());
     }
-    Ok(lacking)
-}
-
-/// Without these two no row says where it came from, and nothing that fits no column can be kept.
-fn give_own_columns(
-    lake: &Lake,
-    table: &mut Table,
-    own: &[(String, ColumnType)],
-    deadline: Deadline,
-) -> Result<(), Fault> {
-    let is_there = |name: &str| table.columns().iter().any(|column| column.name == name);
-    let needed = own.iter().filter(|(name, _)| [RESCUED_DATA, UPLOAD_ID].contains(&name.as_str()));
-    let missing: Vec<_> = needed.filter(|(name, _)| !is_there(name)).cloned().collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    table.may_add_columns(&missing)?;
-    add_columns_only(lake, table, &missing, deadline).map(drop)
+    Ok(brought)
 }
 
 /// Rows of a note that stand in the table already, by their own upload or by an earlier form of its key.

@@ -52,7 +52,7 @@ fn alias(id: &str) -> String {
 }
 
 fn land(test: &TestLake, settings: &Settings, uploads: &[Upload]) -> Report {
-    let parts = Parts { lake: test.lake.clone(), settings: settings.clone(), host: "terminal" };
+    let parts = Parts { lake: test.lake.clone(), settings: settings.clone(), host: "terminal", allowance: None };
     let report = ingest(&parts, uploads.to_vec(), &Unwatched);
     assert!(report.gravest().is_none(), "{report:#?}");
     assert!(report.uploads.iter().all(|upload| upload.counts.balance()), "{report:#?}");
@@ -70,7 +70,7 @@ fn notes(test: &TestLake, table: &str) -> Vec<Left> {
 }
 
 fn commit_all(test: &TestLake, table: &str, notes: &[Left]) -> Committed {
-    commit_held(&test.lake, SCHEMA, table, &notes.iter().collect::<Vec<_>>(), soon()).unwrap()
+    commit_held(&test.lake, SCHEMA, table, &notes.iter().collect::<Vec<_>>(), Growth::Own, soon()).unwrap()
 }
 
 /// What a warehouse would do: the table with the columns that its notes want.
@@ -253,7 +253,7 @@ fn a_later_form_of_a_held_key_waits_for_it_and_lands_only_what_is_new() {
 
     change(&test, "pages", &[]);
     let newest_first: Vec<&Left> = left.iter().rev().collect();
-    let committed = commit_held(&test.lake, SCHEMA, "pages", &newest_first, soon()).unwrap();
+    let committed = commit_held(&test.lake, SCHEMA, "pages", &newest_first, Growth::Own, soon()).unwrap();
     assert!(committed.fault.is_none(), "{committed:?}");
     assert_eq!((committed.rows, committed.duplicates), (3, 1));
     assert_eq!(test.rows(&test.open("pages").unwrap(), &["id", "a", "b"]), ["0|0|-", "1|1|1", "2|2|-", "3|3|-"]);
@@ -333,7 +333,7 @@ fn whatever_becomes_of_a_commit_the_next_evolve_completes_it() {
             test.tricks.play_at(which, trick);
             let refs: Vec<&Left> = left.iter().collect();
             let what = format!("{trick:?} of commit {which}");
-            let first = commit_held(&test.lake, SCHEMA, "pages", &refs, soon());
+            let first = commit_held(&test.lake, SCHEMA, "pages", &refs, Growth::Own, soon());
             let is_whole = first.is_ok_and(|committed| committed.fault.is_none());
             assert_eq!(is_whole, !matches!(trick, Trick::Refuse), "{what}");
             if !is_whole {

@@ -303,7 +303,8 @@ pub(super) fn shown(text: &str) -> String {
     if text.chars().nth(SHOWN_CHARACTERS).is_some() { format!("`{cut}…`") } else { format!("`{cut}`") }
 }
 
-fn duration(text: &str) -> Option<Duration> {
+/// A length of time as settings write it: `90s`, `15m`, `1h`, `2d`; at most 366 days.
+pub fn duration(text: &str) -> Option<Duration> {
     let unit = text.chars().last()?;
     let seconds: u64 = match unit {
         's' => 1,

@@ -45,6 +45,7 @@ fn the_defaults_in_the_page_are_those_of_a_run_without_settings() {
         ("patience_seconds", usual.patience.as_secs()),
         ("window", usual.evolution.window.as_secs()),
         ("hold_limit", usual.evolution.hold_limit.as_secs()),
+        ("function_timeout", usual.function_timeout.as_secs()),
         ("limits.max_tables", limits.tables_per_schema as u64),
         ("limits.max_columns", limits.columns_per_table as u64),
         ("limits.max_new_columns", limits.new_columns_per_upload as u64),
@@ -55,6 +56,7 @@ fn the_defaults_in_the_page_are_those_of_a_run_without_settings() {
         let said = rows[key].1.split(' ').next().unwrap_or_default();
         let said = match said {
             "15m" => 900,
+            "30m" => 1_800,
             "1h" => 3_600,
             number => number.parse().unwrap(),
         };

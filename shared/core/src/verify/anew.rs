@@ -15,11 +15,11 @@ use arrow_schema::{ArrowError, Schema};
 use hashbrown::{HashMap, HashSet};
 use inlet_events::order::{Order, Tables, UploadCounts};
 use inlet_events::table::{TableKind, TablePlan};
-use inlet_events::{Batch, Bits, Call, Column, RowGroup, UploadContext, Values, Worker};
+use inlet_events::{Batch, Bits, Call, Column, Reason, RowGroup, UploadContext, Values, Worker};
 
 use super::counted::Counted;
-use super::frozen::FrozenEvents;
 use super::ledger::KnownUpload;
+use super::refused::RefusedEvents;
 use super::stored::Stored;
 use crate::delta::{Lake, arrow_field};
 use crate::fault::Fault;
@@ -35,7 +35,7 @@ pub(super) struct Anew<'a> {
     pub(super) lake: &'a Lake,
     pub(super) settings: &'a Settings,
     pub(super) tables: &'a BTreeMap<String, Option<(Stored, Counted)>>,
-    pub(super) frozen: &'a FrozenEvents,
+    pub(super) refused: &'a RefusedEvents,
 }
 
 /// An upload, and how it landed.
@@ -74,7 +74,7 @@ impl Anew<'_> {
         let context = context(given, self.settings);
         let buffers = Arc::default();
         let (upload, limits) = (given.upload, &self.settings.limits);
-        let source = Source { upload, limits, handle: self.lake.handle(), buffers: &buffers };
+        let source = Source { upload, limits, admits: None, handle: self.lake.handle(), buffers: &buffers };
         let read = source.open(&|_| {}).and_then(|opened| self.read_opened(opened, given, &context, each));
         match read {
             Ok(counts) => Ok(counts.into()),
@@ -103,7 +103,9 @@ impl Anew<'_> {
         let broken = |error| Refusal::Fault(bug(error));
         while let Some(chunk) = chunks.next_chunk().map_err(Refusal::of)? {
             let mut batch = Batch::read(chunk, context);
-            batch.reject_frozen(|line, item| self.frozen.has(&given.known.id, line, item));
+            for reason in Reason::OF_TABLES {
+                batch.reject_again(reason, |line, item| self.refused.has(&given.known.id, reason, line, item));
+            }
             let Ok(()) = order.decide(&mut batch, context, &mut tables, false);
             worker.flatten(&mut batch, &tables.plans);
             worker.append(&batch, &tables.plans, context, &HashSet::new(), &mut rescued);

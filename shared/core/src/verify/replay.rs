@@ -12,9 +12,9 @@ use super::anew::{Anew, Given, Reread};
 use super::cells::{Cells, cells, differing, is_compared, prints, says_the_same};
 use super::counted::{Rows, text};
 use super::differences::{Check, Difference, Differences};
-use super::frozen::FrozenEvents;
 use super::judge::Schema;
 use super::parquet_file::Broken;
+use super::refused::RefusedEvents;
 use super::stored::Stored;
 use crate::delta::Lake;
 use crate::fault::Fault;
@@ -56,8 +56,8 @@ pub(super) fn replay(
     let rows: i64 = loads.map(|load| load.rows + load.held + load.duplicates).sum();
     let passes = u64::try_from(rows).unwrap_or(0).div_ceil(ROWS_AT_ONCE).max(1);
     let rejects = schema.tables.get(REJECTS).and_then(Option::as_ref).map(|(stored, _)| stored);
-    let frozen = FrozenEvents::read(lake, rejects, &given)?;
-    let anew = Anew { lake, settings, tables: schema.tables, frozen: &frozen };
+    let refused = RefusedEvents::read(lake, rejects, &given)?;
+    let anew = Anew { lake, settings, tables: schema.tables, refused: &refused };
     let mut proved = Vec::new();
     for pass in 0..passes {
         let mut replay = Replay { lake, schema, anew, given: &given, slots: BTreeMap::new(), pass, passes };

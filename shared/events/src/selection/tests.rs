@@ -369,7 +369,7 @@ proptest! {
         let existing = vec![(TableKind::Call(Call::Page), "pages", vec![("email", BigInt), ("a", BigInt), ("context_ip", BigInt)])];
         for on_drift in OnDrift::ALL {
             let contracts = Contracts::new(on_drift, on_type_change);
-            let found = land(&(lines.join("\n") + "\n"), &Setting { selection: selection.clone(), contracts, existing: existing.clone() });
+            let found = land(&(lines.join("\n") + "\n"), &Setting { selection: selection.clone(), contracts, existing: existing.clone(), ..Setting::default() });
             let text = written(&found);
             prop_assert!(!["HIDDEN", "HID\\\\u0044EN", "777777"].iter().any(|hidden| text.contains(hidden)), "{}", text);
             let rows: u64 = found.counts.tables.iter().map(|counts| counts.rows).sum();

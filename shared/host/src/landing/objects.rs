@@ -1,134 +1,123 @@
 //! Objects in S3 or Azure Blob Storage: one by its key, or all under a prefix.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::TryStreamExt;
 use inlet_core::fault::Fault;
-use inlet_core::upload::UploadId;
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::path::Path;
-use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
+use inlet_core::landing_store::{LandingStore, ListedObject};
 
 use super::skip;
 use crate::address::StoreAddress;
 
 /// What stands in a store.
 pub(crate) struct Listing {
-    /// The store that it was found in.
-    pub(crate) store: Arc<dyn ObjectStore>,
     /// The objects that may hold events.
-    pub(crate) objects: Vec<ObjectMeta>,
-    /// Those that don't.
+    pub(crate) objects: Vec<ListedObject>,
+    /// How many don't.
     pub(crate) skipped: u64,
 }
 
-/// Finds the object of that key, else all objects under the prefix.
-pub(crate) async fn list(address: &StoreAddress, patience: Duration) -> Result<Listing, Fault> {
-    let refused = |error: Error| explained(address, error);
-    let store = opened(address, patience).map_err(refused)?;
-    let path = Path::parse(&address.key).map_err(|error| refused(error.into()))?;
-    if !address.prefix {
-        match store.head(&path).await {
-            Ok(object) => {
-                let folder = address.key.rsplit_once('/').map_or("", |(folder, _)| folder);
-                return Ok(sorted(store, vec![object], folder));
-            }
-            Err(Error::NotFound { .. }) => {}
-            Err(error) => return Err(refused(error)),
-        }
+/// Opens the bucket or container of an address, as whoever the place that we run in says we are. `owner`: the AWS account
+/// that a bucket has to belong to.
+///
+/// # Errors
+/// Setup when this build does not know the cloud, or its variables name nobody to be.
+pub(crate) async fn open(address: &StoreAddress, owner: Option<&str>) -> Result<Arc<dyn LandingStore>, Fault> {
+    match &address.account {
+        None => s3(&address.container, owner).await,
+        Some(account) => azure(account, &address.container),
     }
-    let prefix = Some(path).filter(|path| !path.is_root());
-    let objects: Vec<ObjectMeta> = store.list(prefix.as_ref()).try_collect().await.map_err(refused)?;
+}
+
+#[cfg(feature = "aws")]
+async fn s3(bucket: &str, owner: Option<&str>) -> Result<Arc<dyn LandingStore>, Fault> {
+    Ok(Arc::new(super::s3::S3::open(bucket, owner).await))
+}
+
+#[cfg(not(feature = "aws"))]
+async fn s3(_: &str, _: Option<&str>) -> Result<Arc<dyn LandingStore>, Fault> {
+    Err(crate::cloud::not_built("uploads in S3", "aws"))
+}
+
+#[cfg(feature = "azure")]
+fn azure(account: &str, container: &str) -> Result<Arc<dyn LandingStore>, Fault> {
+    Ok(Arc::new(super::azure::Azure::open(account, container)?))
+}
+
+#[cfg(not(feature = "azure"))]
+fn azure(_: &str, _: &str) -> Result<Arc<dyn LandingStore>, Fault> {
+    Err(crate::cloud::not_built("uploads in Azure", "azure"))
+}
+
+/// Finds the object of that key, else all objects under the prefix.
+pub(crate) async fn list(address: &StoreAddress, store: &dyn LandingStore) -> Result<Listing, Fault> {
+    let key = &address.key;
+    if !address.prefix
+        && let Some(form) = store.head(key, None).await?
+    {
+        let folder = key.rsplit_once('/').map_or("", |(folder, _)| folder);
+        return Ok(sorted(vec![ListedObject { key: key.clone(), form }], folder));
+    }
+    // A prefix is whole parts between slashes: `a/b` has `a/b/c` below it and not `a/bc`.
+    let prefix = if address.prefix { key.clone() } else { format!("{key}/") };
+    let objects = store.list(&prefix).try_concat().await?;
     if objects.is_empty() {
         let fault = Fault::setup(format!("nothing at `{}`: no such object, and no object under it", address.url));
         return Err(fault.hint("a prefix is whole parts between slashes; check bucket, key and region"));
     }
-    Ok(sorted(store, objects, &address.key))
+    Ok(sorted(objects, &prefix))
 }
 
-/// The id of an object; without an ETag a rewritten object could not be told from its earlier form.
-pub(crate) fn id(address: &StoreAddress, object: &ObjectMeta) -> Result<UploadId, Fault> {
-    let key = object.location.as_ref();
-    match object.e_tag.as_deref() {
-        Some(etag) => Ok(UploadId::of_object(address.store, &address.bucket(), key, etag)),
-        None => Err(Fault::setup(format!("the store gives no ETag for `{key}`"))
-            .hint("Inlet needs a store that names each form of an object; copy the uploads to a folder or a bucket")),
-    }
-}
-
-fn sorted(store: Arc<dyn ObjectStore>, objects: Vec<ObjectMeta>, prefix: &str) -> Listing {
+fn sorted(objects: Vec<ListedObject>, prefix: &str) -> Listing {
     let all = objects.len();
-    let below = |object: &ObjectMeta| {
-        let key = object.location.as_ref();
-        key.strip_prefix(prefix).unwrap_or(key).trim_start_matches('/').to_owned()
-    };
-    let mut objects: Vec<ObjectMeta> =
-        objects.into_iter().filter(|object| object.size > 0 && !skip::by_key(&below(object))).collect();
-    objects.sort_by(|left, right| left.location.as_ref().as_bytes().cmp(right.location.as_ref().as_bytes()));
+    let below = |object: &ListedObject| object.key.strip_prefix(prefix).unwrap_or(&object.key).to_owned();
+    let is_upload = |object: &ListedObject| object.form.size > 0 && !skip::by_key(&below(object));
+    let mut objects: Vec<ListedObject> = objects.into_iter().filter(is_upload).collect();
+    objects.sort_by(|left, right| left.key.as_bytes().cmp(right.key.as_bytes()));
     let skipped = (all - objects.len()) as u64;
-    Listing { store, objects, skipped }
-}
-
-/// Credentials, endpoint and region come from the variables that the store's own tools use; its builder reads them.
-pub(crate) fn opened(address: &StoreAddress, patience: Duration) -> Result<Arc<dyn ObjectStore>, Error> {
-    let retry = RetryConfig { retry_timeout: patience.min(Duration::from_secs(60)), ..RetryConfig::default() };
-    Ok(match &address.account {
-        None => Arc::new(AmazonS3Builder::from_env().with_bucket_name(&address.container).with_retry(retry).build()?),
-        Some(account) => Arc::new(
-            MicrosoftAzureBuilder::from_env()
-                .with_account(account)
-                .with_container_name(&address.container)
-                .with_retry(retry)
-                .build()?,
-        ),
-    })
-}
-
-/// A store's error by what the reader can do.
-pub(crate) fn explained(address: &StoreAddress, error: Error) -> Fault {
-    let place = &address.url;
-    let variables = match address.store {
-        "s3" => "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION",
-        _ => "AZURE_STORAGE_ACCOUNT_KEY, or AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_TENANT_ID",
-    };
-    let fault = match &error {
-        Error::NotFound { .. } => Fault::setup(format!("no such bucket or container: `{place}`")),
-        Error::PermissionDenied { .. } => Fault::setup(format!("not allowed to list and read `{place}`"))
-            .hint("S3: s3:ListBucket and s3:GetObject; Azure: Storage Blob Data Reader"),
-        Error::Unauthenticated { .. } => {
-            Fault::setup(format!("no valid credentials for `{place}`")).hint(format!("set {variables}"))
-        }
-        Error::InvalidPath { .. } => Fault::setup(format!("`{place}` is no key that can be read")),
-        _ => {
-            Fault::again(format!("cannot list `{place}`")).hint(format!("is the store reachable? it reads {variables}"))
-        }
-    };
-    fault.because(error)
+    Listing { objects, skipped }
 }
 
 #[cfg(test)]
 mod tests {
-    use object_store::memory::InMemory;
+    use std::ffi::OsStr;
 
     use super::*;
+    use crate::address::Address;
+    use crate::landing::testing::Held;
 
-    fn object(key: &str, size: u64) -> ObjectMeta {
-        ObjectMeta {
-            location: Path::from(key),
-            last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
-            size,
-            e_tag: Some("\"1\"".to_owned()),
-            version: None,
-        }
+    fn listed(keys: &[&str], url: &str) -> Result<(Vec<String>, u64), Fault> {
+        let Ok(Address::Store(address)) = Address::parse(OsStr::new(url)) else { panic!("{url}") };
+        let store = Held::of(keys.iter().map(|key| (*key, if key.ends_with("empty") { "" } else { "{}" })));
+        let listing = futures::executor::block_on(list(&address, &store))?;
+        Ok((listing.objects.into_iter().map(|object| object.key).collect(), listing.skipped))
+    }
+
+    fn keys(keys: &[&str], url: &str) -> Vec<String> {
+        listed(keys, url).unwrap().0
     }
 
     #[test]
     fn empty_and_hidden_objects_are_skipped_and_the_rest_sorted() {
-        let objects = vec![object("p/b", 1), object("p/a", 1), object("p/empty", 0), object("p/.x/c", 1)];
-        let listing = sorted(Arc::new(InMemory::new()), objects, "p");
-        let keys: Vec<&str> = listing.objects.iter().map(|object| object.location.as_ref()).collect();
-        assert_eq!((keys, listing.skipped), (vec!["p/a", "p/b"], 2));
+        let found = listed(&["p/b", "p/a", "p/empty", "p/.x/c"], "s3://bucket/p").unwrap();
+        assert_eq!(found, (vec!["p/a".to_owned(), "p/b".to_owned()], 2));
+    }
+
+    #[test]
+    fn an_object_is_found_by_its_key_before_those_below_it() {
+        assert_eq!(keys(&["a", "a/b", "ab"], "s3://bucket/a"), ["a"]);
+        assert_eq!(keys(&["a", "a/b", "ab"], "s3://bucket/a/"), ["a/b"]);
+        assert_eq!(keys(&["a/b", "ab"], "s3://bucket/a"), ["a/b"]);
+        assert!(listed(&["ab"], "s3://bucket/a").unwrap_err().to_string().starts_with("nothing at `s3://bucket/a`"));
+    }
+
+    #[test]
+    fn slashes_are_part_of_a_key_like_any_other_letter() {
+        let all = ["/a", "a//b", "a/b", "a///b"];
+        assert_eq!(keys(&all, "s3://bucket"), ["/a", "a///b", "a//b", "a/b"]);
+        assert_eq!(keys(&all, "s3://bucket//a"), ["/a"]);
+        assert_eq!(keys(&all, "s3://bucket/a//b"), ["a//b"]);
+        assert_eq!(keys(&all, "s3://bucket/a//"), ["a///b", "a//b"]);
+        assert_eq!(keys(&all, "s3://bucket//"), ["/a"]);
     }
 }

@@ -1,8 +1,11 @@
 //! What lies among uploads and is none.
 
-/// Segment writes `dummy-object.txt` when somebody presses "Validate"; names that begin with a dot belong to systems.
+/// Segment writes it when somebody presses "Validate".
+pub(crate) const PLACEHOLDER: &str = "dummy-object.txt";
+
+/// Segment's placeholder; names that begin with a dot belong to systems.
 pub(crate) fn by_name(name: &[u8]) -> bool {
-    name.starts_with(b".") || name == b"dummy-object.txt"
+    name.starts_with(b".") || name == PLACEHOLDER.as_bytes()
 }
 
 /// The same for a key below a prefix: a hidden folder hides all below it. A key that ends with a slash is a marker.

@@ -219,6 +219,9 @@ pub(crate) struct Teardown {
     /// The tables' files and Inlet's state in the lake too, not only the entries of the catalog
     #[arg(long)]
     pub(crate) data: bool,
+    /// With --data: also while rows are held, which no table has yet
+    #[arg(long, requires = "data")]
+    pub(crate) held: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -7,14 +7,14 @@ use inlet_core::clock::Deadline;
 use inlet_core::evolve::{Ask, EvolveReport, Parts, TableEvolved, TableStatus};
 use inlet_core::fault::{Fault, FaultKind};
 use inlet_core::report::FaultReport;
-use inlet_core::storage::open_lake;
 use tokio::runtime::Runtime;
 
 use super::arguments::{Evolve, Form};
 use super::output::Streams;
 use super::table::{Table, counted, number, plain};
-use super::{Call, Told, runtime, told, words, workspace};
+use super::{Call, Told, told, words, workspace};
 use crate::lake;
+use crate::runtime;
 
 /// Tables that are listed; the rest is counted.
 const TABLES: usize = 40;
@@ -76,7 +76,7 @@ pub(super) fn destined(
     };
     let named = lake::to_read(lake.as_deref(), &format!("{} evolve --lake DIR", call.program))?;
     let workspace = workspace(&settings)?;
-    let lake = open_lake(&named.url, &settings, workspace.as_ref(), runtime.handle())?;
+    let lake = lake::open(&named.url, &settings, workspace.as_ref(), runtime.handle())?;
     let Some(workspace) = workspace else { return Err(Fault::bug("a destination without a workspace")) };
     let parts = Parts {
         lake,
@@ -84,6 +84,7 @@ pub(super) fn destined(
         catalog: destination.catalog,
         warehouse: destination.warehouse,
         budget: settings.evolution.budget(),
+        schema_changes: settings.evolution.schema_changes,
         hold_limit: settings.evolution.hold_limit,
     };
     Ok(Destined { parts, patience: settings.patience })

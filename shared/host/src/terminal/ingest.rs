@@ -14,10 +14,11 @@ use super::arguments::{Form, Ingest};
 use super::output::Streams;
 use super::watch::Watcher;
 use super::words::{self, Context};
-use super::{Call, Told, exit_code, exit_code_of_plan, opened, plan, runtime, told};
+use super::{Call, Told, exit_code, exit_code_of_plan, opened, plan, told};
 use crate::address::Address;
 use crate::lake::{self, LakeAddress};
 use crate::landing::{self, Ask, Landing};
+use crate::runtime;
 
 /// Runs the command and returns its exit code.
 pub(super) fn run(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {
@@ -92,7 +93,7 @@ impl Landed {
         let lines = (call.form == Form::JsonLines).then_some(&streams.out);
         let watcher = Watcher::new(&found.uploads, streams.progress, lines);
         if let Some(lake) = lake {
-            let parts = Parts { lake, settings, host: "terminal" };
+            let parts = Parts { lake, settings, host: "terminal", allowance: None };
             self.report = caught(|| (call.functions.ingest)(&parts, found.uploads, &watcher))?;
         }
         self.lake = Some((named.url, lake_as_named));

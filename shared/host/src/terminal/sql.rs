@@ -7,8 +7,9 @@ use inlet_core::sql::{self, TableColumns};
 
 use super::arguments::Sql;
 use super::output::Streams;
-use super::{Call, opened, runtime, told, words};
+use super::{Call, opened, told, words};
 use crate::lake;
+use crate::runtime;
 
 /// Runs the command and returns its exit code.
 pub(super) fn run(asked: &Sql, call: &Call<'_>, streams: &Streams) -> u8 {

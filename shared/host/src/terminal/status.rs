@@ -7,8 +7,9 @@ use inlet_core::waiting::FailedAttempts;
 use super::arguments::{Form, Status as Asked};
 use super::output::Streams;
 use super::table::{counted, number, plain};
-use super::{Call, opened, runtime, told, words};
+use super::{Call, opened, told, words};
 use crate::lake;
+use crate::runtime;
 
 /// Notes under way, and tables that wait, that are named.
 const NOTES: usize = 5;
@@ -75,10 +76,19 @@ fn one(schema: &SchemaStatus) -> String {
     let held = schema.all.counts.held;
     line("held", &if held > 0 { counted(held, "event") } else { "none".to_owned() });
     for held in schema.waiting.held.iter().take(NOTES) {
-        let columns = if held.columns.is_empty() { "its table".to_owned() } else { held.columns.join(", ") };
         let (rows, age) = (counted(held.rows, "row"), duration(held.seconds));
-        let says = format!("for {age}: {rows} of `{}` wait for {columns}", plain(&held.table));
-        line("", &format!("{}{}", cut(&says), failed(held.failed.as_ref())));
+        let says = format!("for {age}: {rows} of `{}` wait for", plain(&held.table));
+        if let Some(refused) = &held.refused {
+            line("", &format!("{says} it to take them: {}", plain(&refused.message)));
+            refused.hint.iter().for_each(|hint| line("", &format!("{}; then inlet evolve", plain(hint))));
+            continue;
+        }
+        if held.waits_for == "gate" {
+            line("", &format!("{says} its gate: the next run after it has opened lands them"));
+            continue;
+        }
+        let columns = if held.columns.is_empty() { "its table".to_owned() } else { held.columns.join(", ") };
+        line("", &format!("{}{}", cut(&format!("{says} {columns}")), failed(held.failed.as_ref())));
     }
     if let Some(oldest) = schema.waiting.catalog.first() {
         let tables = counted(schema.waiting.catalog.len() as u64, "table");
@@ -181,6 +191,8 @@ mod tests {
                     rows: 12,
                     seconds: 70,
                     columns: vec!["coupon".to_owned()],
+                    waits_for: "change",
+                    refused: None,
                     failed: Some(FailedAttempts { count: 2, message: "denied".to_owned(), hint: None }),
                 }],
                 catalog: vec![BehindTable { table: "pages".to_owned(), seconds: 9, failed: None }],

@@ -7,7 +7,7 @@ use inlet_core::teardown::{Ask, Object, ObjectKind, ObjectStatus, TeardownReport
 use super::arguments::{Form, Teardown};
 use super::evolve::{Destined, destined};
 use super::output::Streams;
-use super::table::{Table, counted};
+use super::table::{Table, counted, plain};
 use super::{Call, runtime, words};
 
 /// Runs the command and returns its exit code.
@@ -16,6 +16,9 @@ pub(super) fn run(asked: &Teardown, call: &Call<'_>, streams: &Streams) -> u8 {
     match call.form {
         Form::Words => streams.out.write(&said(&report, &call.program)),
         Form::Json | Form::JsonLines => streams.out.line(&serde_json::to_string(&report).unwrap_or_default()),
+    }
+    for warning in &report.warnings {
+        streams.err.line(&format!("warning: {}", plain(warning)));
     }
     for object in &report.objects {
         if let Some(fault) = &object.fault {
@@ -32,7 +35,7 @@ fn torn_down(asked: &Teardown, call: &Call<'_>, streams: &Streams) -> Result<Tea
     let runtime = runtime()?;
     let Destined { parts, patience } =
         destined(asked.settings.as_deref(), asked.lake.as_deref(), call, &runtime, streams)?;
-    let ask = Ask { remove: asked.yes, data: asked.data };
+    let ask = Ask { remove: asked.yes, data: asked.data, held: asked.held };
     Ok(teardown(&parts, ask, Deadline::after(patience)))
 }
 

@@ -8,6 +8,9 @@ use inlet_core::report::{Counts, Totals, UploadReport};
 use serde_json::Value;
 
 use super::output::Output;
+use inlet_core::route::{Parts, Watch};
+use inlet_core::upload::Upload;
+
 use super::*;
 
 #[derive(Clone, Default)]

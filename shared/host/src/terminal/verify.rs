@@ -9,9 +9,10 @@ use inlet_core::verify::{Difference, Proof, verify};
 use super::arguments::{Form, Verify};
 use super::output::Streams;
 use super::table::{Table, counted, number, plain};
-use super::{Call, Told, opened, runtime, told, words};
+use super::{Call, Told, opened, told, words};
 use crate::lake;
 use crate::landing::{self, Ask};
+use crate::runtime;
 
 /// Runs the command and returns its exit code.
 pub(super) fn run(asked: &Verify, call: &Call<'_>, streams: &mut Streams) -> u8 {

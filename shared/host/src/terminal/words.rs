@@ -74,17 +74,29 @@ pub(crate) fn warnings_of(report: &Report) -> Vec<String> {
     let tables = tables(report);
     let (events, rows) = (report.totals.counts.held, tables.values().map(|table| table.held).sum());
     let (count, word) = if events > 0 { (events, "event") } else { (rows, "row") };
-    if count > 0 {
+    let parts = report.uploads.iter().flat_map(|upload| &upload.tables);
+    let waiting: Vec<_> = parts.filter(|part| part.status == Status::Held && part.because.is_none()).collect();
+    if count > 0 && !waiting.is_empty() {
         let are = if count == 1 { "is" } else { "are" };
         let held = counted(count, word);
-        let mut parts = report.uploads.iter().flat_map(|upload| &upload.tables);
-        let is_gated = parts.any(|part| part.waits_for == Some("gate"));
+        let is_gated = waiting.iter().any(|part| part.waits_for == Some("gate"));
         warnings.push(match is_gated {
             true => format!("{held} {are} held until the gates of their tables open; the next run lands what is left"),
             false => format!("{held} {are} held until the tables' columns have changed: inlet evolve has that done"),
         });
     }
+    warnings.extend(refusals(report));
     warnings
+}
+
+/// Why tables take no rows as they are: those are held, and land once the tables can take them.
+fn refusals(report: &Report) -> BTreeSet<String> {
+    let tables = report.uploads.iter().flat_map(|upload| &upload.tables);
+    let said = |fault: &FaultReport| match &fault.hint {
+        Some(hint) => format!("{}; its rows are held: {hint}; then inlet evolve", fault.message),
+        None => format!("{}; its rows are held", fault.message),
+    };
+    tables.filter_map(|table| table.because.as_ref()).map(|fault| plain(&said(fault))).collect()
 }
 
 /// Faults for standard error: each said once, whatever number of uploads met it.

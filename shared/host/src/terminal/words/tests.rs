@@ -19,6 +19,7 @@ fn part(table: &str, rows: u64, rescued: u64, new: &[&str]) -> TableReport {
         version: Some(0),
         waits_for: None,
         new_columns: new.iter().map(column).collect(),
+        because: None,
     }
 }
 

@@ -1,0 +1,75 @@
+//! What the executable can do. A face finds the arguments of a function, and says what came of it in its place's words.
+
+use inlet_core::clock::Deadline;
+use inlet_core::delta::Lake;
+use inlet_core::evolve::{Ask, EvolveReport};
+use inlet_core::report::{PlanReport, Report};
+use inlet_core::route::{Parts, Watch};
+use inlet_core::settings::Settings;
+use inlet_core::upload::Upload;
+
+/// The function `evolve`: it is told how long it may take, and tells what takes long.
+pub type EvolveFunction = fn(&inlet_core::evolve::Parts, Ask, Deadline, &(dyn Fn(&str) + Sync)) -> EvolveReport;
+
+/// What the executable can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Functions {
+    /// Lands uploads.
+    pub ingest: fn(&Parts, Vec<Upload>, &dyn Watch) -> Report,
+    /// Brings Unity Catalog up to date with the lake.
+    pub evolve: EvolveFunction,
+    /// Says what uploads would become.
+    pub plan: fn(Option<&Lake>, &Settings, Vec<Upload>, &dyn Watch) -> PlanReport,
+}
+
+/// A function that is called by its name: `_HANDLER` on Lambda, the path on Azure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Function {
+    /// Lands uploads that events announce.
+    Ingest,
+    /// Brings the catalog up to date.
+    Evolve,
+    /// Lands what no event announced.
+    Backfill,
+    /// Any of them: what it is called with tells which.
+    Any,
+}
+
+impl Function {
+    /// The function of a handler's or a folder's name. Folders may be named for their trigger too: `ingest_eventgrid`.
+    pub(crate) fn named(name: &str) -> Self {
+        let name = name.rsplit(['.', '/']).next().unwrap_or(name);
+        match name.split('_').next().unwrap_or(name) {
+            "ingest" => Self::Ingest,
+            "evolve" => Self::Evolve,
+            "backfill" => Self::Backfill,
+            _ => Self::Any,
+        }
+    }
+
+    /// Its name in logs and metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Evolve => "evolve",
+            Self::Backfill => "backfill",
+            Self::Any => "inlet",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_is_known_by_its_name_and_by_its_triggers() {
+        assert_eq!(Function::named("ingest"), Function::Ingest);
+        assert_eq!(Function::named("ingest_eventgrid"), Function::Ingest);
+        assert_eq!(Function::named("bin/evolve"), Function::Evolve);
+        assert_eq!(Function::named("backfill"), Function::Backfill);
+        for any in ["bootstrap", "", "hello.handler", "ingestion"] {
+            assert_eq!(Function::named(any), Function::Any, "{any}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! One call of a function, wherever it runs: each message says what is wanted, and what became of it is answered.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use inlet_core::allowance::Allowance;
+use inlet_core::clock::Deadline;
+use inlet_core::evolve::{self, EvolveReport};
+use inlet_core::fault::{Fault, FaultKind};
+use inlet_core::report::FaultReport;
+use inlet_core::{status, upkeep};
+use serde_json::{Value, json};
+
+use crate::backfill;
+use crate::delivery::{Delivered, Delivery, Dock};
+use crate::functions::Function;
+use crate::landing;
+use crate::log::{Log, Metric, Unit};
+use crate::trigger::{Ask, Backfill, Content, Message, ObjectEvent};
+
+/// One call of a function.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) dock: Dock<'a>,
+    pub(crate) function: Function,
+    /// When the place ends it.
+    pub(crate) ends: Deadline,
+    pub(crate) log: &'a Log,
+}
+
+impl Call<'_> {
+    fn allowance(&self) -> Allowance {
+        Allowance::new(self.ends.left(), self.dock.whole)
+    }
+}
+
+/// What one message wants.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// That announced uploads land.
+    Land(Delivery),
+    /// That Inlet does something.
+    Do(Ask),
+    /// Event Grid wants a code repeated.
+    Repeat(String),
+    /// It cannot be understood.
+    Refuse(Fault),
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// What a person who called reads.
+    pub(crate) report: Value,
+    /// Why the message must come again; none: it is acknowledged.
+    pub(crate) fault: Option<FaultReport>,
+}
+
+impl Task {
+    /// What a message wants of a function.
+    pub(crate) fn of(call: &Call<'_>, message: Message) -> Self {
+        let receives = message.receives;
+        match message.content.and_then(|content| Self::of_content(call, content, receives)) {
+            Ok(task) => task,
+            Err(fault) => Self::Refuse(fault),
+        }
+    }
+
+    fn of_content(call: &Call<'_>, content: Content, receives: u32) -> Result<Self, Fault> {
+        Ok(match content {
+            // Whatever changed in the state prefix: the notes say what there is to do.
+            Content::Objects { .. } if call.function == Function::Evolve => Self::Do(EVOLVE),
+            Content::Objects { events, .. } if call.function == Function::Any && are_notes(&events) => Self::Do(EVOLVE),
+            Content::Objects { events, skipped } => {
+                Self::Land(Delivery { events, skipped, receives, ends: call.ends, log: call.log.clone() })
+            }
+            Content::Ask(ask) => Self::Do(ask),
+            Content::Tick => Self::Do(usual(call.function)?),
+            Content::Handshake { code } => Self::Repeat(code),
+            Content::Http(request) => match request.body.as_deref().map(str::trim).filter(|body| !body.is_empty()) {
+                None => Self::Do(usual(call.function)?),
+                Some(body) => match Content::of_text(body)? {
+                    Content::Http(_) => return Err(Fault::rejected("the body of the request is a request")),
+                    content => Self::of_content(call, content, receives)?,
+                },
+            },
+        })
+    }
+}
+
+/// The folder of Inlet's own files in a lake.
+const STATE: &str = "_inlet";
+
+const EVOLVE: Ask = Ask::Evolve { all: false, plan: false, retry: false };
+
+/// Whether objects are of a lake's state, whichever lake it is.
+fn are_notes(events: &[ObjectEvent]) -> bool {
+    let is_state = |event: &ObjectEvent| event.key.split('/').any(|part| part == STATE);
+    !events.is_empty() && events.iter().all(is_state)
+}
+
+/// What a function does when it is called without a word.
+fn usual(function: Function) -> Result<Ask, Fault> {
+    match function {
+        Function::Evolve => Ok(EVOLVE),
+        Function::Backfill => Ok(Ask::Backfill(Backfill::default())),
+        Function::Ingest | Function::Any => Err(Fault::setup("called without a word of what to do")
+            .hint("a schedule is to call `evolve` or `backfill`, or with an input: {\"action\": \"evolve\"}")),
+    }
+}
+
+/// Does what messages want; answers in their order. Announced uploads land together, and one evolve serves all that
+/// want the same.
+pub(crate) fn answer(call: &Call<'_>, tasks: Vec<Task>) -> Vec<Outcome> {
+    let mut outcomes: Vec<Option<Outcome>> = tasks.iter().map(|_| None).collect();
+    let (mut deliveries, mut places) = (Vec::new(), Vec::new());
+    let mut done: Vec<(Ask, Value, Option<FaultReport>)> = Vec::new();
+    for (place, task) in tasks.into_iter().enumerate() {
+        outcomes[place] = match task {
+            Task::Land(delivery) => {
+                deliveries.push(delivery);
+                places.push(place);
+                None
+            }
+            Task::Repeat(code) => Some(Outcome { report: json!({"validationResponse": code}), fault: None }),
+            Task::Refuse(fault) => Some(Outcome::refused(call, &fault)),
+            Task::Do(ask) => {
+                if !done.iter().any(|(before, ..)| *before == ask) {
+                    let (report, fault) = perform(call, &ask);
+                    done.push((ask.clone(), report, fault));
+                }
+                done.iter()
+                    .find(|(before, ..)| *before == ask)
+                    .map(|(_, report, fault)| Outcome { report: report.clone(), fault: fault.clone() })
+            }
+        };
+    }
+    if !deliveries.is_empty() {
+        for (place, delivered) in places.into_iter().zip(call.dock.land(&deliveries)) {
+            outcomes[place] = Some(Outcome::of(delivered));
+        }
+    }
+    let missing = || Outcome::refused(call, &Fault::bug("a message was not answered"));
+    outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(missing)).collect()
+}
+
+impl Outcome {
+    /// What became of a message that announced uploads.
+    pub(crate) fn of(delivered: Delivered) -> Self {
+        Self { report: json(&delivered.report), fault: delivered.fault }
+    }
+
+    /// The call stopped before it could say what became of the message.
+    pub(crate) fn bug() -> Self {
+        let fault = FaultReport::from(&Fault::bug("the call stopped by a bug; nothing is acknowledged"));
+        Self { report: json!({"fault": fault}), fault: Some(fault) }
+    }
+
+    fn refused(call: &Call<'_>, fault: &Fault) -> Self {
+        let fault = FaultReport::from(fault);
+        call.log.fault(&fault, json!({}));
+        Self { report: json!({"fault": fault}), fault: Some(fault) }
+    }
+}
+
+/// Does one thing; a panic is a bug, and a bug is answered too.
+fn perform(call: &Call<'_>, ask: &Ask) -> (Value, Option<FaultReport>) {
+    let done = catch_unwind(AssertUnwindSafe(|| try_perform(call, ask)));
+    match done.unwrap_or_else(|_| Err(Fault::bug("the function stopped by a bug of its own"))) {
+        Ok((report, fault)) => (report, fault),
+        Err(fault) => {
+            let fault = FaultReport::from(&fault);
+            call.log.fault(&fault, json!({}));
+            (json!({"fault": fault}), Some(fault))
+        }
+    }
+}
+
+fn try_perform(call: &Call<'_>, ask: &Ask) -> Result<(Value, Option<FaultReport>), Fault> {
+    match ask {
+        Ask::Evolve { all, plan, retry } => {
+            evolve(call, evolve::Ask { plan: *plan, all: *all, retry: *retry, by_hand: false })
+        }
+        Ask::Ingest { places, schema } => ingest(call, places, schema.as_deref()),
+        Ask::Status { schema } => {
+            let open = call.dock.installation.current()?;
+            let schemas = crate::lake::chosen(open.lake.schemas()?, schema.as_deref())?;
+            Ok((json(&status::status(&open.lake, &schemas)?), None))
+        }
+        Ask::Tidy { schema } => {
+            let open = call.dock.installation.current()?;
+            let schemas = crate::lake::chosen(open.lake.schemas()?, schema.as_deref())?;
+            let report = upkeep::tidy_all(&open.lake, &schemas, call.allowance().deadline())?;
+            let faults = report.tables.iter().filter_map(|table| table.fault.as_ref());
+            let gravest = faults.max_by_key(|fault| fault.kind.gravity()).cloned();
+            Ok((json(&report), gravest))
+        }
+        Ask::Backfill(asked) => {
+            let open = call.dock.installation.current()?;
+            call.log.info("backfill", json!({"prefix": asked.prefix, "scheduled_time": asked.scheduled_time}));
+            let land = |uploads| call.dock.ingest(uploads, &open, call.allowance());
+            let report = backfill::backfill(&open, asked, &land)?;
+            let gravest = report.gravest();
+            if let Some(fault) = &gravest {
+                call.log.fault(fault, json!({}));
+            }
+            Ok((json(&report), gravest))
+        }
+        Ask::Connect { .. } => Err(Fault::setup("not yet")),
+    }
+}
+
+fn evolve(call: &Call<'_>, ask: evolve::Ask) -> Result<(Value, Option<FaultReport>), Fault> {
+    let open = call.dock.installation.current()?;
+    let Some(parts) = open.evolve_parts() else {
+        return Err(Fault::setup("the settings name no Databricks workspace: there is no catalog")
+            .hint("give the function INLET_WORKSPACE_URL and INLET_CATALOG, or the settings object"));
+    };
+    let told = |text: &str| call.log.info(text, json!({}));
+    let report = (call.dock.functions.evolve)(&parts, ask, call.allowance().deadline(), &told);
+    say_evolved(call, &report);
+    let faults = report.tables.iter().filter_map(|table| table.fault.as_ref()).chain(&report.fault);
+    let gravest = faults.max_by_key(|fault| fault.kind.gravity()).cloned();
+    Ok((json(&report), gravest))
+}
+
+fn say_evolved(call: &Call<'_>, report: &EvolveReport) {
+    for warning in report.warnings.iter().chain(&report.notes.damaged) {
+        call.log.warn(warning, json!({}));
+    }
+    for table in &report.tables {
+        let more = json!({"table": table.table, "status": table.status, "new_columns": table.new_columns});
+        match &table.fault {
+            Some(fault) => call.log.fault(fault, more),
+            None => call.log.info("table", more),
+        }
+    }
+    if let Some(fault) = &report.fault {
+        call.log.fault(fault, json!({}));
+    }
+    let used = report.warehouse.as_ref();
+    let failed = report.tables.iter().filter(|table| table.fault.is_some()).count();
+    let metrics: [Metric; 5] = [
+        ("Notes", report.notes.read as f64, Unit::Count),
+        ("Statements", report.statements.len() as f64, Unit::Count),
+        ("Wakes", f64::from(u8::from(used.is_some_and(|used| used.woken))), Unit::Count),
+        ("WarehouseSeconds", used.map_or(0.0, |used| used.seconds), Unit::Seconds),
+        ("Failed", failed as f64, Unit::Count),
+    ];
+    call.log.metrics(&metrics);
+}
+
+/// Lands uploads that somebody names, as on a terminal.
+fn ingest(call: &Call<'_>, places: &[String], schema: Option<&str>) -> Result<(Value, Option<FaultReport>), Fault> {
+    let open = call.dock.installation.current()?;
+    for place in places {
+        open.admits(place)?;
+    }
+    let places: Vec<_> = places.iter().map(Into::into).collect();
+    let (settings, lake) = (&open.settings, Some(&open.address));
+    let ask = landing::Ask { schema, lake, settings, runtime: call.dock.installation.handle() };
+    let found = landing::gather(&places, &ask, &mut std::io::empty())?;
+    let mut report = call.dock.ingest(found.uploads, &open, call.allowance());
+    report.totals.skipped += found.skipped;
+    for source in found.skipped_sources {
+        report.totals.skipped += source.uploads;
+        report.skipped.push(source);
+    }
+    let faults = report.uploads.iter().filter_map(|upload| upload.fault.as_ref()).chain(&report.fault);
+    let fails = |fault: &&FaultReport| fault.kind != FaultKind::Rejected;
+    let gravest = faults.filter(fails).max_by_key(|fault| fault.kind.gravity()).cloned();
+    Ok((json(&report), gravest))
+}
+
+fn json(report: &impl serde::Serialize) -> Value {
+    serde_json::to_value(report).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Calls from their envelope to their answer, over a lake in a folder and a landing store in memory.
+
+use std::time::Duration;
+
+use inlet_core::delta::Table;
+use inlet_core::fault::FaultKind;
+use inlet_core::status;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::installation::testing::Site;
+use crate::log::Metrics;
+use crate::trigger::Trigger;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn event(id: &str) -> String {
+    json!({"type": "identify", "messageId": id, "userId": "u", "receivedAt": "2026-01-02T03:04:05Z"}).to_string()
+}
+
+fn notification(keys: &[&str]) -> Value {
+    let record = |key: &&str| {
+        json!({"eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+            "s3": {"bucket": {"name": "acme-landing"}, "object": {"key": key, "size": 9, "eTag": "stale"}}})
+    };
+    json!({"Records": keys.iter().map(record).collect::<Vec<_>>()})
+}
+
+fn sqs(messages: &[(&str, u32, String)]) -> Value {
+    let message = |(id, receives, body): &(&str, u32, String)| {
+        json!({"eventSource": "aws:sqs", "messageId": id, "body": body,
+            "attributes": {"ApproximateReceiveCount": receives.to_string()}})
+    };
+    json!({"Records": messages.iter().map(message).collect::<Vec<_>>()})
+}
+
+fn called(site: &Site, function: Function, payload: &Value, left: Duration) -> Vec<Outcome> {
+    let log = Log::new("test", "1", Metrics::Plain);
+    let dock = Dock { functions: &site.functions, installation: &site.installation, host: "lambda", whole: HOUR };
+    let call = Call { dock, function, ends: Deadline::after(left), log: &log };
+    let messages = Trigger::of_lambda(payload).messages;
+    let tasks = messages.into_iter().map(|message| Task::of(&call, message)).collect();
+    answer(&call, tasks)
+}
+
+fn ingest(site: &Site, payload: &Value) -> Vec<Outcome> {
+    called(site, Function::Ingest, payload, HOUR)
+}
+
+fn kinds(outcomes: &[Outcome]) -> Vec<Option<FaultKind>> {
+    outcomes.iter().map(|outcome| outcome.fault.as_ref().map(|fault| fault.kind)).collect()
+}
+
+/// Events that landed, and commits of their call table.
+fn landed(site: &Site) -> (u64, u64) {
+    let open = site.open();
+    let status = status::status(&open.lake, &open.lake.schemas().unwrap()).unwrap();
+    let table = Table::open(&open.lake, "events", "identifies").unwrap();
+    (status.schemas.iter().map(|schema| schema.all.counts.landed).sum(), table.map_or(0, |table| table.version() + 1))
+}
+
+#[test]
+fn a_batch_lands_in_one_commit_and_a_poison_message_fails_alone() {
+    let site = Site::new();
+    let messages: Vec<_> = (0..9)
+        .map(|number| {
+            let key = format!("in/{number}.json");
+            site.landing.put(&key, &event(&format!("m{number}")));
+            (["a", "b", "c", "d", "e", "f", "g", "h", "i"][number], 1, notification(&[&key]).to_string())
+        })
+        .chain([("poison", 1, "{\"what\": 1}".to_owned())])
+        .collect();
+    let outcomes = ingest(&site, &sqs(&messages));
+    let mut expected = vec![None; 9];
+    expected.push(Some(FaultKind::Rejected));
+    assert_eq!(kinds(&outcomes), expected);
+    assert_eq!(landed(&site), (9, 1));
+}
+
+#[test]
+fn a_message_that_came_before_lands_alone() {
+    let site = Site::new();
+    for key in ["in/a.json", "in/b.json", "in/c.json"] {
+        site.landing.put(key, &event(key));
+    }
+    let message = |id, receives, key| (id, receives, notification(&[key]).to_string());
+    let all = [message("1", 1, "in/a.json"), message("2", 2, "in/b.json"), message("3", 1, "in/c.json")];
+    assert_eq!(kinds(&ingest(&site, &sqs(&all))), [None, None, None]);
+    assert_eq!(landed(&site), (3, 2), "the new ones together, then the old one");
+}
+
+#[test]
+fn an_object_that_is_announced_twice_lands_once_in_the_form_that_it_has() {
+    let site = Site::new();
+    site.landing.put("in/a b+c.json", &event("m"));
+    let twice = [("1", 1, notification(&["in/a+b%2Bc.json"]).to_string()); 1];
+    let both = [twice[0].clone(), ("2", 1, twice[0].2.clone())];
+    let outcomes = ingest(&site, &sqs(&both));
+    assert_eq!(kinds(&outcomes), [None, None]);
+    let statuses: Vec<_> = outcomes.iter().map(|one| one.report["uploads"][0]["status"].clone()).collect();
+    assert_eq!(statuses, ["landed", "already landed"]);
+    assert_eq!(ingest(&site, &notification(&["in/a+b%2Bc.json"]))[0].report["uploads"][0]["status"], "already landed");
+    assert_eq!(landed(&site), (1, 1));
+}
+
+#[test]
+fn what_is_gone_or_no_upload_is_acknowledged_and_counted() {
+    let site = Site::new();
+    site.landing.put("in/.hidden/a.json", &event("m"));
+    let outcomes = ingest(&site, &notification(&["in/gone.json", "in/.hidden/a.json", "in/dummy-object.txt"]));
+    assert_eq!(kinds(&outcomes), [None]);
+    assert_eq!(outcomes[0].report["totals"]["skipped"], 3);
+    assert_eq!(landed(&site), (0, 0));
+}
+
+#[test]
+fn a_place_that_is_not_configured_is_refused_and_fails_its_message_alone() {
+    let site = Site::new();
+    site.landing.put("in/a.json", &event("m"));
+    site.landing.put("other/a.json", &event("n"));
+    let message = |id, key| (id, 1, notification(&[key]).to_string());
+    let outcomes = ingest(&site, &sqs(&[message("1", "other/a.json"), message("2", "in/a.json")]));
+    assert_eq!(kinds(&outcomes), [Some(FaultKind::Setup), None]);
+    let fault = outcomes[0].fault.as_ref().unwrap();
+    assert_eq!(fault.message, "`s3://acme-landing/other/a.json` is no place that uploads come from");
+    assert!(fault.hint.as_ref().unwrap().contains("s3://acme-landing/in/"));
+    assert_eq!(landed(&site), (1, 1));
+}
+
+#[test]
+fn an_upload_that_can_never_land_is_acknowledged_since_it_is_put_aside() {
+    let site = Site::new();
+    site.landing.put("in/a.gz", "\u{1f}\u{8b}no gzip");
+    site.landing.put("in/b.txt", "no json at all");
+    let outcomes = ingest(&site, &notification(&["in/a.gz", "in/b.txt"]));
+    assert_eq!(kinds(&outcomes), [None]);
+    let statuses: Vec<_> = (0..2).map(|place| outcomes[0].report["uploads"][place]["status"].clone()).collect();
+    assert_eq!(statuses, ["rejected", "rejected"]);
+}
+
+#[test]
+fn with_little_time_left_nothing_is_begun() {
+    let site = Site::new();
+    site.landing.put("in/a.json", &event("m"));
+    let outcomes = called(&site, Function::Ingest, &notification(&["in/a.json"]), Duration::from_secs(10));
+    assert_eq!(kinds(&outcomes), [Some(FaultKind::Again)]);
+    assert_eq!(landed(&site), (0, 0));
+    assert_eq!(kinds(&ingest(&site, &notification(&["in/a.json"]))), [None]);
+    assert_eq!(landed(&site), (1, 1));
+}
+
+#[test]
+fn a_schedule_and_a_person_call_a_function_by_what_it_does() {
+    let site = Site::new();
+    site.landing.put("in/a.json", &event("m"));
+    let tick = json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
+    let outcomes = called(&site, Function::Backfill, &tick, HOUR);
+    assert_eq!((kinds(&outcomes), landed(&site)), (vec![None], (1, 1)));
+    assert_eq!(kinds(&called(&site, Function::Ingest, &tick, HOUR)), [Some(FaultKind::Setup)]);
+    let outcomes = called(&site, Function::Evolve, &tick, HOUR);
+    assert!(outcomes[0].fault.as_ref().unwrap().message.contains("no Databricks workspace"));
+    for (ask, function) in [("status", "status"), ("tidy", "tidy"), ("backfill", "backfill")] {
+        let outcomes = called(&site, Function::Any, &json!({"action": ask}), HOUR);
+        assert_eq!((kinds(&outcomes), &outcomes[0].report["function"]), (vec![None], &json!(function)));
+    }
+}
+
+#[test]
+fn asks_that_are_the_same_are_done_once() {
+    let site = Site::new();
+    let ask = |id| (id, 1, json!({"action": "status"}).to_string());
+    let outcomes = called(&site, Function::Any, &sqs(&[ask("1"), ask("2")]), HOUR);
+    assert_eq!(outcomes[0].report, outcomes[1].report);
+    assert_eq!(kinds(&outcomes), [None, None]);
+}
