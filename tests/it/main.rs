@@ -29,6 +29,7 @@ mod held;
 mod json;
 mod lake;
 mod landing;
+mod managed;
 mod metamorphic;
 mod once;
 mod overwrite;

@@ -13,6 +13,7 @@ mod landing;
 pub mod landing_store;
 mod lease;
 pub mod ledger;
+pub mod managed;
 pub mod nearest;
 mod plan;
 mod registry;

@@ -78,6 +78,12 @@ impl Request {
         self
     }
 
+    pub(super) fn bytes(mut self, content: Bytes) -> Self {
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        self.body = content;
+        self
+    }
+
     pub(super) fn form(mut self, fields: &[(&str, &str)]) -> Self {
         self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         self.body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish().into();

@@ -140,8 +140,13 @@ impl KeptFile {
         self.path.starts_with(&format!("{STATE}/")).then(|| self.key(lake))
     }
 
+    /// Its path in the lake.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Its place in the lake's store.
-    fn key(&self, lake: &Lake) -> Path {
+    pub(crate) fn key(&self, lake: &Lake) -> Path {
         self.path.split('/').fold(lake.root().clone(), Path::join)
     }
 

@@ -6,21 +6,20 @@ use futures::StreamExt;
 use hashbrown::{HashMap, HashSet};
 use object_store::path::Path;
 
+use super::awake::Awake;
 use super::catalog::{self, FullName, MADE_BY_INLET, Need, is_made_by_inlet};
 use super::holding::columns_after;
 use super::managed::refuse_overlap;
 use super::notes::{self, ATTEMPTS, Attempts, Behind, Left};
-use super::report::{EvolveReport, HeldRows, TableEvolved, TableStatus, WarehouseUse};
-use super::wakes::{self, Recorded};
+use super::report::{EvolveReport, HeldRows, TableEvolved, TableStatus};
 use super::{Ask, Parts};
 use crate::clock::Deadline;
-use crate::databricks::{SchemaInfo, State, TableInfo, TableKind};
+use crate::databricks::{SchemaInfo, TableInfo, TableKind};
 use crate::delta::{Column, Table};
 use crate::fault::{Fault, FaultKind};
 use crate::held;
 use crate::lease::Lease;
 use crate::report::FaultReport;
-use crate::settings::WarehouseChoice;
 use crate::sql::{TableColumns, unity_views};
 
 /// Rounds of one run: new notes that keep coming are the next run's.
@@ -68,8 +67,7 @@ pub(super) struct Rounds<'a> {
     schemas_there: HashSet<String>,
     /// By schema: the tables of the lake.
     in_lake: HashMap<String, BTreeSet<String>>,
-    pub(super) warehouse: Option<(String, Recorded)>,
-    woken: bool,
+    pub(super) warehouse: Option<Awake>,
 }
 
 impl<'a> Rounds<'a> {
@@ -92,7 +90,6 @@ impl<'a> Rounds<'a> {
             schemas_there: HashSet::new(),
             in_lake: HashMap::new(),
             warehouse: None,
-            woken: false,
         }
     }
 
@@ -119,10 +116,7 @@ impl<'a> Rounds<'a> {
     /// Does it, until no note is new.
     pub(super) fn run(mut self, report: &mut EvolveReport) -> Result<(), Fault> {
         let done = self.rounds(report);
-        if let Some((id, recorded)) = self.warehouse.take() {
-            let seconds = recorded.end(&self.parts.lake);
-            report.warehouse = Some(WarehouseUse { id, woken: self.woken, seconds });
-        }
+        report.warehouse = self.warehouse.take().map(|awake| awake.end(&self.parts.lake));
         // Whatever went wrong: rows do not wait for ever.
         let rescued = self.rescue_overdue(report);
         done.and(rescued)
@@ -350,33 +344,19 @@ impl<'a> Rounds<'a> {
         if self.warehouse.is_some() {
             return Ok(());
         }
-        let Parts { lake, workspace, warehouse, budget, .. } = self.parts;
-        let id = match warehouse {
-            WarehouseChoice::Id(id) => id.clone(),
-            WarehouseChoice::Create(spec) => lake.handle().block_on(workspace.own_warehouse(spec, self.deadline))?,
-            WarehouseChoice::None => {
-                return Err(Fault::setup("the catalog is behind the lake, and the settings name no SQL warehouse")
-                    .hint("set http_path (the warehouse's Connection details), or warehouse = \"create\""));
-            }
-        };
-        let seen = lake.handle().block_on(workspace.warehouse(&id, self.deadline))?;
-        let sleeps = matches!(seen.state, State::Stopped | State::Stopping);
-        if sleeps && let Some(postponed) = wakes::may_wake(lake, budget, self.ask.by_hand)? {
-            return Err(postponed.fault());
-        }
         let causes: Vec<String> =
             needy.iter().map(|work| format!("{}.{}", work.name.schema, work.name.table)).collect();
-        let recorded = Recorded::begin(lake, sleeps, &causes)?;
-        let started = lake.handle().block_on(workspace.running(&id, self.deadline, self.told));
-        self.woken = sleeps;
-        self.warehouse = Some((id, recorded));
-        started.map(drop).map_err(Fault::from)
+        let (awake, started) = Awake::begin(self.parts, self.ask, self.deadline, self.told, &causes)?;
+        self.warehouse = Some(awake);
+        started
     }
 
     /// Runs the statements, looks whether the catalog now shows what it should, and lets the notes go. A table's views
     /// come after all that is done to the table, since they name its columns.
     fn execute(&mut self, needy: Vec<Work>, report: &mut EvolveReport) -> Result<(), Fault> {
-        let Some((warehouse, _)) = &self.warehouse else { return Err(Fault::bug("no warehouse was opened")) };
+        let Some(Awake { id: warehouse, .. }) = &self.warehouse else {
+            return Err(Fault::bug("no warehouse was opened"));
+        };
         let (lake, workspace, deadline) = (&self.parts.lake, &self.parts.workspace, self.deadline);
         let statement = |text: String| async move { workspace.run(warehouse, &text, deadline).await };
         let change = |work: Work| async move {

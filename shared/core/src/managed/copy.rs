@@ -1,0 +1,118 @@
+//! COPY INTO: the statements that load staged files, and what their answers mean. Pure.
+//!
+//! A path is loaded once into a table, whatever happens to the answer: a statement may be said twice. It takes each
+//! value in its column's own type; where a file's is another one it is cast by name, if every value survives that.
+
+use std::collections::BTreeMap;
+
+use inlet_events::table::{UPLOAD_ID, UUID_TS};
+use inlet_events::{ColumnType, KnownType};
+
+use crate::databricks::Answer;
+use crate::delta::KeptFile;
+use crate::evolve::{FullName, literal, quoted};
+use crate::fault::Fault;
+use crate::ledger::{LOADS, REJECTS};
+
+/// Names in one FILES list; Databricks takes no more.
+const FILES: usize = 1_000;
+
+/// Columns of files that are not of their table's type.
+type Casts = BTreeMap<String, &'static str>;
+
+/// The statements that load files into a table with these columns. `from` is the folder in which all files stand.
+///
+/// # Errors
+/// A file has a column that the table lacks, or of which values could be lost.
+pub(super) fn copies(
+    name: &FullName,
+    from: &str,
+    columns: &[(String, KnownType)],
+    files: &[&KeptFile],
+) -> Result<Vec<String>, Fault> {
+    // Files with the same casts can be read together: their columns have the same types.
+    let mut alike: BTreeMap<Casts, Vec<&KeptFile>> = BTreeMap::new();
+    for file in files {
+        alike.entry(casts(name, columns, file)?).or_default().push(file);
+    }
+    let mut statements = Vec::new();
+    for (casts, files) in alike {
+        for files in files.chunks(FILES) {
+            statements.push(copy(name, from, columns, &casts, files));
+        }
+    }
+    Ok(statements)
+}
+
+fn casts(name: &FullName, columns: &[(String, KnownType)], file: &KeptFile) -> Result<Casts, Fault> {
+    let mut casts = Casts::new();
+    for (column, ours) in file.columns() {
+        let known = columns.iter().find(|(known, _)| known.eq_ignore_ascii_case(column)).map(|(_, known)| *known);
+        match known {
+            Some(KnownType::Ours(wanted)) if wanted == ours => {}
+            Some(KnownType::Ours(wanted)) if is_exact(ours, wanted) => {
+                casts.insert(column.to_owned(), wanted.name());
+            }
+            Some(_) => {
+                let text = format!("column `{column}` of {} is of another type than staged rows need", name.quoted());
+                return Err(Fault::setup(text)
+                    .hint(format!("rename that column, so that one of type {} is added", ours.name().to_uppercase())));
+            }
+            None => {
+                return Err(Fault::again(format!("{} still lacks `{column}`", name.quoted()))
+                    .hint("run `inlet evolve` again; if it stays so, compare DESCRIBE HISTORY with the statements"));
+            }
+        }
+    }
+    Ok(casts)
+}
+
+/// Whether every value survives the cast, as itself.
+fn is_exact(from: ColumnType, to: ColumnType) -> bool {
+    matches!((from, to), (ColumnType::BigInt | ColumnType::Boolean, ColumnType::String))
+}
+
+fn copy(name: &FullName, from: &str, columns: &[(String, KnownType)], casts: &Casts, files: &[&KeptFile]) -> String {
+    let is_in_files =
+        |column: &str| files.iter().any(|file| file.columns().any(|(own, _)| own.eq_ignore_ascii_case(column)));
+    let selected = columns.iter().map(|(column, _)| column.as_str()).filter(|column| is_in_files(column));
+    let selected = selected.map(|column| {
+        let quoted = quoted(column);
+        match casts.get(column) {
+            _ if column == UUID_TS => format!("current_timestamp() AS {quoted}"),
+            Some(kind) => format!("CAST({quoted} AS {}) AS {quoted}", kind.to_uppercase()),
+            None => quoted,
+        }
+    });
+    let file_name = |file: &&KeptFile| literal(file.path().rsplit('/').next().unwrap_or_default());
+    format!(
+        "COPY INTO {}\nFROM (SELECT {} FROM {})\nFILEFORMAT = PARQUET\nFILES = ({})\nFORMAT_OPTIONS ('mergeSchema' = \
+         'true')",
+        name.quoted(),
+        selected.collect::<Vec<_>>().join(", "),
+        literal(from),
+        files.iter().map(file_name).collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// How many rows a COPY INTO says that it loaded.
+pub(super) fn loaded(answer: &Answer) -> Option<u64> {
+    number(answer, "num_inserted_rows")
+}
+
+/// Counts the rows of uploads in a table.
+pub(super) fn count(name: &FullName, upload_ids: &[&str]) -> String {
+    let column = if [LOADS, REJECTS].contains(&name.table.as_str()) { "upload_id" } else { UPLOAD_ID };
+    let ids: Vec<String> = upload_ids.iter().map(|id| literal(id)).collect();
+    format!("SELECT count(*) AS n FROM {} WHERE {} IN ({})", name.quoted(), quoted(column), ids.join(", "))
+}
+
+/// What [`count`] answered.
+pub(super) fn counted(answer: &Answer) -> Option<u64> {
+    answer.rows.first()?.first()?.as_deref()?.parse().ok()
+}
+
+fn number(answer: &Answer, column: &str) -> Option<u64> {
+    let at = answer.columns.iter().position(|name| name == column)?;
+    answer.rows.first()?.get(at)?.as_deref()?.parse().ok()
+}
