@@ -53,11 +53,15 @@ impl Bench {
     }
 
     fn evolve(&self) -> EvolveReport {
+        self.evolve_as(Ask { by_hand: true, ..Ask::default() })
+    }
+
+    fn evolve_as(&self, ask: Ask) -> EvolveReport {
         let managed = self.managed();
         let lake = managed.volume(runtime().handle().clone()).expect("the volume is made");
         let parts = inlet_core::evolve::Parts { lake, ..self.0.parts() };
         let deadline = inlet_core::clock::Deadline::after(std::time::Duration::from_secs(30));
-        inlet_core::evolve::evolve(&parts, Ask { by_hand: true, ..Ask::default() }, deadline, &|_| {})
+        inlet_core::evolve::evolve(&parts, ask, deadline, &|_| {})
     }
 
     /// A table as the log in its managed place says.
@@ -174,6 +178,75 @@ fn uploads_that_saw_other_types_share_a_column_that_holds_both() {
     bench.stage("b.json", &order("b", r#"{"size":"large"}"#));
     well(&bench.evolve());
     assert_eq!(bench.read("events.order_completed").texts("size"), ["42", "large"]);
+}
+
+#[test]
+fn integers_and_doubles_meet_in_a_double_and_nothing_is_rounded_unseen() {
+    let bench = Bench::new();
+    bench.stage("a.json", &order("a", r#"{"total":1}"#));
+    bench.stage("b.json", &order("b", r#"{"total":1.5}"#));
+    bench.stage("c.json", &order("c", r#"{"total":9007199254740993}"#));
+    well(&bench.evolve());
+    let table = bench.read("events.order_completed");
+    assert_eq!(table.types()["total"], "double");
+    assert_eq!(table.row("a")["total"], lake::Value::Double(1f64.to_bits()));
+    let wide = table.row("c");
+    assert_eq!(wide["total"], lake::Value::Double(9_007_199_254_740_992f64.to_bits()));
+    assert_eq!(wide["_rescued_data"].text(), r#"{"total":9007199254740993}"#);
+    assert!(!table.row("a").contains_key("_rescued_data"));
+}
+
+#[test]
+fn rows_are_written_anew_for_a_column_that_came_to_be_of_another_type() {
+    let bench = Bench::new();
+    bench.stage("a.json", &order("a", r#"{"size":1.5}"#));
+    bench.stage("b.json", &order("b", r#"{"size":true}"#));
+    well(&bench.evolve());
+    let table = bench.read("events.order_completed");
+    assert_eq!(table.types()["size"], "string");
+    assert_eq!(table.texts("size"), ["1.5", "true"]);
+    assert!(bench.files("events/").is_empty(), "neither the first files stay nor those written anew");
+}
+
+#[test]
+fn views_stand_over_managed_tables_too() {
+    let bench = Bench::new();
+    bench.stage("a.json", &order("a", r#"{"total":1}"#));
+    well(&bench.evolve());
+    let view = bench.0.shown("events.order_completed__unique").expect("the view is made");
+    assert!(view.contains(&"total".to_owned()));
+    let before = bench.said()["CREATE OR"];
+    bench.stage("b.json", &order("b", r#"{"total":1}"#));
+    well(&bench.evolve());
+    assert_eq!(bench.said()["CREATE OR"], before, "it shows all columns already");
+}
+
+#[test]
+fn a_plan_says_what_would_be_done_and_wakes_nobody() {
+    let bench = Bench::new();
+    bench.stage("a.json", &order("a", r#"{"total":1}"#));
+    let plan = bench.evolve_as(Ask { plan: true, ..Ask::default() });
+    well(&plan);
+    assert_eq!(status(&plan, "events.order_completed"), Some(TableStatus::ToCreate));
+    assert!(plan.statements.iter().any(|statement| statement.starts_with("COPY INTO")), "{plan:#?}");
+    assert!(bench.0.pretend.wakes().is_empty() && bench.0.pretend.statements().is_empty());
+    assert_eq!(bench.files("_inlet/pending").len(), 1);
+}
+
+#[test]
+fn a_table_that_failed_three_times_is_left_alone_until_somebody_says_retry() {
+    let bench = Bench::new();
+    bench.stage("a.json", &order("a", r#"{"total":1}"#));
+    let denied = "PERMISSION_DENIED: User does not have CREATE TABLE on Schema 'segment.events'.";
+    bench.0.pretend.statement_fault(StatementFault::new("`order_completed` (", denied).times(3));
+    for _ in 0..3 {
+        assert_eq!(status(&bench.evolve(), "events.order_completed"), Some(TableStatus::Failed));
+    }
+    let wakes = bench.0.pretend.statements().len();
+    assert_eq!(status(&bench.evolve(), "events.order_completed"), Some(TableStatus::Parked));
+    assert_eq!(bench.0.pretend.statements().len(), wakes, "nothing is asked for the upload");
+    well(&bench.evolve_as(Ask { by_hand: true, retry: true, ..Ask::default() }));
+    assert_eq!(bench.ids(), ["a"]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use inlet_events::ColumnType;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::anew::write_for;
 pub(crate) use self::commit::{Committed, Growth, commit_held};
 use crate::clock::Micros;
 use crate::delta::{KeptFile, Lake, by_name};

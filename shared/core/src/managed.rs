@@ -10,6 +10,7 @@
 //! warehouse nor the tables; the columns that tables have it is told by Unity Catalog, once per schema and run.
 
 mod copy;
+mod job;
 mod load;
 pub(crate) mod staged;
 mod volume;

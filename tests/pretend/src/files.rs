@@ -159,10 +159,13 @@ pub(crate) async fn file(workspace: &Workspace, caller: &Caller, request: &Reque
         }
         "GET" | "HEAD" => {
             let files = path.open(workspace, caller, Privilege::ReadVolume)?;
-            if request.headers.contains_key("range") || request.headers.contains_key("if-unmodified-since") {
-                return Err(Refusal::not_implemented("Range and If-Unmodified-Since of files"));
+            if request.headers.contains_key("if-unmodified-since") {
+                return Err(Refusal::not_implemented("If-Unmodified-Since of files"));
             }
             let (content, modified) = files.read(&path).await?.ok_or_else(|| path.not_found())?;
+            if let Some(asked) = request.header("range") {
+                return part(asked, &content, modified);
+            }
             // The length of a HEAD is that of the body that it leaves out; the server sees to that.
             Ok(Reply::text(200, "application/octet-stream", content)
                 .header("last-modified", clock::http_date(modified)))
@@ -176,6 +179,23 @@ pub(crate) async fn file(workspace: &Workspace, caller: &Caller, request: &Reque
         }
         _ => Err(Refusal::not_implemented(format!("{} {}", request.method, request.path))),
     }
+}
+
+/// The bytes that a header `range` asks for: `bytes=0-9`.
+fn part(asked: &str, content: &bytes::Bytes, modified: u64) -> Answer {
+    let (from, to) = asked.strip_prefix("bytes=").and_then(|range| range.split_once('-')).unwrap_or_default();
+    let (Ok(from), Ok(to)) = (from.parse::<usize>(), to.parse::<usize>()) else {
+        return Err(Refusal::not_implemented(format!("Range of files as {asked}")));
+    };
+    let end = to.saturating_add(1).min(content.len());
+    if from >= end {
+        let text = format!("The range {asked} is outside of {} bytes.", content.len());
+        return Err(Refusal::new(416, "OUT_OF_RANGE", text));
+    }
+    let told = format!("bytes {from}-{}/{}", end - 1, content.len());
+    Ok(Reply::text(206, "application/octet-stream", content.slice(from..end))
+        .header("content-range", told)
+        .header("last-modified", clock::http_date(modified)))
 }
 
 /// `/api/2.0/fs/directories/Volumes/…`

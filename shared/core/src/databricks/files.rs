@@ -1,13 +1,16 @@
 //! Volumes of Unity Catalog and the files in them, by REST: no warehouse wakes.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use reqwest::Method;
-use reqwest::header::{CONTENT_LENGTH, LAST_MODIFIED};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, LAST_MODIFIED};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer;
 use super::error::{Error, Subject};
+use super::http::Reply;
 use super::unity::optional;
 use super::{Page, Workspace};
 use crate::clock::{Deadline, Micros};
@@ -27,6 +30,24 @@ pub struct Entry {
     pub bytes: u64,
     /// When it was written, by the server's clock; 0 for a folder.
     pub modified: Micros,
+}
+
+/// What was read of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The bytes that were asked for.
+    pub bytes: Bytes,
+    /// The size of the whole file.
+    pub size: u64,
+}
+
+impl Content {
+    fn of(reply: Reply) -> Self {
+        // `bytes 0-9/100`
+        let range = reply.headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let size = range.and_then(|range| range.rsplit_once('/')?.1.parse().ok());
+        Self { size: size.unwrap_or(reply.body.len() as u64), bytes: reply.body }
+    }
 }
 
 #[derive(Deserialize)]
@@ -97,14 +118,26 @@ impl Workspace {
         }
     }
 
-    /// Reads a file; none: it is not there, or its volume is not.
+    /// Reads a file, or these bytes of it; none: it is not there, or its volume is not.
     ///
     /// # Errors
     /// `READ VOLUME` is missing.
-    pub async fn download(&self, path: &str, deadline: Deadline) -> Result<Option<Bytes>, Error> {
+    pub async fn download(
+        &self,
+        path: &str,
+        range: Option<Range<u64>>,
+        deadline: Deadline,
+    ) -> Result<Option<Content>, Error> {
         let (about, url) = (volume_of(path), self.address(FILES, &segments(path)));
-        let (request, reply) = self.send(|| self.request(Method::GET, &url, &about), deadline).await?;
-        optional(answer::accepted(&request, &reply).map(|()| reply.body))
+        let get = || {
+            let request = self.request(Method::GET, &url, &about);
+            match &range {
+                Some(range) => request.range(range),
+                None => request,
+            }
+        };
+        let (request, reply) = self.send(get, deadline).await?;
+        optional(answer::accepted(&request, &reply).map(|()| Content::of(reply)))
     }
 
     /// A file without its content; none: it is not there, or its volume is not.
@@ -199,13 +232,26 @@ mod tests {
         ]);
         let workspace = workspace(&server, pat());
         run(async {
-            assert_eq!(workspace.download("Volumes/c/s/v/a b/f", soon()).await.unwrap(), None);
+            assert_eq!(workspace.download("Volumes/c/s/v/a b/f", None, soon()).await.unwrap(), None);
             assert_eq!(workspace.look_at("Volumes/c/s/v/a b/f", soon()).await.unwrap(), None);
             assert_eq!(workspace.list_folder("Volumes/c/s/v", soon()).await.unwrap(), []);
             workspace.delete_file("Volumes/c/s/v/a b/f", soon()).await.unwrap();
-            assert!(workspace.download("Volumes/c/s/v/a b/f", soon()).await.unwrap_err().is_denied());
+            assert!(workspace.download("Volumes/c/s/v/a b/f", None, soon()).await.unwrap_err().is_denied());
         });
         server.seen();
+    }
+
+    #[test]
+    fn a_part_of_a_file_says_how_large_the_whole_is() {
+        let server = Server::start(vec![
+            reply(&format!("GET {FILE}"), 206, "cd").header("content-range: bytes 2-3/10"),
+            reply(&format!("GET {FILE}"), 200, "abcd"),
+        ]);
+        let workspace = workspace(&server, pat());
+        let get = |range| run(workspace.download("Volumes/c/s/v/a b/f", range, soon())).unwrap().unwrap();
+        assert_eq!(get(Some(2..4)), Content { bytes: Bytes::from_static(b"cd"), size: 10 });
+        assert_eq!(get(None), Content { bytes: Bytes::from_static(b"abcd"), size: 4 });
+        assert_eq!(server.seen()[0].header("range"), Some("bytes=2-3"));
     }
 
     #[test]

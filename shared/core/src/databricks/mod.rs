@@ -41,7 +41,7 @@ pub(crate) use connection::HOST_SUFFIXES;
 pub use connection::{Auth, Cloud, Connection};
 pub use entra::IdentityEndpoint;
 pub use error::{Denied, Error};
-pub use files::Entry;
+pub use files::{Content, Entry};
 pub use identity::{ExternalLocation, Me, Securable};
 pub use statement::Answer;
 pub use storage::StorageIdentity;

@@ -46,6 +46,9 @@ struct KeptColumn {
     /// It has a value in every row, and the file says so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     required: bool,
+    /// It has integers that no double holds exactly.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    wide: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     statistics: Option<KeptStatistics>,
 }
@@ -64,8 +67,22 @@ impl DataFile {
         let parts = self.key.prefix_match(lake.root()).into_iter().flatten();
         let path = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
         let columns = self.columns.iter().zip(self.tallies.iter());
-        let columns = columns.filter_map(|(column, tally)| KeptColumn::of(column, tally.as_ref())).collect();
+        let columns = columns.filter_map(|(column, tally)| self.kept(column, tally.as_ref())).collect();
         KeptFile { path, bytes: self.size, rows: self.rows, columns }
+    }
+
+    fn kept(&self, column: &FileColumn, tally: Option<&Tally>) -> Option<KeptColumn> {
+        let physical = &column.physical;
+        let is_other = *physical.name() != column.name;
+        Some(KeptColumn {
+            name: column.name.clone(),
+            column_type: column_type(physical.data_type()).filter(|_| column.ours)?,
+            physical: is_other.then(|| physical.name().clone()),
+            field_id: physical.metadata().get(PARQUET_FIELD_ID_META_KEY).cloned(),
+            required: !physical.is_nullable(),
+            wide: self.wide.contains(&column.name),
+            statistics: tally.map(KeptStatistics::of),
+        })
     }
 }
 
@@ -111,6 +128,11 @@ impl KeptFile {
     /// The names and types of its columns, in the order of [`KeptFile::read`].
     pub(crate) fn columns(&self) -> impl Iterator<Item = (&str, ColumnType)> {
         self.columns.iter().map(|column| (column.name.as_str(), column.column_type))
+    }
+
+    /// Whether a column has integers that no double holds exactly.
+    pub(crate) fn is_wide(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column.wide && column.name == name)
     }
 
     /// Reads its rows, in batches with just its columns.
@@ -168,19 +190,6 @@ impl KeptFile {
 }
 
 impl KeptColumn {
-    fn of(column: &FileColumn, tally: Option<&Tally>) -> Option<Self> {
-        let physical = &column.physical;
-        let is_other = *physical.name() != column.name;
-        Some(Self {
-            name: column.name.clone(),
-            column_type: column_type(physical.data_type()).filter(|_| column.ours)?,
-            physical: is_other.then(|| physical.name().clone()),
-            field_id: physical.metadata().get(PARQUET_FIELD_ID_META_KEY).cloned(),
-            required: !physical.is_nullable(),
-            statistics: tally.map(KeptStatistics::of),
-        })
-    }
-
     fn physical(&self) -> &str {
         self.physical.as_deref().unwrap_or(&self.name)
     }

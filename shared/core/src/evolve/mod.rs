@@ -16,7 +16,7 @@ mod wakes;
 
 pub(crate) use self::awake::Awake;
 pub(crate) use self::catalog::{
-    FullName, MADE_BY_INLET, alter, create_managed, is_made_by_inlet, is_within, literal, quoted,
+    FullName, MADE_BY_INLET, alter, create_managed, is_made_by_inlet, is_within, literal, quoted, view,
 };
 pub use self::report::{EvolveReport, HeldRows, NoteCounts, TableEvolved, TableStatus, WarehouseUse};
 pub use self::wakes::Budget;

@@ -10,7 +10,7 @@ use inlet_events::{Anew, ColumnType, KnownType, Value};
 
 use super::Note;
 use crate::crew::no_encoder;
-use crate::delta::{DataFile, Encoder, FileLayout, FileWriter, Lake, ROW_GROUP_BYTES, Table};
+use crate::delta::{DataFile, Encoder, FileLayout, FileWriter, KeptFile, Lake, ROW_GROUP_BYTES, Table};
 use crate::fault::Fault;
 
 /// Rows of a note that must not land.
@@ -63,33 +63,74 @@ pub(super) fn write_anew(
             (FileLayout::of_new(lake, &note.schema, &note.table, columns_if_new)?, columns.collect::<Vec<_>>())
         }
     };
-    let mut kept: Vec<&str> = note.files.iter().flat_map(|file| file.columns().map(|(name, _)| name)).collect();
-    kept.push(RESCUED_DATA);
-    let mut writer = FileWriter::create(lake, layout.narrowed(&kept))?;
-    let mut rewriting = Rewriting {
-        encoder: Encoder::new().map_err(no_encoder)?,
-        rows: Anew::new(&columns),
-        uploads: HashSet::new(),
-        note,
-    };
-    let done = rewriting.all(lake, &mut writer, left_out);
-    if done.is_err() || writer.rows() == 0 {
-        writer.abort();
-        return done.map(|()| Written::default());
+    let rows = Rows { schema: &note.schema, table: &note.table, files: &note.files };
+    rows.write(lake, &layout, &columns, left_out)
+}
+
+/// Writes staged rows for a managed table with these columns.
+///
+/// # Errors
+/// As [`write_anew`].
+pub(crate) fn write_for(
+    lake: &Lake,
+    (schema, table): (&str, &str),
+    files: &[KeptFile],
+    columns: &[(String, KnownType)],
+) -> Result<Vec<KeptFile>, Fault> {
+    let ours = columns.iter().filter_map(|(name, known)| match known {
+        KnownType::Ours(ours) => Some((name.clone(), *ours)),
+        KnownType::Foreign => None,
+    });
+    let layout = FileLayout::of_new(lake, schema, table, &ours.collect::<Vec<_>>())?;
+    let rows = Rows { schema, table, files };
+    let written = rows.write(lake, &layout, columns, &LeftOut::default())?;
+    Ok(written.files.iter().map(|file| file.on_paper(lake)).collect())
+}
+
+/// Rows of one table that stand in files.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    schema: &'a str,
+    table: &'a str,
+    files: &'a [KeptFile],
+}
+
+impl Rows<'_> {
+    fn write(
+        self,
+        lake: &Lake,
+        layout: &FileLayout,
+        columns: &[(String, KnownType)],
+        left_out: &LeftOut,
+    ) -> Result<Written, Fault> {
+        let mut kept: Vec<&str> = self.files.iter().flat_map(|file| file.columns().map(|(name, _)| name)).collect();
+        kept.push(RESCUED_DATA);
+        let mut writer = FileWriter::create(lake, layout.narrowed(&kept))?;
+        let mut rewriting = Rewriting {
+            encoder: Encoder::new().map_err(no_encoder)?,
+            rows: Anew::new(columns),
+            uploads: HashSet::new(),
+            from: self,
+        };
+        let done = rewriting.all(lake, &mut writer, left_out);
+        if done.is_err() || writer.rows() == 0 {
+            writer.abort();
+            return done.map(|()| Written::default());
+        }
+        Ok(Written { files: vec![writer.finish()?], uploads: rewriting.uploads })
     }
-    Ok(Written { files: vec![writer.finish()?], uploads: rewriting.uploads })
 }
 
 struct Rewriting<'a> {
     encoder: Encoder,
     rows: Anew,
     uploads: HashSet<String>,
-    note: &'a Note,
+    from: Rows<'a>,
 }
 
 impl Rewriting<'_> {
     fn all(&mut self, lake: &Lake, writer: &mut FileWriter, left_out: &LeftOut) -> Result<(), Fault> {
-        for file in &self.note.files {
+        for file in self.from.files {
             let columns: Vec<(&str, ColumnType)> = file.columns().collect();
             file.read(lake, &mut |batch| {
                 self.take(&columns, batch, left_out)?;
@@ -122,7 +163,7 @@ impl Rewriting<'_> {
                 .filter_map(|(array, (name, column_type))| Some((*name, value(*column_type, array, row)?)))
                 .collect();
             if !self.rows.push(cells) {
-                let Note { schema, table, .. } = self.note;
+                let Rows { schema, table, .. } = self.from;
                 return Err(Fault::setup(format!(
                     "table `{schema}.{table}` has no column `{RESCUED_DATA}` for what fits no other column"
                 ))

@@ -44,32 +44,43 @@ pub(super) fn copies(
     Ok(statements)
 }
 
+/// The casts that a file's columns need.
 fn casts(name: &FullName, columns: &[(String, KnownType)], file: &KeptFile) -> Result<Casts, Fault> {
     let mut casts = Casts::new();
     for (column, ours) in file.columns() {
-        let known = columns.iter().find(|(known, _)| known.eq_ignore_ascii_case(column)).map(|(_, known)| *known);
-        match known {
+        match type_of(columns, column) {
             Some(KnownType::Ours(wanted)) if wanted == ours => {}
-            Some(KnownType::Ours(wanted)) if is_exact(ours, wanted) => {
+            Some(KnownType::Ours(wanted)) if is_exact(ours, wanted, file.is_wide(column)) => {
                 casts.insert(column.to_owned(), wanted.name());
             }
-            Some(_) => {
-                let text = format!("column `{column}` of {} is of another type than staged rows need", name.quoted());
-                return Err(Fault::setup(text)
-                    .hint(format!("rename that column, so that one of type {} is added", ours.name().to_uppercase())));
-            }
-            None => {
-                return Err(Fault::again(format!("{} still lacks `{column}`", name.quoted()))
-                    .hint("run `inlet evolve` again; if it stays so, compare DESCRIBE HISTORY with the statements"));
+            _ => {
+                let text = format!("{} has no column `{column}` of a type that takes its staged rows", name.quoted());
+                return Err(
+                    Fault::again(text).hint("run `inlet evolve` again: rows are written for the table as it is")
+                );
             }
         }
     }
     Ok(casts)
 }
 
+/// Whether a file's columns are the table's, or cast to them without a loss.
+pub(super) fn fits(columns: &[(String, KnownType)], file: &KeptFile) -> bool {
+    file.columns().all(|(column, ours)| match type_of(columns, column) {
+        Some(KnownType::Ours(wanted)) => wanted == ours || is_exact(ours, wanted, file.is_wide(column)),
+        Some(KnownType::Foreign) | None => false,
+    })
+}
+
+/// The type of a table's column; Delta compares names without case.
+fn type_of(columns: &[(String, KnownType)], column: &str) -> Option<KnownType> {
+    columns.iter().find(|(known, _)| known.eq_ignore_ascii_case(column)).map(|(_, known)| *known)
+}
+
 /// Whether every value survives the cast, as itself.
-fn is_exact(from: ColumnType, to: ColumnType) -> bool {
-    matches!((from, to), (ColumnType::BigInt | ColumnType::Boolean, ColumnType::String))
+fn is_exact(from: ColumnType, to: ColumnType, is_wide: bool) -> bool {
+    use ColumnType::{BigInt, Boolean, Double, String};
+    matches!((from, to), (BigInt | Boolean, String)) || (from == BigInt && to == Double && !is_wide)
 }
 
 fn copy(name: &FullName, from: &str, columns: &[(String, KnownType)], casts: &Casts, files: &[&KeptFile]) -> String {
@@ -101,7 +112,7 @@ pub(super) fn loaded(answer: &Answer) -> Option<u64> {
 }
 
 /// Counts the rows of uploads in a table.
-pub(super) fn count(name: &FullName, upload_ids: &[&str]) -> String {
+pub(super) fn count(name: &FullName, upload_ids: &[String]) -> String {
     let column = if [LOADS, REJECTS].contains(&name.table.as_str()) { "upload_id" } else { UPLOAD_ID };
     let ids: Vec<String> = upload_ids.iter().map(|id| literal(id)).collect();
     format!("SELECT count(*) AS n FROM {} WHERE {} IN ({})", name.quoted(), quoted(column), ids.join(", "))

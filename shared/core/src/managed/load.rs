@@ -6,34 +6,32 @@
 //! Whatever is killed in between is done again: a path is copied once.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use futures::StreamExt;
 use hashbrown::{HashMap, HashSet};
-use inlet_events::KnownType;
 use object_store::path::Path;
 
-use super::copy::{copies, count, counted, loaded};
-use super::staged::{self, Left, StagedTable};
-use super::{SCHEMA, VOLUME, columns_of};
+use super::copy::fits;
+use super::job::{Job, Speaker, refuse_another_thing};
+use super::staged::{self, Left};
 use crate::clock::{self, Deadline};
-use crate::databricks::{TableInfo, TableKind};
-use crate::delta::KeptFile;
+use crate::databricks::TableInfo;
+use crate::evolve::notes::{self, ATTEMPTS};
 use crate::evolve::{
-    Ask, Awake, EvolveReport, FullName, HeldRows, MADE_BY_INLET, Parts, TableEvolved, TableStatus, alter,
-    create_managed, take_lease,
+    Ask, Awake, EvolveReport, FullName, HeldRows, MADE_BY_INLET, Parts, TableEvolved, TableStatus, take_lease,
 };
-use crate::fault::Fault;
-use crate::held::{Wanted, joined};
+use crate::fault::{Fault, FaultKind};
+use crate::held::write_for;
 use crate::lease::Lease;
 use crate::ledger::{LOADS, REJECTS};
 use crate::report::FaultReport;
+use crate::state::State;
 
 /// Rounds of one window: notes that keep coming are the next one's.
 const ROUNDS: usize = 50;
 /// Tables that are loaded at once; a small warehouse runs ten statements.
 const AT_ONCE: usize = 8;
-/// Uploads whose rows one statement counts.
-const UPLOADS_COUNTED: usize = 1_000;
 
 /// Loads what is staged.
 ///
@@ -46,7 +44,7 @@ pub(crate) fn load(
     told: &(dyn Fn(&str) + Sync),
     report: &mut EvolveReport,
 ) -> Result<(), Fault> {
-    if staged::gather(&parts.lake)?.notes.is_empty() {
+    if staged::gather(&parts.lake)?.is_empty() {
         return Ok(());
     }
     let lease = if ask.plan { None } else { Some(take_lease(&parts.lake, ask, deadline, told)?) };
@@ -68,27 +66,13 @@ struct Window<'a> {
     warehouse: Option<Awake>,
 }
 
-/// One table's staged rows, and what the table needs for them.
-struct Job {
-    name: FullName,
-    /// CREATE or ALTER, when its columns are not all there.
-    change: Option<String>,
-    status: TableStatus,
-    wanted: Vec<Wanted>,
-    /// As the catalog showed them before the change.
-    columns: Vec<(String, KnownType)>,
-    files: Vec<KeptFile>,
-    rows: u64,
-    upload_ids: Vec<String>,
-}
-
-/// By schema: what the catalog shows, by name.
+/// What the catalog shows: by schema, by name.
 type Shown = HashMap<String, HashMap<String, TableInfo>>;
 
 impl Window<'_> {
     fn rounds(&mut self, report: &mut EvolveReport) -> Result<(), Fault> {
         for round in 0..ROUNDS {
-            let notes = self.new_notes(report)?;
+            let mut notes = self.new_notes(report)?;
             if notes.is_empty() {
                 return Ok(());
             }
@@ -96,7 +80,7 @@ impl Window<'_> {
                 let catalog = self.parts.workspace.catalog(&self.parts.catalog, self.deadline);
                 self.parts.lake.handle().block_on(catalog)?.may_hold_tables()?;
             }
-            self.load(&notes, report)?;
+            self.load(&mut notes, report)?;
         }
         Ok(())
     }
@@ -107,14 +91,14 @@ impl Window<'_> {
         let gathered = staged::gather(lake)?;
         for (place, what) in gathered.damaged {
             if self.seen.insert(place.clone()) {
-                report.notes.damaged.push(format!("`{place}` of the volume is no note: {what}"));
+                report.notes.damaged.push(format!("`{place}` is no note of staged rows: {what}"));
             }
         }
         let mut keys = HashSet::new();
         let mut notes = Vec::new();
         for left in gathered.notes {
-            let is_first =
-                left.note.key.as_ref().is_none_or(|key| keys.insert((left.note.schema.clone(), key.clone())));
+            let key = left.note.key.clone().map(|key| (left.note.schema.clone(), key));
+            let is_first = key.is_none_or(|key| keys.insert(key));
             if !self.seen.insert(left.place.clone()) {
                 continue;
             }
@@ -133,61 +117,81 @@ impl Window<'_> {
         Ok(notes)
     }
 
-    fn load(&mut self, notes: &[Left], report: &mut EvolveReport) -> Result<(), Fault> {
+    /// Loads notes: their event tables, then Inlet's own two for those that are whole, then nothing is left of them.
+    fn load(&mut self, notes: &mut [Left], report: &mut EvolveReport) -> Result<(), Fault> {
         let mut shown = Shown::new();
-        for left in notes {
+        for left in &*notes {
             let schema = &left.note.schema;
             if !shown.contains_key(schema) {
                 shown.insert(schema.clone(), self.shown(schema, report)?);
             }
         }
-        let mut failed: HashSet<Path> = HashSet::new();
+        let mut failed: HashSet<usize> = HashSet::new();
         for is_own in [false, true] {
-            let due = notes.iter().filter(|left| !failed.contains(&left.place));
-            let tables = due.flat_map(|left| left.note.tables.iter().map(move |table| (left, table)));
-            let mut by_table: BTreeMap<FullName, Vec<(&Left, &StagedTable)>> = BTreeMap::new();
-            for (left, table) in tables.filter(|(_, table)| is_inlets(&table.table) == is_own) {
-                by_table.entry(self.full_name(&left.note.schema, &table.table)).or_default().push((left, table));
-            }
-            let mut jobs = Vec::new();
-            for (name, staged) in &by_table {
-                let there = shown.get(&name.schema).and_then(|tables| tables.get(&name.table));
-                match job(name.clone(), there, staged) {
-                    Ok(job) => jobs.push(job),
-                    Err(fault) => {
-                        failed.extend(staged.iter().map(|(left, _)| left.place.clone()));
-                        report.tables.push(evolved(name, TableStatus::Failed, &[], None, Some(&fault)));
-                    }
-                }
-            }
-            if self.ask.plan {
-                self.plan(jobs, report)?;
-                continue;
-            }
-            for (job, done) in self.run(jobs, report)? {
-                if !self.lease.as_ref().is_none_or(Lease::is_held) {
-                    return Err(Fault::again("this evolve was too slow, and another one has taken its place")
-                        .hint("run `inlet evolve` again: everything it does can be done twice"));
-                }
-                let (status, rows, fault) = match &done {
-                    Ok(()) => (job.status, Some(job.rows), None),
-                    Err(fault) => (TableStatus::Failed, None, Some(fault)),
-                };
-                if done.is_err() {
-                    failed.extend(by_table[&job.name].iter().map(|(left, _)| left.place.clone()));
-                }
-                report.tables.push(evolved(&job.name, status, &job.wanted, rows, fault));
+            let jobs = self.jobs(notes, is_own, &shown, &mut failed, report)?;
+            match self.ask.plan {
+                true => self.plan(&jobs, notes, report)?,
+                false if jobs.is_empty() => {}
+                false => self.run(jobs, notes, &shown, &mut failed, report)?,
             }
         }
         if self.ask.plan {
             return Ok(());
         }
-        for left in notes.iter().filter(|left| !failed.contains(&left.place)) {
+        for (_, left) in notes.iter().enumerate().filter(|(number, _)| !failed.contains(number)) {
             staged::mark_loaded(&self.parts.lake, &left.note, clock::now())?;
             staged::clear(&self.parts.lake, left)?;
             report.notes.settled += 1;
         }
         Ok(())
+    }
+
+    /// The tables of notes that have not failed. One that failed too often is left alone, and so are its notes: their
+    /// other tables are not asked for again and again.
+    fn jobs(
+        &self,
+        notes: &[Left],
+        is_own: bool,
+        shown: &Shown,
+        failed: &mut HashSet<usize>,
+        report: &mut EvolveReport,
+    ) -> Result<Vec<Job>, Fault> {
+        let mut by_table: BTreeMap<FullName, Vec<(usize, usize)>> = BTreeMap::new();
+        for (number, left) in notes.iter().enumerate().filter(|(number, _)| !failed.contains(number)) {
+            for (at, staged) in left.note.tables.iter().enumerate().filter(|(_, one)| is_inlets(&one.table) == is_own) {
+                let (schema, table) = (left.note.schema.clone(), staged.table.clone());
+                let name = FullName { catalog: self.parts.catalog.clone(), schema, table };
+                by_table.entry(name).or_default().push((number, at));
+            }
+        }
+        for (name, parts) in &by_table {
+            let there = there(shown, name);
+            let (status, fault) = match (self.parked(name)?, refuse_another_thing(name, there)) {
+                (Some(fault), _) => (TableStatus::Parked, fault),
+                (None, Err(fault)) => (TableStatus::Failed, fault),
+                (None, Ok(())) => continue,
+            };
+            failed.extend(parts.iter().map(|(number, _)| *number));
+            report.tables.push(evolved(name, status, Some(&fault)));
+        }
+        let whole = |(name, mut parts): (FullName, Vec<(usize, usize)>)| {
+            parts.retain(|(number, _)| !failed.contains(number));
+            (!parts.is_empty()).then(|| Job::of(&name, there(shown, &name), notes, &parts))
+        };
+        Ok(by_table.into_iter().filter_map(whole).collect())
+    }
+
+    /// Why a table is left alone; whoever says `--retry` tries again.
+    fn parked(&self, name: &FullName) -> Result<Option<Fault>, Fault> {
+        if self.ask.retry || self.ask.plan {
+            return Ok(None);
+        }
+        let before = notes::attempts(&self.parts.lake, &name.schema, &name.table)?;
+        let before = before.filter(|before| before.failed >= ATTEMPTS);
+        Ok(before.map(|before| {
+            Fault::setup(format!("left alone after {ATTEMPTS} attempts: {}", before.message))
+                .hint("mend what it says, then run: inlet evolve --retry")
+        }))
     }
 
     /// What the catalog shows of a schema, which is made when it is missing.
@@ -206,41 +210,117 @@ impl Window<'_> {
     }
 
     /// Says what would be done.
-    fn plan(&self, jobs: Vec<Job>, report: &mut EvolveReport) -> Result<(), Fault> {
+    fn plan(&self, jobs: &[Job], notes: &[Left], report: &mut EvolveReport) -> Result<(), Fault> {
         for job in jobs {
             report.statements.extend(job.change.clone());
-            let lacking = job.wanted.iter().map(|column| (column.name.clone(), KnownType::Ours(column.column_type)));
-            let columns: Vec<_> = job.columns.iter().cloned().chain(lacking).collect();
-            report.statements.extend(self.copies(&job, &columns)?);
+            report.statements.extend(job.copies(&job.rows(notes), &job.columns_after())?);
             let status = match job.status {
                 TableStatus::Created => TableStatus::ToCreate,
                 TableStatus::Altered => TableStatus::ToAlter,
                 other => other,
             };
-            report.tables.push(evolved(&job.name, status, &job.wanted, Some(job.rows), None));
+            report.tables.push(TableEvolved { new_columns: new_columns(job), ..evolved(&job.name, status, None) });
         }
         Ok(())
     }
 
-    /// Runs the statements of several tables at once.
-    fn run(&mut self, jobs: Vec<Job>, report: &mut EvolveReport) -> Result<Vec<(Job, Result<(), Fault>)>, Fault> {
-        if jobs.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// Makes tables, fits rows to what they came to be, and copies; several tables at once.
+    fn run(
+        &mut self,
+        jobs: Vec<Job>,
+        notes: &mut [Left],
+        shown: &Shown,
+        failed: &mut HashSet<usize>,
+        report: &mut EvolveReport,
+    ) -> Result<(), Fault> {
         self.open_warehouse(&jobs)?;
-        let said = std::sync::Mutex::new(Vec::new());
-        let this = &*self;
-        let run = |job: Job| {
-            let said = &said;
-            async move {
-                let done = this.run_one(&job, said).await;
-                (job, done)
+        let Some(Awake { id: warehouse, .. }) = &self.warehouse else {
+            return Err(Fault::bug("no warehouse was opened"));
+        };
+        let handle = self.parts.lake.handle();
+        let (workspace, deadline, said) = (&self.parts.workspace, self.deadline, Mutex::default());
+        let speaker = &Speaker { workspace, warehouse, deadline, said };
+        let make = |mut job: Job| async move {
+            let made = job.make(speaker).await;
+            (job, made)
+        };
+        let made: Vec<_> = handle.block_on(futures::stream::iter(jobs).map(make).buffered(AT_ONCE).collect());
+        let mut due = Vec::new();
+        let mut done = Vec::new();
+        for (job, made) in made {
+            match made.and_then(|()| self.fit(&job, notes)) {
+                Ok(()) => due.push((job.rows(notes), job)),
+                Err(fault) => done.push((job, Err(fault), Vec::new())),
+            }
+        }
+        let load = |(rows, job): (_, Job)| async move {
+            let loaded = job.load(&rows, speaker).await.map(|()| rows.rows);
+            let views =
+                shown.get(&job.name.schema).filter(|_| !is_inlets(&job.name.table)).map(|shown| job.views(shown));
+            let warnings = job.show(&views.unwrap_or_default(), speaker).await;
+            (job, loaded, warnings)
+        };
+        let loaded = futures::stream::iter(due).map(load).buffered(AT_ONCE).collect::<Vec<_>>();
+        done.extend(handle.block_on(loaded));
+        report.statements.append(&mut crate::crew::lock(&speaker.said));
+        if !self.is_ours() {
+            return Err(too_slow());
+        }
+        for (job, loaded, warnings) in done {
+            report.warnings.extend(warnings);
+            self.conclude(&job, loaded, failed, report)?;
+        }
+        Ok(())
+    }
+
+    /// Rows whose types are not those of the columns that the table came to have are written anew; what no column takes
+    /// goes to `_rescued_data`. The note names the new files before any of them is copied.
+    fn fit(&self, job: &Job, notes: &mut [Left]) -> Result<(), Fault> {
+        let lake = &self.parts.lake;
+        for &(number, at) in &job.parts {
+            let left = &mut notes[number];
+            let table = &left.note.tables[at];
+            if table.files.iter().all(|file| fits(&job.columns, file)) {
+                continue;
+            }
+            if !self.is_ours() {
+                return Err(too_slow());
+            }
+            let anew = write_for(lake, (&job.name.schema, &job.name.table), &table.files, &job.columns)?;
+            let old = std::mem::replace(&mut left.note.tables[at].files, anew);
+            let state = State::of(lake);
+            state.put(&left.place, &left.note)?;
+            old.iter().try_for_each(|file| state.remove(&file.key(lake)))?;
+        }
+        Ok(())
+    }
+
+    fn conclude(
+        &self,
+        job: &Job,
+        loaded: Result<u64, Fault>,
+        failed: &mut HashSet<usize>,
+        report: &mut EvolveReport,
+    ) -> Result<(), Fault> {
+        let (lake, FullName { schema, table, .. }) = (&self.parts.lake, &job.name);
+        let (status, held, fault) = match loaded {
+            Ok(rows) => {
+                notes::succeeded(lake, schema, table)?;
+                (job.status, Some(HeldRows { rows, duplicates: 0, rescued: 0 }), None)
+            }
+            Err(fault) => {
+                failed.extend(job.parts.iter().map(|(number, _)| *number));
+                // What is only not there yet will be: it is no reason to give a table up.
+                if fault.kind() != FaultKind::Again {
+                    let before = notes::attempts(lake, schema, table)?.map_or(0, |before| before.failed);
+                    notes::failed(lake, schema, table, before, &FaultReport::from(&fault))?;
+                }
+                (TableStatus::Failed, None, Some(fault))
             }
         };
-        let all = futures::stream::iter(jobs).map(run).buffered(AT_ONCE).collect();
-        let done = this.parts.lake.handle().block_on(all);
-        report.statements.extend(said.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
-        Ok(done)
+        let new_columns = new_columns(job);
+        report.tables.push(TableEvolved { new_columns, held, ..evolved(&job.name, status, fault.as_ref()) });
+        Ok(())
     }
 
     fn open_warehouse(&mut self, jobs: &[Job]) -> Result<(), Fault> {
@@ -253,105 +333,8 @@ impl Window<'_> {
         started
     }
 
-    /// One table: its change, the copies, the proof.
-    async fn run_one(&self, job: &Job, said: &std::sync::Mutex<Vec<String>>) -> Result<(), Fault> {
-        let Some(Awake { id: warehouse, .. }) = &self.warehouse else {
-            return Err(Fault::bug("no warehouse was opened"));
-        };
-        let (workspace, deadline) = (&self.parts.workspace, self.deadline);
-        let say = |statement: String| async move {
-            crate::crew::lock(said).push(statement.clone());
-            workspace.run(warehouse, &statement, deadline).await
-        };
-        let mut columns = job.columns.clone();
-        if let Some(change) = &job.change {
-            match say(change.clone()).await {
-                Err(error) if !error.already_exists() => return Err(error.into()),
-                _ => {}
-            }
-            let FullName { catalog, schema, table } = &job.name;
-            let Some(seen) = workspace.table(catalog, schema, table, deadline).await? else {
-                return Err(Fault::again(format!("{} is still not in the catalog", job.name.quoted()))
-                    .hint("run `inlet evolve` again"));
-            };
-            columns = columns_of(&seen);
-        }
-        let mut inserted = Some(0);
-        for statement in self.copies(job, &columns)? {
-            let answer = say(statement).await?;
-            inserted = inserted.zip(loaded(&answer)).map(|(sum, more)| sum + more);
-        }
-        if inserted == Some(job.rows) {
-            return Ok(());
-        }
-        // Some paths were loaded before, and the answer was lost then: the rows themselves say which upload they are of.
-        let mut found = 0;
-        for ids in job.upload_ids.chunks(UPLOADS_COUNTED) {
-            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-            let answer = say(count(&job.name, &ids)).await?;
-            found += counted(&answer).ok_or_else(|| Fault::again("a count of rows was answered without a number"))?;
-        }
-        match found == job.rows {
-            true => Ok(()),
-            false => Err(Fault::setup(format!(
-                "{} holds {found} rows of uploads that staged {}",
-                job.name.quoted(),
-                job.rows
-            ))
-            .hint("compare DESCRIBE HISTORY with what else writes to the table; the staged files are kept")),
-        }
-    }
-
-    fn copies(&self, job: &Job, columns: &[(String, KnownType)]) -> Result<Vec<String>, Fault> {
-        let FullName { catalog, schema, table } = &job.name;
-        let from = format!("/Volumes/{catalog}/{SCHEMA}/{VOLUME}/{schema}/{table}");
-        copies(&job.name, &from, columns, &job.files.iter().collect::<Vec<_>>())
-    }
-
-    fn full_name(&self, schema: &str, table: &str) -> FullName {
-        FullName { catalog: self.parts.catalog.clone(), schema: schema.to_owned(), table: table.to_owned() }
-    }
-}
-
-/// What a table's staged rows need.
-fn job(name: FullName, there: Option<&TableInfo>, staged: &[(&Left, &StagedTable)]) -> Result<Job, Fault> {
-    if let Some(there) = there {
-        refuse_another_thing(&name, there)?;
-    }
-    let columns = there.map(columns_of).unwrap_or_default();
-    let is_there = |column: &Wanted| columns.iter().any(|(known, _)| known.eq_ignore_ascii_case(&column.name));
-    let lacking: Vec<Wanted> =
-        joined(staged.iter().flat_map(|(_, table)| &table.columns)).into_iter().filter(|one| !is_there(one)).collect();
-    let (change, status) = match there {
-        None => (Some(create_managed(&name, &lacking)), TableStatus::Created),
-        Some(_) if !lacking.is_empty() => (Some(alter(&name, &lacking)), TableStatus::Altered),
-        Some(_) => (None, TableStatus::UpToDate),
-    };
-    Ok(Job {
-        name,
-        change,
-        status,
-        wanted: lacking,
-        columns,
-        files: staged.iter().flat_map(|(_, table)| table.files.iter().cloned()).collect(),
-        rows: staged.iter().map(|(_, table)| table.rows).sum(),
-        upload_ids: staged.iter().map(|(left, _)| left.note.upload_id.clone()).collect(),
-    })
-}
-
-fn refuse_another_thing(name: &FullName, there: &TableInfo) -> Result<(), Fault> {
-    let other = match &there.kind {
-        TableKind::Managed => there.format.as_deref().filter(|format| *format != "DELTA"),
-        TableKind::External => Some("an external table"),
-        TableKind::View => Some("a view"),
-        TableKind::Other(kind) => Some(kind.as_str()),
-    };
-    match other {
-        None => Ok(()),
-        Some(other) => {
-            Err(Fault::setup(format!("{} is taken in the catalog by another object: {other}", name.quoted()))
-                .hint("rename or drop it; the rows wait in the volume"))
-        }
+    fn is_ours(&self) -> bool {
+        self.lease.as_ref().is_none_or(Lease::is_held)
     }
 }
 
@@ -360,24 +343,31 @@ fn is_inlets(table: &str) -> bool {
     [LOADS, REJECTS].contains(&table)
 }
 
+fn there<'a>(shown: &'a Shown, name: &FullName) -> Option<&'a TableInfo> {
+    shown.get(&name.schema)?.get(&name.table)
+}
+
 fn label(name: &FullName) -> String {
     format!("{}.{}", name.schema, name.table)
 }
 
-fn evolved(
-    name: &FullName,
-    status: TableStatus,
-    new_columns: &[Wanted],
-    rows: Option<u64>,
-    fault: Option<&Fault>,
-) -> TableEvolved {
+fn new_columns(job: &Job) -> Vec<String> {
+    job.lacking.iter().map(|column| column.name.clone()).collect()
+}
+
+fn evolved(name: &FullName, status: TableStatus, fault: Option<&Fault>) -> TableEvolved {
     TableEvolved {
         table: label(name),
         status,
-        new_columns: new_columns.iter().map(|column| column.name.clone()).collect(),
-        held: rows.map(|rows| HeldRows { rows, duplicates: 0, rescued: 0 }),
+        new_columns: Vec::new(),
+        held: None,
         fault: fault.map(FaultReport::from),
     }
+}
+
+fn too_slow() -> Fault {
+    Fault::again("this evolve was too slow, and another one has taken its place")
+        .hint("run `inlet evolve` again: everything it does can be done twice")
 }
 
 fn another_form(left: &Left) -> Fault {

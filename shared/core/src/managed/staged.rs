@@ -57,6 +57,13 @@ pub(crate) struct Gathered {
     pub(crate) damaged: Vec<(Path, String)>,
 }
 
+impl Gathered {
+    /// Whether there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.notes.is_empty() && self.damaged.is_empty()
+    }
+}
+
 /// What a marker holds.
 #[derive(Debug, Serialize, Deserialize)]
 struct Loaded {

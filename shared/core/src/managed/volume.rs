@@ -10,8 +10,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
 use crate::clock::Deadline;
@@ -64,19 +64,25 @@ impl ObjectStore for Volumes {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        let is_plain = options.range.is_none() && options.if_match.is_none() && options.if_none_match.is_none();
+        let is_plain = options.if_match.is_none() && options.if_none_match.is_none();
         if !is_plain || options.if_modified_since.is_some() || options.if_unmodified_since.is_some() {
-            return Err(not_here("a range, or a condition, of a read"));
+            return Err(not_here("a condition of a read"));
         }
+        let asked = match options.range {
+            None => None,
+            Some(GetRange::Bounded(range)) => Some(range),
+            Some(_) => return Err(not_here("a range without its end")),
+        };
         let (meta, content) = if options.head {
             (self.look(path).await?, Bytes::new())
         } else {
-            let content = self.0.download(path.as_ref(), soon()).await.map_err(|error| failed(path, error))?;
-            let content = content.ok_or_else(|| missing(path))?;
-            let entry = Entry { bytes: content.len() as u64, ..Entry::default() };
-            (meta(path.clone(), &entry), content)
+            let content = self.0.download(path.as_ref(), asked.clone(), soon()).await;
+            let content = content.map_err(|error| failed(path, error))?.ok_or_else(|| missing(path))?;
+            let entry = Entry { bytes: content.size, ..Entry::default() };
+            (meta(path.clone(), &entry), content.bytes)
         };
-        let range = 0..meta.size;
+        let from = asked.map_or(0, |asked| asked.start);
+        let range = from..if options.head { meta.size } else { from + content.len() as u64 };
         let payload = GetResultPayload::Stream(stream::once(std::future::ready(Ok(content))).boxed());
         Ok(GetResult { payload, meta, range, attributes: object_store::Attributes::default() })
     }

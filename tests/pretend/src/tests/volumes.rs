@@ -46,6 +46,13 @@ fn a_file_is_written_once_read_listed_and_deleted() {
     let head = file(&bench, "HEAD", "a/b/one.json");
     assert!(head.status == 200 && head.headers.contains("content-length: 4"), "{head:?}");
     assert!(head.headers.contains("last-modified: "), "{head:?}");
+    let token = format!("authorization: Bearer {}", crate::TOKEN);
+    let path = format!("/api/2.0/fs/files{VOLUME}/a/b/one.json");
+    let part = |range: &str| bench.send("GET", &path, &[&token, range], "").unwrap();
+    let two = part("range: bytes=1-2");
+    assert_eq!((two.status, two.body), (206, json!(22)));
+    assert!(two.headers.contains("content-range: bytes 1-2/4"), "{}", two.headers);
+    assert_eq!(part("range: bytes=4-9").status, 416);
     let listed = folder(&bench, "GET", "/a/b");
     assert_eq!(listed.body["contents"][0]["path"], "/Volumes/segment/web/stage/a/b/one.json");
     assert_eq!(listed.body["contents"][0]["file_size"], 4);
