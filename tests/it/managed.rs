@@ -321,6 +321,37 @@ fn of_two_deliveries_at_once_one_is_staged() {
 }
 
 #[test]
+fn markers_go_after_thirty_days_and_files_without_a_note_after_one() {
+    let bench = Bench::new();
+    for name in ["a", "b"] {
+        bench.stage(&format!("{name}.json"), &order(name, r#"{"total":1}"#));
+    }
+    well(&bench.evolve());
+    // The staged files of a run that was killed, and of one that is at work.
+    bench.stage("c.json", &order("c", r#"{"total":1}"#));
+    let root = bench.0.room.path("lake-managed");
+    let find = |part: &str, at: usize| {
+        let all = crate::support::listing(&root);
+        let mut found = all.iter().filter(|(path, _)| path.display().to_string().contains(part));
+        root.join(&found.nth(at).unwrap_or_else(|| panic!("no {part}")).0)
+    };
+    let killed = find("/events/tracks/", 0).with_file_name("part-killed.zstd.parquet");
+    let young = killed.with_file_name("part-young.zstd.parquet");
+    for file in [&killed, &young] {
+        std::fs::write(file, b"rows").unwrap();
+    }
+    let days_ago = |days: i64| u64::try_from(inlet_core::clock::now() - days * 86_400_000_000).unwrap();
+    for (file, days) in [(find("/loaded/", 0), 31), (find("/loaded/", 1), 29), (killed, 2), (find("swept.json", 0), 2)]
+    {
+        crate::support::touch(&file, days_ago(days));
+    }
+    well(&bench.evolve());
+    assert_eq!(bench.files("_inlet/loaded").len(), 2, "one of the first two, and the new one");
+    assert_eq!(bench.files("events/"), ["events/tracks/part-young.zstd.parquet"]);
+    assert_eq!(bench.ids(), ["a", "b", "c"]);
+}
+
+#[test]
 fn another_form_of_a_key_waits_and_is_named() {
     let bench = Bench::new();
     bench.stage("a.json", &order("a", r#"{"total":1}"#));
@@ -363,9 +394,11 @@ fn a_missing_right_on_the_volume_is_named() {
     let denied = json!({"error_code": "PERMISSION_DENIED",
                         "message": "User does not have WRITE VOLUME on Volume 'segment._inlet.staging'."});
     let denied = Wrong::Answer { status: 403, body: denied, headers: vec![] };
-    bench.0.pretend.fault(Fault::on("PUT", "/api/2.0/fs/files/*", denied));
-    let report = bench.stage("a.json", &order("a", "{}"));
-    assert_eq!(report.gravest(), Some(FaultKind::Setup), "{report:#?}");
-    let text = format!("{report:?}");
-    assert!(text.contains("WRITE VOLUME"), "{text}");
+    for method in ["PUT", "HEAD"] {
+        bench.0.pretend.fault(Fault::on(method, "/api/2.0/fs/files/*", denied.clone()));
+        let report = bench.stage("a.json", &order("a", "{}"));
+        assert_eq!(report.gravest(), Some(FaultKind::Setup), "{report:#?}");
+        let text = format!("{report:?}");
+        assert!(text.contains("WRITE VOLUME"), "{text}");
+    }
 }

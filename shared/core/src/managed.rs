@@ -9,10 +9,12 @@
 //! markers in `_inlet/`. The note is the commit point: it names exactly one attempt's files. `ingest` asks neither the
 //! warehouse nor the tables; the columns that tables have it is told by Unity Catalog, once per schema and run.
 
+mod at_once;
 mod copy;
 mod job;
 mod load;
 pub(crate) mod staged;
+mod sweep;
 mod volume;
 
 use std::sync::Arc;
@@ -65,8 +67,10 @@ impl Managed {
             }
             self.workspace.create_volume(&self.catalog, SCHEMA, VOLUME, &comment, deadline).await
         })?;
-        let url = Url::parse(&format!("dbfs:/Volumes/{}/{SCHEMA}/{VOLUME}/", self.catalog));
-        let url = url.map_err(|error| Fault::bug("the volume's path is no URL").because(error))?;
+        let no_url = || Fault::bug("the volume's path is no URL");
+        let mut url = Url::parse("dbfs:/Volumes/").map_err(|error| no_url().because(error))?;
+        let parts = [self.catalog.as_str(), SCHEMA, VOLUME, ""];
+        url.path_segments_mut().map_err(|()| no_url())?.pop_if_empty().extend(parts);
         Lake::with_store(&url, Arc::new(Volumes(self.workspace.clone())), handle)
     }
 

@@ -127,3 +127,81 @@ fn number(answer: &Answer, column: &str) -> Option<u64> {
     let at = answer.columns.iter().position(|name| name == column)?;
     answer.rows.first()?.get(at)?.as_deref()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn name() -> FullName {
+        FullName { catalog: "segment".into(), schema: "web".into(), table: "tracks".into() }
+    }
+
+    /// A file as a note names it: columns by name and type; `n!` holds integers that no double holds exactly.
+    fn file(path: &str, columns: &[(&str, &str)]) -> KeptFile {
+        let columns: Vec<_> = columns
+            .iter()
+            .map(|(name, kind)| json!({"name": name.trim_end_matches('!'), "type": kind, "wide": name.ends_with('!')}))
+            .collect();
+        let path = format!("web/tracks/{path}");
+        serde_json::from_value(json!({"path": path, "bytes": 1, "rows": 2, "columns": columns})).unwrap()
+    }
+
+    fn table(columns: &[(&str, ColumnType)]) -> Vec<(String, KnownType)> {
+        columns.iter().map(|(name, ours)| ((*name).to_owned(), KnownType::Ours(*ours))).collect()
+    }
+
+    fn statements(columns: &[(&str, ColumnType)], files: &[KeptFile]) -> Vec<String> {
+        copies(&name(), "/Volumes/v", &table(columns), &files.iter().collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn a_copy_names_its_files_and_says_when_rows_were_loaded() {
+        let columns = [("id", ColumnType::String), ("uuid_ts", ColumnType::Timestamp), ("n", ColumnType::BigInt)];
+        let said = statements(&columns, &[file("a'b.parquet", &[("id", "string"), ("uuid_ts", "timestamp")])]);
+        let wanted = "COPY INTO `segment`.`web`.`tracks`\n\
+                      FROM (SELECT `id`, current_timestamp() AS `uuid_ts` FROM '/Volumes/v')\n\
+                      FILEFORMAT = PARQUET\nFILES = ('a\\'b.parquet')\nFORMAT_OPTIONS ('mergeSchema' = 'true')";
+        assert_eq!(said, [wanted]);
+    }
+
+    #[test]
+    fn files_that_need_the_same_casts_share_a_statement() {
+        let columns = [("id", ColumnType::String), ("n", ColumnType::Double)];
+        let files = [
+            file("1", &[("id", "string"), ("n", "double")]),
+            file("2", &[("id", "string"), ("n", "bigint")]),
+            file("3", &[("id", "string")]),
+        ];
+        let said = statements(&columns, &files);
+        assert_eq!(said.len(), 2);
+        assert!(said[0].contains("SELECT `id`, `n` FROM") && said[0].contains("FILES = ('1', '3')"), "{}", said[0]);
+        assert!(said[1].contains("CAST(`n` AS DOUBLE) AS `n`") && said[1].contains("FILES = ('2')"), "{}", said[1]);
+    }
+
+    #[test]
+    fn a_statement_names_a_thousand_files_at_most() {
+        let files: Vec<KeptFile> = (0..2_001).map(|n| file(&n.to_string(), &[("id", "string")])).collect();
+        assert_eq!(statements(&[("id", ColumnType::String)], &files).len(), 3);
+    }
+
+    #[test]
+    fn only_casts_that_keep_every_value_are_made() {
+        let columns = table(&[("n", ColumnType::Double), ("s", ColumnType::String), ("b", ColumnType::BigInt)]);
+        let fits = |column: &str, kind: &str| super::fits(&columns, &file("f", &[(column, kind)]));
+        assert!(fits("n", "bigint") && fits("S", "bigint") && fits("s", "boolean") && fits("b", "bigint"));
+        assert!(!fits("n!", "bigint"), "a double would round it");
+        assert!(!fits("s", "double") && !fits("s", "timestamp"), "its text would be another one");
+        assert!(!fits("b", "string") && !fits("none", "string"));
+    }
+
+    #[test]
+    fn answers_are_read_by_name() {
+        let row = |cells: &[&str]| vec![cells.iter().map(|cell| Some((*cell).to_owned())).collect()];
+        let names = ["num_affected_rows", "num_inserted_rows"].map(str::to_owned).to_vec();
+        let answer = Answer { columns: names, rows: row(&["4", "3"]), statement_id: String::new() };
+        assert_eq!((loaded(&answer), loaded(&Answer::default())), (Some(3), None));
+        assert_eq!((counted(&answer), counted(&Answer::default())), (Some(4), None));
+    }
+}

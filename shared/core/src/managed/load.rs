@@ -12,9 +12,11 @@ use futures::StreamExt;
 use hashbrown::{HashMap, HashSet};
 use object_store::path::Path;
 
+use super::at_once::at_once;
 use super::copy::fits;
 use super::job::{Job, Speaker, refuse_another_thing};
-use super::staged::{self, Left};
+use super::staged::{self, Forms, Left};
+use super::sweep::sweep;
 use crate::clock::{self, Deadline};
 use crate::databricks::TableInfo;
 use crate::evolve::notes::{self, ATTEMPTS};
@@ -49,7 +51,7 @@ pub(crate) fn load(
     }
     let lease = if ask.plan { None } else { Some(take_lease(&parts.lake, ask, deadline, told)?) };
     let mut window = Window { parts, ask, deadline, told, lease, seen: HashSet::new(), warehouse: None };
-    let done = window.rounds(report);
+    let done = window.rounds(report).and_then(|()| if ask.plan { Ok(()) } else { sweep(&parts.lake) });
     report.warehouse = window.warehouse.take().map(|awake| awake.end(&parts.lake));
     done
 }
@@ -94,7 +96,14 @@ impl Window<'_> {
                 report.notes.damaged.push(format!("`{place}` is no note of staged rows: {what}"));
             }
         }
+        let loaded = gathered.notes.iter().filter(|left| !self.seen.contains(&left.place));
+        let loaded = at_once(loaded, |left| {
+            let is_loaded = staged::is_loaded(lake, &left.note.schema, &left.note.upload_id)?;
+            Ok(is_loaded.then(|| left.place.clone()))
+        })?;
+        let loaded: HashSet<Path> = loaded.into_iter().flatten().collect();
         let mut keys = HashSet::new();
+        let mut forms: HashMap<String, Forms> = HashMap::new();
         let mut notes = Vec::new();
         for left in gathered.notes {
             let key = left.note.key.clone().map(|key| (left.note.schema.clone(), key));
@@ -104,11 +113,15 @@ impl Window<'_> {
             }
             report.notes.read += 1;
             report.notes.held += 1;
-            if staged::is_loaded(lake, &left.note.schema, &left.note.upload_id)? {
+            let schema = &left.note.schema;
+            if !forms.contains_key(schema) {
+                forms.insert(schema.clone(), Forms::list(lake, schema)?);
+            }
+            if loaded.contains(&left.place) {
                 if !self.ask.plan {
                     staged::clear(lake, &left)?;
                 }
-            } else if !is_first || staged::has_another_form(lake, &left.note)? {
+            } else if !is_first || forms[schema].have_another(&left.note) {
                 report.fault.get_or_insert_with(|| FaultReport::from(&another_form(&left)));
             } else {
                 notes.push(left);
@@ -138,11 +151,13 @@ impl Window<'_> {
         if self.ask.plan {
             return Ok(());
         }
-        for (_, left) in notes.iter().enumerate().filter(|(number, _)| !failed.contains(number)) {
-            staged::mark_loaded(&self.parts.lake, &left.note, clock::now())?;
-            staged::clear(&self.parts.lake, left)?;
-            report.notes.settled += 1;
-        }
+        let lake = &self.parts.lake;
+        let whole = notes.iter().enumerate().filter(|(number, _)| !failed.contains(number));
+        let settled = at_once(whole, |(_, left)| {
+            staged::mark_loaded(lake, &left.note, clock::now())?;
+            staged::clear(lake, left)
+        })?;
+        report.notes.settled += settled.len();
         Ok(())
     }
 

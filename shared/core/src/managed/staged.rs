@@ -2,22 +2,24 @@
 //!
 //! The note of an upload, `_inlet/pending/<schema>/<id>.json`, is put where nothing is: of two deliveries one wins, and
 //! its files are the upload. When they are loaded, a marker `_inlet/loaded/<schema>/<id>.json` says so for 30 days, and
-//! `_inlet/keys/<schema>/<key>/<id>.json` that a form of this key has landed; then the note goes, and its files.
+//! `_inlet/keys/<schema>/<key>.<id>.json` that a form of this key has landed; then the note goes, and its files.
 
+use hashbrown::HashSet;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
+use super::at_once::at_once;
 use crate::clock::Micros;
 use crate::delta::{KeptFile, Lake};
 use crate::fault::Fault;
 use crate::held::Wanted;
-use crate::state::{self, Listed, State};
+use crate::state::{self, State};
 use crate::upload::key_digest;
 
 /// Notes that one look reads: one for each upload since the last window.
 const NOTES: usize = 100_000;
-/// Forms of one key that a look lists.
-const FORMS: usize = 1_000;
+/// Forms of keys that a look lists: those of 30 days.
+const FORMS: usize = 1_000_000;
 
 /// A staged upload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,27 +107,44 @@ pub(crate) fn leave(lake: &Lake, note: &Note) -> Result<bool, Fault> {
 pub(crate) fn gather(lake: &Lake) -> Result<Gathered, Fault> {
     let state = State::of(lake);
     let mut gathered = Gathered::default();
-    for file in state.list(&state.place(&["pending"]), NOTES)? {
-        match state.read::<Note>(&file)? {
+    let files = state.list(&state.place(&["pending"]), NOTES)?;
+    for (place, read) in at_once(files, |file| Ok((file.place.clone(), state.read::<Note>(&file)?)))? {
+        match read {
             state::Held::Gone => {}
-            state::Held::Read(note) => gathered.notes.push(Left { place: file.place, note }),
-            state::Held::Damaged(what) => gathered.damaged.push((file.place, what)),
+            state::Held::Read(note) => gathered.notes.push(Left { place, note }),
+            state::Held::Damaged(what) => gathered.damaged.push((place, what)),
         }
     }
     gathered.notes.sort_by(|a, b| (a.note.staged_at, &a.place).cmp(&(b.note.staged_at, &b.place)));
     Ok(gathered)
 }
 
-/// Whether another form of a note's key has landed.
-///
-/// # Errors
-/// What the store answers.
-pub(crate) fn has_another_form(lake: &Lake, note: &Note) -> Result<bool, Fault> {
-    let Some(key) = &note.key else { return Ok(false) };
-    let state = State::of(lake);
-    let own = format!("{}.json", note.upload_id);
-    let forms = state.list(&state.place(&["keys", &note.schema, &key_digest(key)]), FORMS)?;
-    Ok(forms.iter().map(Listed::name).any(|form| form != own))
+/// The forms of keys that have landed in a schema.
+#[derive(Debug)]
+pub(crate) struct Forms(HashSet<String>);
+
+impl Forms {
+    /// Lists them; reads none.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub(crate) fn list(lake: &Lake, schema: &str) -> Result<Self, Fault> {
+        let state = State::of(lake);
+        let listed = state.list(&state.place(&["keys", schema]), FORMS)?;
+        Ok(Self(listed.iter().map(|file| file.name().to_owned()).collect()))
+    }
+
+    /// Whether another form of a note's key is among them.
+    pub(crate) fn have_another(&self, note: &Note) -> bool {
+        let (Some(key), own) = (&note.key, form_of(note)) else { return false };
+        let key = key_digest(key);
+        self.0.iter().any(|form| form.split('.').next() == Some(&key) && Some(form) != own.as_ref())
+    }
+}
+
+/// `<key>.<id>.json`
+fn form_of(note: &Note) -> Option<String> {
+    note.key.as_ref().map(|key| format!("{}.{}.json", key_digest(key), note.upload_id))
 }
 
 /// Says that a note's rows are loaded.
@@ -134,9 +153,8 @@ pub(crate) fn has_another_form(lake: &Lake, note: &Note) -> Result<bool, Fault> 
 /// What the store answers.
 pub(crate) fn mark_loaded(lake: &Lake, note: &Note, loaded_at: Micros) -> Result<(), Fault> {
     let state = State::of(lake);
-    if let Some(key) = &note.key {
-        let form = format!("{}.json", note.upload_id);
-        state.put(&state.place(&["keys", &note.schema, &key_digest(key), &form]), &Loaded { loaded_at })?;
+    if let Some(form) = form_of(note) {
+        state.put(&state.place(&["keys", &note.schema, &form]), &Loaded { loaded_at })?;
     }
     state.put(&loaded(&state, &note.schema, &note.upload_id), &Loaded { loaded_at })
 }
