@@ -44,12 +44,16 @@ impl Bench {
     }
 
     fn stage_upload(&self, upload: Upload) -> Report {
+        self.try_stage(upload).expect("the volume is made")
+    }
+
+    fn try_stage(&self, upload: Upload) -> Result<Report, inlet_core::fault::Fault> {
         let managed = self.managed();
-        let lake = managed.volume(runtime().handle().clone()).expect("the volume is made");
+        let lake = managed.volume(runtime().handle().clone())?;
         let parts = Parts { lake, settings: self.0.settings.clone(), host: "terminal" };
         let report = route::stage(&parts, &managed, vec![upload], &Unwatched);
         assert!(report.uploads.iter().all(|upload| upload.counts.balance()), "{report:#?}");
-        report
+        Ok(report)
     }
 
     fn evolve(&self) -> EvolveReport {
@@ -57,11 +61,15 @@ impl Bench {
     }
 
     fn evolve_as(&self, ask: Ask) -> EvolveReport {
+        self.try_evolve(ask).expect("the volume is made")
+    }
+
+    fn try_evolve(&self, ask: Ask) -> Result<EvolveReport, inlet_core::fault::Fault> {
         let managed = self.managed();
-        let lake = managed.volume(runtime().handle().clone()).expect("the volume is made");
+        let lake = managed.volume(runtime().handle().clone())?;
         let parts = inlet_core::evolve::Parts { lake, ..self.0.parts() };
         let deadline = inlet_core::clock::Deadline::after(std::time::Duration::from_secs(30));
-        inlet_core::evolve::evolve(&parts, ask, deadline, &|_| {})
+        Ok(inlet_core::evolve::evolve(&parts, ask, deadline, &|_| {}))
     }
 
     /// A table as the log in its managed place says.
@@ -280,6 +288,43 @@ fn a_window_that_dies_before_it_says_so_is_done_again() {
     assert_eq!(bench.ids(), ["a"]);
     assert_eq!(bench.read("events._loads").rows.len(), 3, "tracks, order_completed, and the upload");
     assert!(bench.files("events/").is_empty());
+}
+
+#[test]
+fn whatever_request_is_refused_or_lost_each_row_stands_once() {
+    let bench = Bench::new();
+    let cycle = |name: &str| {
+        let bytes = lines(&[track(name, "Order Completed", r#"{"total":1}"#), r#"{"type":"alias"}"#.to_owned()]);
+        let is_staged = |_: &usize| {
+            let staged = bench.try_stage(object(name, &bytes));
+            staged.is_ok_and(|report| report.gravest().is_none())
+        };
+        assert!((0..5).any(|attempt| is_staged(&attempt)), "{name} is not staged");
+        let by_hand = Ask { by_hand: true, retry: true, ..Ask::default() };
+        let is_loaded = |_: &usize| bench.try_evolve(by_hand).is_ok_and(|report| report.gravest().is_none());
+        assert!((0..5).any(|attempt| is_loaded(&attempt)), "{name} is not loaded");
+    };
+    cycle("first");
+    bench.0.pretend.forget_requests();
+    cycle("second");
+    let requests = bench.0.pretend.requests().len() as u64;
+    let mut names = vec!["first".to_owned(), "second".to_owned()];
+    for nth in (1..=requests).step_by(6) {
+        let refused = Wrong::Answer { status: 400, body: json!({"error_code": "BAD_REQUEST"}), headers: vec![] };
+        let wrong = if nth % 12 == 1 { Wrong::Lost } else { refused };
+        bench.0.pretend.fault(Fault::on("*", "*", wrong).nth(nth));
+        let name = format!("{nth:03}");
+        cycle(&name);
+        bench.0.pretend.clear_faults();
+        names.push(name);
+    }
+    names.sort();
+    assert_eq!(bench.ids(), names);
+    for table in ["events.tracks", "events._rejects", "events._loads"] {
+        let per_upload = if table.ends_with("_loads") { 3 } else { 1 };
+        assert_eq!(bench.read(table).rows.len(), names.len() * per_upload, "{table}");
+    }
+    assert!(bench.files("_inlet/pending").is_empty());
 }
 
 #[test]
