@@ -152,14 +152,27 @@ def rights(w: Workspace, client: WorkspaceClient, admin: WorkspaceClient):
 
 def moved(w: Workspace, client: WorkspaceClient):
     client.volumes.create(catalog_name=w.catalog, schema_name="web", name="stage", volume_type=uc.VolumeType.MANAGED)
+    same("the volumes", [v.full_name for v in client.volumes.list(w.catalog, "web")], ["segment.web.stage"])
+    same("a volume", client.volumes.read("segment.web.stage").volume_type, uc.VolumeType.MANAGED)
+    again = lambda: client.volumes.create(catalog_name=w.catalog, schema_name="web", name="stage", volume_type=uc.VolumeType.MANAGED)
+    raises("the same volume again", errors.ResourceConflict, again)
     at = "/Volumes/segment/web/stage/a b/one.parquet"
     client.files.upload(at, io.BytesIO(b"PAR1"), overwrite=False)
     same("a file", client.files.download(at).contents.read(), b"PAR1")
     same("its length", client.files.get_metadata(at).content_length, 4)
     raises("the same file again", errors.AlreadyExists, lambda: client.files.upload(at, io.BytesIO(b"x"), overwrite=False))
     same("a folder", [e.name for e in client.files.list_directory_contents("/Volumes/segment/web/stage/a b")], ["one.parquet"])
+    folder = lambda: client.files.get_directory_metadata("/Volumes/segment/web/stage/a b")
+    same("a folder's metadata", folder(), None)
+    raises("a folder with a file in it", errors.BadRequest, lambda: client.files.delete_directory("/Volumes/segment/web/stage/a b"))
     client.files.delete(at)
     raises("a file that is gone", errors.NotFound, lambda: client.files.download(at))
+    client.files.delete_directory("/Volumes/segment/web/stage/a b")
+    raises("a folder that is gone", errors.NotFound, folder)
+    client.files.create_directory("/Volumes/segment/web/stage/made/deep")
+    same("a folder made", [e.is_directory for e in client.files.list_directory_contents("/Volumes/segment/web/stage/made")], [True])
+    client.volumes.delete("segment.web.stage")
+    raises("a volume that is gone", errors.NotFound, lambda: client.volumes.read("segment.web.stage"))
 
 
 def limited(w: Workspace, client: WorkspaceClient):
@@ -187,7 +200,8 @@ def main() -> int:
     o = a.parse_args()
     with tempfile.TemporaryDirectory(prefix="pretend-sdk-") as folder:
         lake = Path(folder).resolve() / "lake"
-        with Workspace(o.pretend, lake.as_uri()) as w:
+        managed = Path(folder).resolve() / "managed"
+        with Workspace(o.pretend, lake.as_uri(), None, "--managed", managed.as_uri()) as w:
             client, admin = m2m(w, w.client_secret), pat(w, w.admin_token)
             signed_in(w, client)
             warehouses(w, client)

@@ -30,6 +30,7 @@ mod held;
 mod json;
 mod lake;
 mod landing;
+mod managed;
 mod metamorphic;
 mod once;
 mod overwrite;

@@ -3,6 +3,7 @@
 mod commits;
 mod holding;
 mod reports;
+mod staging;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

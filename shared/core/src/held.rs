@@ -24,7 +24,7 @@ use inlet_events::ColumnType;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::anew::{Lineage, Origin, Rows, origin, write_anew};
+pub(crate) use self::anew::{Lineage, Origin, Rows, origin, write_anew, write_for};
 pub(crate) use self::commit::{Committed, Growth, commit_held};
 pub(crate) use self::release::release;
 use crate::clock::Micros;
@@ -192,8 +192,13 @@ pub(crate) fn gather(lake: &Lake, schema: Option<&str>) -> Result<Gathered, Faul
 
 /// Columns that notes want, each once, with the least type that holds the values of all.
 pub(crate) fn wanted<'a>(notes: impl IntoIterator<Item = &'a Note>) -> Vec<Wanted> {
+    joined(notes.into_iter().flat_map(|note| &note.columns))
+}
+
+/// Columns, each once, with the least type that holds the values of all.
+pub(crate) fn joined<'a>(columns: impl IntoIterator<Item = &'a Wanted>) -> Vec<Wanted> {
     let mut all: Vec<Wanted> = Vec::new();
-    for column in notes.into_iter().flat_map(|note| &note.columns) {
+    for column in columns {
         match all.iter_mut().find(|known| known.name == column.name) {
             Some(known) => known.column_type = known.column_type.join(column.column_type),
             None => all.push(column.clone()),

@@ -14,6 +14,7 @@ mod landing;
 pub mod landing_store;
 mod lease;
 pub mod ledger;
+pub mod managed;
 pub mod mend;
 pub mod nearest;
 mod plan;

@@ -18,6 +18,7 @@ use crate::evolve::notes;
 use crate::fault::{Fault, FaultKind};
 use crate::held::{Note, Pending};
 use crate::ledger::{LOADS, REJECTS};
+use crate::managed::Shown;
 use crate::report::NewColumn;
 use crate::settings::Settings;
 use crate::upload::app_id_of;
@@ -57,6 +58,8 @@ pub(crate) enum Writes {
     WithCatalog,
     /// Nothing: the warehouse changes tables.
     RowsOnly,
+    /// Nothing: the warehouse writes the tables too, and only the catalog tells what they are.
+    Staged,
 }
 
 /// What the upload at hand did before this run.
@@ -111,9 +114,29 @@ pub(crate) struct Registry {
     known: Vec<Known>,
     numbers: HashMap<String, u32>,
     past: Past,
+    /// Managed tables: their columns. None while tables stand in the lake.
+    shown: Option<Shown>,
 }
 
 impl Registry {
+    /// The tables that Unity Catalog keeps, as it shows them; the lake holds their rows while they wait.
+    pub(crate) fn of_managed(lake: &Lake, schema: &str, settings: &Settings, shown: Shown) -> Self {
+        Self {
+            lake: Some(lake.clone()),
+            schema: schema.to_owned(),
+            limits: settings.limits.clone(),
+            selection: settings.selection.clone(),
+            contracts: settings.contracts.clone(),
+            writes: Writes::Staged,
+            pending: Pending::default(),
+            in_lake: shown.keys().cloned().collect(),
+            known: Vec::new(),
+            numbers: HashMap::new(),
+            past: Past::default(),
+            shown: Some(shown),
+        }
+    }
+
     /// Lists the schema's folders; opens no table yet.
     pub(crate) fn new(
         lake: Option<&Lake>,
@@ -139,6 +162,7 @@ impl Registry {
             known: Vec::new(),
             numbers: HashMap::new(),
             past: Past::default(),
+            shown: None,
         })
     }
 
@@ -188,7 +212,13 @@ impl Registry {
     }
 
     pub(crate) fn exists(&self, number: u32) -> bool {
-        self.known[number as usize].table.is_some()
+        let known = &self.known[number as usize];
+        self.stands(&known.plan.name, known.table.as_ref())
+    }
+
+    /// Whether a table is there: in the lake, or as the catalog shows it.
+    fn stands(&self, name: &str, table: Option<&Table>) -> bool {
+        self.shown.as_ref().map_or(table.is_some(), |shown| shown.contains_key(name))
     }
 
     /// How many columns the upload at hand may add to each table; to one that it has not met yet at most what a table
@@ -264,6 +294,9 @@ impl Registry {
             Some(table) if self.writes != Writes::RowsOnly || may_take(table, &new_columns) => {
                 FileLayout::of_existing(lake, table, &new_columns)?
             }
+            None if self.writes == Writes::Staged => {
+                FileLayout::of_new(lake, &self.schema, &known.plan.name, &ours(&known.plan))?
+            }
             None if self.writes != Writes::RowsOnly => {
                 FileLayout::of_new(lake, &self.schema, &known.plan.name, &new_columns)?
             }
@@ -279,7 +312,7 @@ impl Registry {
         for number in 0..self.known.len() {
             let name = self.known[number].plan.name.clone();
             let kind = self.known[number].plan.kind;
-            if let Some(lake) = &self.lake {
+            if let (Some(lake), None) = (&self.lake, &self.shown) {
                 bring_up_to_date(&mut self.known[number].table, lake, &self.schema, &name)?;
             }
             let table = self.known[number].table.as_ref();
@@ -332,11 +365,11 @@ impl Registry {
     /// Opens a table, or plans one that is not there; nothing when its contract forbids a new event table.
     fn open(&mut self, kind: TableKind, name: &str) -> Result<Option<u32>, Fault> {
         let table = match &self.lake {
-            Some(lake) if self.in_lake.contains(name) => Table::open(lake, &self.schema, name)?,
+            Some(lake) if self.shown.is_none() && self.in_lake.contains(name) => Table::open(lake, &self.schema, name)?,
             _ => None,
         };
         let on_drift = self.contracts.of(name).0;
-        if table.is_none() && kind == TableKind::Event && on_drift != OnDrift::Evolve {
+        if !self.stands(name, table.as_ref()) && kind == TableKind::Event && on_drift != OnDrift::Evolve {
             return Ok(None);
         }
         let refused = table.as_ref().map_or(Ok(None), |table| refused(self.writes, table.may_append()))?;
@@ -365,7 +398,7 @@ impl Registry {
         };
         let Some(number) = number else { return Ok(None) };
         let known = &self.known[number as usize];
-        let is_whole = known.table.is_some() && known.plan.new_columns().is_empty();
+        let is_whole = self.exists(number) && known.plan.new_columns().is_empty();
         Ok(is_whole.then(|| (number, Arc::clone(&known.plan))))
     }
 
@@ -383,7 +416,8 @@ impl Registry {
 
     /// A plan over a table as it is, and the columns that held rows want.
     fn planned(&self, name: &str, kind: TableKind, table: Option<&Table>) -> Result<Arc<TablePlan>, Fault> {
-        let columns = checked_columns(name, table)?;
+        let shown = self.shown.as_ref().and_then(|shown| shown.get(name)).cloned();
+        let columns = checked(name, shown.unwrap_or_else(|| columns_of(table)))?;
         let mut plan = TablePlan::under(name, kind, &columns, &self.selection, &self.contracts);
         let required = table.into_iter().flat_map(Table::columns).filter(|column| !column.nullable);
         required.for_each(|column| plan.require(&column.name));
@@ -464,10 +498,12 @@ fn ours(plan: &TablePlan) -> Vec<(String, ColumnType)> {
     plan.columns().iter().filter_map(ours).collect()
 }
 
+fn columns_of(table: Option<&Table>) -> Vec<(String, KnownType)> {
+    table.into_iter().flat_map(Table::columns).map(|column| (column.name.clone(), column.column_type)).collect()
+}
+
 /// The columns of a table, among which Inlet's own must be its own.
-fn checked_columns(name: &str, table: Option<&Table>) -> Result<Vec<(String, KnownType)>, Fault> {
-    let columns: Vec<(String, KnownType)> =
-        table.into_iter().flat_map(Table::columns).map(|column| (column.name.clone(), column.column_type)).collect();
+fn checked(name: &str, columns: Vec<(String, KnownType)>) -> Result<Vec<(String, KnownType)>, Fault> {
     for (own, column_type) in
         [(RESCUED_DATA, ColumnType::String), (UPLOAD_ID, ColumnType::String), (UUID_TS, ColumnType::Timestamp)]
     {

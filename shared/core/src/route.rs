@@ -14,6 +14,7 @@ use crate::clock;
 use crate::delta::{Lake, STATE};
 use crate::fault::Fault;
 use crate::group::Group;
+use crate::managed::Managed;
 use crate::plan::Planner;
 use crate::report::{FaultReport, PlanReport, Report, UploadReport};
 use crate::schema::SchemaRun;
@@ -63,6 +64,17 @@ pub struct Parts {
 ///
 /// Synchronous: call it from a plain thread while the lake's runtime lives.
 pub fn ingest(parts: &Parts, uploads: Vec<Upload>, watch: &dyn Watch) -> Report {
+    run(parts, None, uploads, watch)
+}
+
+/// Stages uploads for managed tables: the lake is the catalog's volume, and the rows land in the next evolve.
+///
+/// Synchronous, as [`ingest`].
+pub fn stage(parts: &Parts, managed: &Managed, uploads: Vec<Upload>, watch: &dyn Watch) -> Report {
+    run(parts, Some(managed), uploads, watch)
+}
+
+fn run(parts: &Parts, managed: Option<&Managed>, uploads: Vec<Upload>, watch: &dyn Watch) -> Report {
     let mut report = Report::new();
     let skewed = if uploads.is_empty() { Ok(()) } else { check_clock(&parts.lake) };
     for (schema, uploads) in by_schema(uploads) {
@@ -71,7 +83,7 @@ pub fn ingest(parts: &Parts, uploads: Vec<Upload>, watch: &dyn Watch) -> Report 
             report.push(upload);
         };
         let landed = match &skewed {
-            Ok(()) => land_schema(parts, &schema, uploads, watch, &mut finish),
+            Ok(()) => land_schema(parts, managed, &schema, uploads, watch, &mut finish),
             Err(ahead) => Err((skew_fault(*ahead), uploads)),
         };
         if let Err((fault, unfinished)) = landed {
@@ -90,7 +102,8 @@ pub fn ingest(parts: &Parts, uploads: Vec<Upload>, watch: &dyn Watch) -> Report 
 /// The kernel stamps and expires ids by this machine's clock: far from the store's, ids would be lost too early.
 /// Answers by how many seconds the clock is ahead, when that is too much. A store that does not say is believed.
 fn check_clock(lake: &Lake) -> Result<(), i64> {
-    if lake.url().scheme() == "file" {
+    // The ids of staged uploads do not expire by the clock of whoever stages them.
+    if lake.url().scheme() == "file" || lake.is_volume() {
         return Ok(());
     }
     let path = lake.root().clone().join(STATE).join("clock");
@@ -143,12 +156,17 @@ pub(crate) type Unfinished = (Fault, Vec<Upload>);
 
 fn land_schema(
     parts: &Parts,
+    managed: Option<&Managed>,
     schema: &str,
     uploads: Vec<Upload>,
     watch: &dyn Watch,
     finish: &mut dyn FnMut(UploadReport),
 ) -> Result<(), Unfinished> {
-    let mut run = match SchemaRun::open(parts, schema) {
+    let opened = match managed {
+        Some(managed) => SchemaRun::open_managed(parts, managed, schema),
+        None => SchemaRun::open(parts, schema),
+    };
+    let mut run = match opened {
         Ok(run) => run,
         Err(fault) => return Err((fault, uploads)),
     };
@@ -162,7 +180,9 @@ fn land_schema(
             continue;
         }
         let bytes = allowance.map_or(GROUP_BYTES, |allowance| allowance.stored_bytes_left().min(GROUP_BYTES));
-        let group = next_group(&mut queue, bytes);
+        // The note of a staged upload names its files alone.
+        let at_most = if run.is_staged { 1 } else { GROUP_UPLOADS };
+        let group = next_group(&mut queue, bytes, at_most);
         let group = run.not_yet_landed(group, finish).map_err(|(fault, group)| unfinished(fault, group, &mut queue))?;
         if !group.is_empty() {
             land_group(&mut run, group, &mut queue, watch, finish)?;
@@ -174,13 +194,13 @@ fn land_schema(
 
 /// The next uploads that together are small enough; never two of one id or key, since the later must see what the
 /// earlier landed.
-fn next_group(queue: &mut VecDeque<Upload>, group_bytes: u64) -> Vec<Upload> {
+fn next_group(queue: &mut VecDeque<Upload>, group_bytes: u64, group_uploads: usize) -> Vec<Upload> {
     let mut group: Vec<Upload> = Vec::new();
     let mut seen = HashSet::new();
     let mut bytes = 0;
     while let Some(next) = queue.front() {
         bytes += next.size;
-        let is_full = bytes > group_bytes || group.len() >= GROUP_UPLOADS;
+        let is_full = bytes > group_bytes || group.len() >= group_uploads;
         let is_new = seen.insert(next.id.to_string()) && next.key.clone().is_none_or(|key| seen.insert(key));
         if !group.is_empty() && (is_full || !is_new) {
             break;
@@ -200,6 +220,7 @@ fn land_group(
     finish: &mut dyn FnMut(UploadReport),
 ) -> Result<(), Unfinished> {
     let mut attempts = 0;
+    let is_staged = run.is_staged;
     while !uploads.is_empty() {
         attempts += 1;
         let mut group = Group::new(run);
@@ -207,7 +228,10 @@ fn land_group(
             Ok(taken) => {
                 // What came behind a giant, or a giant behind others, waits for a group of its own.
                 uploads.split_off(taken).into_iter().rev().for_each(|later| queue.push_front(later));
-                group.commit(&uploads)
+                match &uploads[..] {
+                    [upload] if is_staged => group.stage(upload).map(|report| Some(vec![report])),
+                    uploads => group.commit(uploads),
+                }
             }
             Err((at, fault)) => {
                 group.abandon();

@@ -18,8 +18,7 @@ use self::statement::Statement;
 use crate::clock::{self, Deadline, Micros};
 use crate::databricks::Answer;
 use crate::delta::{Lake, Table};
-use crate::evolve::warehouse::{self, Opened};
-use crate::evolve::{FullName, HeldRows, Need, Parts, WarehouseUse, location_of, need};
+use crate::evolve::{Awake, FullName, HeldRows, Need, Parts, WarehouseUse, location_of, need};
 use crate::fault::{Fault, FaultKind};
 use crate::gates::{COMMIT_WITHIN, Gate, store_time_in};
 use crate::held;
@@ -138,9 +137,8 @@ fn try_run(
     let name = table_of(parts, &statement, deadline)?;
     let sql = statement.sql(&name.quoted());
     let label = format!("{}.{}", name.schema, name.table);
-    let Opened { id, woken, recorded, started } =
-        warehouse::open(parts, std::slice::from_ref(&label), true, deadline, told)?;
-    let run = Run { parts, name: &name, sql: &sql, warehouse: &id, deadline, told };
+    let (awake, started) = Awake::begin(parts, true, deadline, told, std::slice::from_ref(&label))?;
+    let run = Run { parts, name: &name, sql: &sql, warehouse: &awake.id, deadline, told };
     let done = started.and_then(|()| match parts.lake.needs_gates() {
         true => run.behind_gate(ask, report),
         false => {
@@ -151,8 +149,7 @@ fn try_run(
             run.at_once(report)
         }
     });
-    let seconds = recorded.end(&parts.lake);
-    report.warehouse = Some(WarehouseUse { id, woken, seconds });
+    report.warehouse = Some(awake.end(&parts.lake));
     done
 }
 

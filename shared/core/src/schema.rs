@@ -15,6 +15,7 @@ use crate::delta::{Table, tidy};
 use crate::fault::Fault;
 use crate::held::{self, Pending};
 use crate::ledger::{LOADS, REJECTS};
+use crate::managed::{Managed, staged};
 use crate::registry::{Past, Registry, Writes, bring_up_to_date};
 use crate::report::{Status, UploadReport};
 use crate::route::{Parts, Unfinished};
@@ -47,9 +48,31 @@ pub(crate) struct SchemaRun<'a> {
     pub(crate) notes: Vec<Path>,
     /// When the run began; `uuid_ts` of its rows.
     pub(crate) started_at: Micros,
+    /// Whether the tables are managed, and the lake is the volume where their rows wait.
+    pub(crate) is_staged: bool,
 }
 
 impl<'a> SchemaRun<'a> {
+    /// Asks the catalog for the schema's tables; nothing else is read.
+    pub(crate) fn open_managed(parts: &'a Parts, managed: &Managed, schema: &str) -> Result<Self, Fault> {
+        let shown = managed.columns(schema, parts.lake.handle())?;
+        let registry = Registry::of_managed(&parts.lake, schema, &parts.settings, shown);
+        Ok(Self {
+            underway: Vec::new(),
+            notes: Vec::new(),
+            parts,
+            schema: schema.to_owned(),
+            registry: Mutex::new(registry),
+            crew: new_crew(parts),
+            buffers: Arc::default(),
+            loads: None,
+            rejects: None,
+            versions: HashMap::new(),
+            started_at: clock::now(),
+            is_staged: true,
+        })
+    }
+
     /// Lists the schema's tables and reads the logs of `_loads` and `_rejects`.
     pub(crate) fn open(parts: &'a Parts, schema: &str) -> Result<Self, Fault> {
         let loads = Table::open(&parts.lake, schema, LOADS)?;
@@ -84,6 +107,7 @@ impl<'a> SchemaRun<'a> {
             rejects,
             versions: HashMap::new(),
             started_at: clock::now(),
+            is_staged: false,
         })
     }
 
@@ -105,6 +129,9 @@ impl<'a> SchemaRun<'a> {
         uploads: Vec<Upload>,
         finish: &mut dyn FnMut(UploadReport),
     ) -> Result<Vec<Upload>, Unfinished> {
+        if self.is_staged {
+            return self.not_yet_staged(uploads, finish);
+        }
         let Some(loads) = &self.loads else { return Ok(uploads) };
         let (done, mut open): (Vec<_>, Vec<_>) = uploads.into_iter().partition(|upload| loads.has(&upload.id.app_id()));
         let mut report = |upload: &Upload| finish(UploadReport::new(upload, Status::AlreadyLanded));
@@ -124,6 +151,28 @@ impl<'a> SchemaRun<'a> {
                 open.into_iter().partition(|upload| expired.contains(&upload.id.to_string()));
             done.iter().for_each(&mut report);
             open = rest;
+        }
+        Ok(open)
+    }
+
+    /// The same for managed tables: what is staged is done, and what is loaded.
+    fn not_yet_staged(
+        &self,
+        uploads: Vec<Upload>,
+        finish: &mut dyn FnMut(UploadReport),
+    ) -> Result<Vec<Upload>, Unfinished> {
+        let mut open = Vec::new();
+        let mut uploads = uploads.into_iter();
+        while let Some(upload) = uploads.next() {
+            match staged::is_known(&self.parts.lake, &self.schema, &upload.id.to_string()) {
+                Ok(true) => finish(UploadReport::new(&upload, Status::AlreadyLanded)),
+                Ok(false) => open.push(upload),
+                Err(fault) => {
+                    open.push(upload);
+                    open.extend(uploads);
+                    return Err((fault, open));
+                }
+            }
         }
         Ok(open)
     }
@@ -167,6 +216,9 @@ impl<'a> SchemaRun<'a> {
     pub(crate) fn start_anew(&mut self) -> Result<(), Fault> {
         self.crew = new_crew(self.parts);
         lock(&self.registry).reload()?;
+        if self.is_staged {
+            return Ok(());
+        }
         for (own, name) in [(&mut self.loads, LOADS), (&mut self.rejects, REJECTS)] {
             bring_up_to_date(own, &self.parts.lake, &self.schema, name)?;
         }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Micros;
-use crate::delta::{Lake, STATE};
+use crate::delta::{Lake, STATE, fault_within};
 use crate::fault::Fault;
 
 /// Bytes of one file: they are notes. One of held rows names each file with its columns.
@@ -146,6 +146,9 @@ fn payload(place: &Path, value: &impl Serialize) -> Result<PutPayload, Fault> {
 }
 
 fn fault(what: &str, place: &Path, error: Error) -> Fault {
+    if let Some(ours) = fault_within(&error) {
+        return ours.within(format!("cannot {what} `{place}`"));
+    }
     Fault::again(format!("cannot {what} `{place}` in the state folder of the lake"))
         .hint("the principal that writes the tables must be able to read, write, list and delete there too")
         .because(error)

@@ -123,7 +123,12 @@ impl Upload {
 
 /// The Delta `txn` application id of a key.
 pub(crate) fn key_app_id_of(key: &str) -> String {
-    format!("inlet/key/{}", UploadId::hash(&[b"key", key.as_bytes()]))
+    format!("inlet/key/{}", key_digest(key))
+}
+
+/// A key as 32 hexadecimal digits.
+pub(crate) fn key_digest(key: &str) -> String {
+    UploadId::hash(&[b"key", key.as_bytes()]).to_string()
 }
 
 /// The id in the log of `_loads` which says that rows of an upload that were held for a table have been told of.

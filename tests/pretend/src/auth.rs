@@ -120,7 +120,7 @@ pub(crate) fn authenticate(state: &State, request: &Request) -> Result<Caller, R
 }
 
 fn numbered(status: u16, message: &str) -> Reply {
-    Refusal { status, code: Code::Number(status), message: message.to_owned() }.into_reply("")
+    Refusal { status, code: Code::Number(status), message: message.to_owned(), reason: None }.into_reply("")
 }
 
 /// An API that needs an entitlement.

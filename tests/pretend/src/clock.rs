@@ -19,6 +19,12 @@ pub(crate) async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
+/// The moment as HTTP headers write it.
+pub(crate) fn http_date(epoch_ms: u64) -> String {
+    let moment = i64::try_from(epoch_ms).ok().and_then(chrono::DateTime::from_timestamp_millis).unwrap_or_default();
+    moment.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 /// The moment as Databricks writes it in rows: `2026-11-22T13:42:46.000Z`.
 pub(crate) fn iso(epoch_ms: u64) -> String {
     let moment = i64::try_from(epoch_ms).ok().and_then(chrono::DateTime::from_timestamp_millis).unwrap_or_default();

@@ -1,259 +1,253 @@
-//! Volumes and the Files API; files stand in memory.
+//! The Files API: files of volumes, on the storage of the schema in which a volume stands.
 
-use serde::Deserialize;
+use std::collections::BTreeSet;
+
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::names::{checked_name, lower};
+use crate::lake::Place;
+use crate::names::lower;
 use crate::pages::page;
-use crate::privileges::{Kind, Privilege, Securable};
+use crate::privileges::Privilege;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::Request;
-use crate::state::{Caller, File, State, Volume, uuid};
+use crate::state::Caller;
+use crate::statement::Failure;
+use crate::volumes;
+use crate::workspace::Workspace;
 
-#[derive(Deserialize)]
-struct Create {
-    catalog_name: String,
-    schema_name: String,
-    name: String,
-    volume_type: String,
-    storage_location: Option<String>,
-    comment: Option<String>,
-}
-
-/// Everything below `/volumes` of Unity Catalog.
-pub(crate) fn volumes(state: &mut State, caller: &Caller, request: &Request, rest: &[&str]) -> Answer {
-    match (request.method.as_str(), rest) {
-        ("POST", []) => {
-            let body: Create = request.json()?;
-            if body.volume_type != "MANAGED" || body.storage_location.is_some() {
-                return Err(Refusal::not_implemented("external volumes"));
-            }
-            let schema = format!("{}.{}", lower(&body.catalog_name), lower(&body.schema_name));
-            let name = lower(&body.name);
-            let full = format!("{schema}.{name}");
-            crate::tables::enter(state, caller, &full)?;
-            state.require(caller, Privilege::CreateVolume, &Securable::new(Kind::Schema, &schema))?;
-            checked_name(&name)?;
-            if state.volumes.contains_key(&full) {
-                return Err(Refusal::new(409, "VOLUME_ALREADY_EXISTS", format!("Volume '{full}' already exists")));
-            }
-            let volume = Volume {
-                id: uuid(),
-                schema,
-                name,
-                owner: caller.name.clone(),
-                location: None,
-                comment: body.comment,
-                created_at: clock::epoch_ms(),
-                files: std::collections::BTreeMap::new(),
-            };
-            let answer = told(state, &volume);
-            state.volumes.insert(full, volume);
-            Ok(Reply::ok(&answer))
-        }
-        ("GET", [full]) => {
-            let full = lower(full);
-            crate::tables::enter(state, caller, &full)?;
-            let volume = state.volumes.get(&full).ok_or_else(|| missing(&full))?;
-            state.require(caller, Privilege::ReadVolume, &Securable::new(Kind::Volume, &full))?;
-            Ok(Reply::ok(&told(state, volume)))
-        }
-        ("DELETE", [full]) => {
-            let full = lower(full);
-            crate::tables::enter(state, caller, &full)?;
-            state.volumes.get(&full).ok_or_else(|| missing(&full))?;
-            state.require_owner(caller, &Securable::new(Kind::Volume, &full))?;
-            state.volumes.remove(&full);
-            Ok(Reply::ok(&json!({})))
-        }
-        _ => Err(Refusal::not_implemented(format!("{} {}", request.method, request.path))),
-    }
-}
-
-fn told(state: &State, volume: &Volume) -> Value {
-    let (catalog, schema) = volume.schema.split_once('.').unwrap_or_default();
-    json!({
-        "volume_id": volume.id, "name": volume.name, "catalog_name": catalog, "schema_name": schema,
-        "full_name": format!("{}.{}", volume.schema, volume.name), "volume_type": "MANAGED", "owner": volume.owner,
-        "comment": volume.comment, "metastore_id": state.metastore_id, "created_at": volume.created_at,
-    })
-}
-
-fn missing(full: &str) -> Refusal {
-    Refusal::missing("NOT_FOUND", format!("Volume '{full}' does not exist."))
-}
-
-/// A volume and the path in it.
-struct Place {
+/// A path in a volume: of a file, or of a folder.
+#[derive(Clone, Debug)]
+pub(crate) struct VolumePath {
     volume: String,
     path: String,
 }
 
-impl Place {
-    /// `Volumes/catalog/schema/volume/…`
-    fn of(parts: &[&str]) -> Result<Self, Refusal> {
+impl VolumePath {
+    /// `Volumes`, catalog, schema, volume, …
+    pub(crate) fn of(parts: &[&str]) -> Result<Self, Refusal> {
         let ["Volumes", catalog, schema, volume, path @ ..] = parts else {
             return Err(Refusal::invalid("The path must begin with /Volumes/<catalog>/<schema>/<volume>"));
         };
+        if path.iter().any(|part| [".", ".."].contains(part)) {
+            return Err(Refusal::invalid("The path must not hold . or .. as a part"));
+        }
         Ok(Self { volume: lower(&format!("{catalog}.{schema}.{volume}")), path: path.join("/") })
     }
 
-    fn full(&self) -> String {
+    /// A path below this one.
+    pub(crate) fn join(&self, relative: &str) -> Self {
+        let path = if self.path.is_empty() { relative.to_owned() } else { format!("{}/{relative}", self.path) };
+        Self { volume: self.volume.clone(), path }
+    }
+
+    /// `/Volumes/…`
+    pub(crate) fn full(&self) -> String {
         format!("/Volumes/{}/{}", self.volume.replace('.', "/"), self.path)
     }
 
-    /// The volume, which the caller may read or write.
-    fn volume<'a>(
+    /// The folders above, the nearest first.
+    fn parents(&self) -> impl Iterator<Item = String> {
+        let mut at = self.path.as_str();
+        std::iter::from_fn(move || {
+            at = at.rsplit_once('/')?.0;
+            Some(at.to_owned())
+        })
+    }
+
+    /// The volume's storage, for a caller who has a right on the volume.
+    pub(crate) fn open(
         &self,
-        state: &'a mut State,
+        workspace: &Workspace,
         caller: &Caller,
         privilege: Privilege,
-    ) -> Result<&'a mut Volume, Refusal> {
-        crate::tables::enter(state, caller, &self.volume)?;
-        state.volumes.get(&self.volume).ok_or_else(|| missing(&self.volume))?;
-        state.require(caller, privilege, &Securable::new(Kind::Volume, &self.volume))?;
-        state.volumes.get_mut(&self.volume).ok_or_else(|| missing(&self.volume))
+    ) -> Result<VolumeFiles, Refusal> {
+        let (location, folders) = {
+            let state = workspace.state();
+            let volume = volumes::find(&state, caller, &self.volume, privilege)?;
+            (volume.location.clone(), volume.folders.clone())
+        };
+        Ok(VolumeFiles { place: workspace.lakes.place(&location).map_err(failed)?, folders })
+    }
+
+    /// Folders come into being with what stands in them, and stay.
+    fn remember_folders(&self, workspace: &Workspace, also: Option<String>) {
+        if let Some(volume) = workspace.state().volumes.get_mut(&self.volume) {
+            volume.folders.extend(self.parents().chain(also));
+        }
     }
 
     fn not_found(&self) -> Refusal {
-        Refusal::missing("NOT_FOUND", format!("The file or directory {} does not exist.", self.full()))
+        let text = format!("The file or directory {} does not exist.", self.full());
+        Refusal::missing("NOT_FOUND", text).reason("FILES_API_RESOURCE_NOT_FOUND")
+    }
+
+    fn taken(&self) -> Refusal {
+        let text = format!("The file or directory {} already exists.", self.full());
+        Refusal::new(409, "ALREADY_EXISTS", text).reason("FILES_API_FILE_ALREADY_EXISTS")
+    }
+}
+
+/// The storage of a volume, and the folders that it remembers: stores have none of their own.
+pub(crate) struct VolumeFiles {
+    place: Place,
+    folders: BTreeSet<String>,
+}
+
+/// What stands directly in a folder.
+struct Listed {
+    folders: BTreeSet<String>,
+    files: Vec<object_store::ObjectMeta>,
+}
+
+impl VolumeFiles {
+    /// A file's bytes and when it was written, milliseconds since 1970; none: there is no such file.
+    pub(crate) async fn read(&self, path: &VolumePath) -> Result<Option<(bytes::Bytes, u64)>, Refusal> {
+        let found = match self.place.store().get(&Path::from(path.path.as_str())).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(io(&error)),
+        };
+        let modified = u64::try_from(found.meta.last_modified.timestamp_millis()).unwrap_or_default();
+        Ok(Some((found.bytes().await.map_err(|error| io(&error))?, modified)))
+    }
+
+    async fn list(&self, path: &VolumePath) -> Result<Option<Listed>, Refusal> {
+        let prefix = Path::from(path.path.as_str());
+        let listed = self.place.store().list_with_delimiter(Some(&prefix)).await.map_err(|error| io(&error))?;
+        let mut folders: BTreeSet<String> =
+            listed.common_prefixes.iter().filter_map(|folder| folder.filename().map(str::to_owned)).collect();
+        let inside = |folder: &String| {
+            let rest =
+                if path.path.is_empty() { folder } else { folder.strip_prefix(&path.path)?.strip_prefix('/')? };
+            (!rest.is_empty() && !rest.contains('/')).then(|| rest.to_owned())
+        };
+        folders.extend(self.folders.iter().filter_map(inside));
+        let is_there = path.path.is_empty() || self.folders.contains(&path.path);
+        let is_empty = folders.is_empty() && listed.objects.is_empty();
+        Ok((is_there || !is_empty).then_some(Listed { folders, files: listed.objects }))
     }
 }
 
 /// `/api/2.0/fs/files/Volumes/…`
-pub(crate) fn file(state: &mut State, caller: &Caller, request: &Request, parts: &[&str]) -> Answer {
-    let place = Place::of(parts)?;
+pub(crate) async fn file(workspace: &Workspace, caller: &Caller, request: &Request, parts: &[&str]) -> Answer {
+    let path = VolumePath::of(parts)?;
+    if path.path.is_empty() {
+        return Err(Refusal::invalid("The path names no file."));
+    }
+    let at = Path::from(path.path.as_str());
     match request.method.as_str() {
         "PUT" => {
-            let volume = place.volume(state, caller, Privilege::WriteVolume)?;
-            if volume.files.contains_key(&place.path) && request.parameter("overwrite") != Some("true") {
-                return Err(Refusal::new(409, "ALREADY_EXISTS", format!("The file {} already exists.", place.full())));
+            let files = path.open(workspace, caller, Privilege::WriteVolume)?;
+            if files.folders.contains(&path.path) {
+                return Err(path.taken());
             }
-            add_folders(volume, &place.path);
-            let file = File { content: request.body.clone(), modified: clock::epoch_ms() };
-            volume.files.insert(place.path, Some(file));
+            let overwrites = request.parameter("overwrite") == Some("true");
+            let mode = if overwrites { PutMode::Overwrite } else { PutMode::Create };
+            let content = PutPayload::from_bytes(request.body.clone());
+            match files.place.store().put_opts(&at, content, PutOptions::from(mode)).await {
+                Ok(_) => {}
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                    return Err(path.taken());
+                }
+                Err(error) => return Err(io(&error)),
+            }
+            path.remember_folders(workspace, None);
             Ok(Reply::empty(204))
         }
         "GET" | "HEAD" => {
-            let volume = place.volume(state, caller, Privilege::ReadVolume)?;
-            let Some(Some(file)) = volume.files.get(&place.path) else { return Err(place.not_found()) };
-            if request.headers.contains_key("range") || request.headers.contains_key("if-unmodified-since") {
-                return Err(Refusal::not_implemented("Range and If-Unmodified-Since of files"));
+            let files = path.open(workspace, caller, Privilege::ReadVolume)?;
+            if request.headers.contains_key("if-unmodified-since") {
+                return Err(Refusal::not_implemented("If-Unmodified-Since of files"));
+            }
+            let (content, modified) = files.read(&path).await?.ok_or_else(|| path.not_found())?;
+            if let Some(asked) = request.header("range") {
+                return part(asked, &content, modified);
             }
             // The length of a HEAD is that of the body that it leaves out; the server sees to that.
-            Ok(Reply::text(200, "application/octet-stream", file.content.clone()))
+            Ok(Reply::text(200, "application/octet-stream", content)
+                .header("last-modified", clock::http_date(modified)))
         }
         "DELETE" => {
-            let volume = place.volume(state, caller, Privilege::WriteVolume)?;
-            match volume.files.get(&place.path) {
-                Some(Some(_)) => {
-                    volume.files.remove(&place.path);
-                    Ok(Reply::empty(204))
-                }
-                _ => Err(place.not_found()),
-            }
+            let files = path.open(workspace, caller, Privilege::WriteVolume)?;
+            // Stores do not tell whether what they deleted was there.
+            files.read(&path).await?.ok_or_else(|| path.not_found())?;
+            files.place.store().delete(&at).await.map_err(|error| io(&error))?;
+            Ok(Reply::empty(204))
         }
         _ => Err(Refusal::not_implemented(format!("{} {}", request.method, request.path))),
     }
+}
+
+/// The bytes that a header `range` asks for: `bytes=0-9`.
+fn part(asked: &str, content: &bytes::Bytes, modified: u64) -> Answer {
+    let (from, to) = asked.strip_prefix("bytes=").and_then(|range| range.split_once('-')).unwrap_or_default();
+    let (Ok(from), Ok(to)) = (from.parse::<usize>(), to.parse::<usize>()) else {
+        return Err(Refusal::not_implemented(format!("Range of files as {asked}")));
+    };
+    let end = to.saturating_add(1).min(content.len());
+    if from >= end {
+        let text = format!("The range {asked} is outside of {} bytes.", content.len());
+        return Err(Refusal::new(416, "OUT_OF_RANGE", text));
+    }
+    let told = format!("bytes {from}-{}/{}", end - 1, content.len());
+    Ok(Reply::text(206, "application/octet-stream", content.slice(from..end))
+        .header("content-range", told)
+        .header("last-modified", clock::http_date(modified)))
 }
 
 /// `/api/2.0/fs/directories/Volumes/…`
-pub(crate) fn directory(state: &mut State, caller: &Caller, request: &Request, parts: &[&str]) -> Answer {
-    let place = Place::of(parts)?;
-    let page_size = state.knobs.page_size;
-    let inside = |path: &str| {
-        let rest = if place.path.is_empty() {
-            Some(path)
-        } else {
-            path.strip_prefix(&place.path).and_then(|rest| rest.strip_prefix('/'))
-        };
-        rest.filter(|rest| !rest.is_empty()).map(str::to_owned)
-    };
+pub(crate) async fn directory(workspace: &Workspace, caller: &Caller, request: &Request, parts: &[&str]) -> Answer {
+    let path = VolumePath::of(parts)?;
     match request.method.as_str() {
         "PUT" => {
-            let volume = place.volume(state, caller, Privilege::WriteVolume)?;
-            if matches!(volume.files.get(&place.path), Some(Some(_))) {
-                return Err(Refusal::new(409, "ALREADY_EXISTS", format!("{} is a file.", place.full())));
+            let files = path.open(workspace, caller, Privilege::WriteVolume)?;
+            if !path.path.is_empty() && files.read(&path).await?.is_some() {
+                return Err(path.taken());
             }
-            add_folders(volume, &format!("{}/x", place.path));
+            path.remember_folders(workspace, Some(path.path.clone()).filter(|path| !path.is_empty()));
             Ok(Reply::empty(204))
         }
         "GET" | "HEAD" => {
-            let volume = place.volume(state, caller, Privilege::ReadVolume)?;
-            if !place.path.is_empty() && !matches!(volume.files.get(&place.path), Some(None)) {
-                return Err(place.not_found());
-            }
-            let entry = |(path, file): (&String, &Option<File>)| {
-                let name = inside(path).filter(|rest| !rest.contains('/'))?;
-                let path = format!("{}/{name}", place.full().trim_end_matches('/'));
-                Some(match file {
-                    None => json!({"path": path, "name": name, "is_directory": true}),
-                    Some(file) => json!({
-                        "path": path, "name": name, "is_directory": false, "file_size": file.content.len(),
-                        "last_modified": file.modified,
-                    }),
+            let files = path.open(workspace, caller, Privilege::ReadVolume)?;
+            let listed = files.list(&path).await?.ok_or_else(|| path.not_found())?;
+            let at = path.full();
+            let at = at.trim_end_matches('/');
+            let folder = |name: String| json!({"path": format!("{at}/{name}"), "name": name, "is_directory": true});
+            let file = |file: object_store::ObjectMeta| {
+                let name = file.location.filename().unwrap_or_default();
+                json!({
+                    "path": format!("{at}/{name}"), "name": name, "is_directory": false, "file_size": file.size,
+                    "last_modified": file.last_modified.timestamp_millis(),
                 })
             };
-            let contents: Vec<Value> = volume.files.iter().filter_map(entry).collect();
+            let contents: Vec<Value> =
+                listed.folders.into_iter().map(folder).chain(listed.files.into_iter().map(file)).collect();
+            let page_size = workspace.state().knobs.page_size;
             Ok(Reply::ok(&page("contents", contents, page_size, request)))
         }
         "DELETE" => {
-            let volume = place.volume(state, caller, Privilege::WriteVolume)?;
-            if !matches!(volume.files.get(&place.path), Some(None)) {
-                return Err(place.not_found());
+            let files = path.open(workspace, caller, Privilege::WriteVolume)?;
+            let listed = files.list(&path).await?.ok_or_else(|| path.not_found())?;
+            if path.path.is_empty() || !listed.folders.is_empty() || !listed.files.is_empty() {
+                let text = format!("The directory {} is not empty.", path.full());
+                return Err(Refusal::new(400, "BAD_REQUEST", text).reason("FILES_API_DIRECTORY_IS_NOT_EMPTY"));
             }
-            if volume.files.keys().any(|path| inside(path).is_some()) {
-                return Err(Refusal::new(
-                    400,
-                    "DIRECTORY_NOT_EMPTY",
-                    format!("The directory {} is not empty.", place.full()),
-                ));
+            if let Some(volume) = workspace.state().volumes.get_mut(&path.volume) {
+                volume.folders.remove(&path.path);
             }
-            volume.files.remove(&place.path);
             Ok(Reply::empty(204))
         }
         _ => Err(Refusal::not_implemented(format!("{} {}", request.method, request.path))),
     }
 }
 
-/// The folders above a path come into being with it.
-fn add_folders(volume: &mut Volume, path: &str) {
-    let mut at = path;
-    while let Some((folder, _)) = at.rsplit_once('/') {
-        volume.files.entry(folder.to_owned()).or_insert(None);
-        at = folder;
-    }
+fn io(error: &object_store::Error) -> Refusal {
+    Refusal::new(500, "INTERNAL_ERROR", format!("The volume's storage: {error}"))
 }
 
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::setup::{ADMIN, CATALOG, CLIENT_ID, Setup};
-
-    fn request(method: &str, query: Option<&str>, body: &'static [u8]) -> Request {
-        Request::new(method, "/", query, hyper::HeaderMap::new(), Bytes::from_static(body))
-    }
-
-    #[test]
-    fn a_file_is_written_once_read_listed_and_deleted() {
-        let mut state = State::new(Setup::seeded("file:///lake")).unwrap();
-        state.add_schema(CATALOG, "web", CLIENT_ID, None, Default::default(), None);
-        let me = state.caller(&state.principal(CLIENT_ID).unwrap().clone());
-        let body = br#"{"catalog_name":"segment","schema_name":"web","name":"stage","volume_type":"MANAGED"}"#;
-        volumes(&mut state, &me, &request("POST", None, body), &[]).unwrap();
-        let at = ["Volumes", "segment", "web", "stage", "a", "b.parquet"];
-        assert_eq!(file(&mut state, &me, &request("PUT", None, b"x"), &at).unwrap().status, 204);
-        let again = file(&mut state, &me, &request("PUT", Some("overwrite=false"), b"y"), &at).unwrap_err();
-        assert_eq!((again.status, again.code), (409, crate::reply::Code::Word("ALREADY_EXISTS")));
-        assert_eq!(&file(&mut state, &me, &request("GET", None, b""), &at).unwrap().body[..], b"x");
-        let listed = directory(&mut state, &me, &request("GET", None, b""), &at[..5]).unwrap();
-        assert!(String::from_utf8_lossy(&listed.body).contains("/Volumes/segment/web/stage/a/b.parquet"));
-        assert_eq!(directory(&mut state, &me, &request("DELETE", None, b""), &at[..5]).unwrap_err().status, 400);
-        file(&mut state, &me, &request("DELETE", None, b""), &at).unwrap();
-        assert_eq!(file(&mut state, &me, &request("GET", None, b""), &at).unwrap_err().status, 404);
-        assert_eq!(state.owns(&me, &Securable::new(Kind::Catalog, CATALOG)), me.name == ADMIN);
-    }
+fn failed(failure: Failure) -> Refusal {
+    Refusal::new(500, "INTERNAL_ERROR", failure.message)
 }

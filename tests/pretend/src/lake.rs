@@ -123,6 +123,11 @@ impl Lakes {
 }
 
 impl Place {
+    /// The objects below.
+    pub(crate) fn store(&self) -> &dyn ObjectStore {
+        self.store.as_ref()
+    }
+
     /// What stands here.
     pub(crate) async fn standing(&self) -> Result<Standing, Failure> {
         let log: Vec<_> = self.store.list(Some(&Path::from("_delta_log"))).try_collect().await.map_err(|e| io(&e))?;
@@ -174,6 +179,24 @@ impl Place {
             }
             Err(error) => Err(io(&error)),
         }
+    }
+
+    /// What the newest commits up to a version say of themselves, the newest first; those that were cleaned up are not
+    /// there any more.
+    pub(crate) async fn commits(&self, newest: u64, at_most: usize) -> Result<Vec<(u64, Value)>, Failure> {
+        let mut found = Vec::new();
+        for version in (0..=newest).rev().take(at_most) {
+            let text = match self.store.get(&commit_path(version)).await {
+                Ok(object) => object.bytes().await.map_err(|error| io(&error))?,
+                Err(object_store::Error::NotFound { .. }) => break,
+                Err(error) => return Err(io(&error)),
+            };
+            let actions = String::from_utf8_lossy(&text);
+            let actions = actions.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let info = actions.filter_map(|mut action| Some(action.get_mut("commitInfo")?.take())).next();
+            found.push((version, info.unwrap_or_default()));
+        }
+        Ok(found)
     }
 
     /// Copies a data file to a new name beside it; answers that.
@@ -240,11 +263,28 @@ impl Log {
     }
 }
 
+/// What a commit says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    pub(crate) name: &'static str,
+    pub(crate) parameters: Value,
+    /// Numbers, as text.
+    pub(crate) metrics: Value,
+}
+
+impl Operation {
+    /// Without metrics.
+    pub(crate) fn new(name: &'static str, parameters: Value) -> Self {
+        Self { name, parameters, metrics: json!({}) }
+    }
+}
+
 /// The first line of a commit.
-pub(crate) fn commit_info(operation: &str, parameters: &Value, read_version: Option<u64>) -> Value {
+pub(crate) fn commit_info(operation: &Operation, read_version: Option<u64>) -> Value {
     let mut info = json!({
-        "timestamp": clock::epoch_ms(), "operation": operation, "operationParameters": parameters,
-        "isolationLevel": "WriteSerializable", "isBlindAppend": read_version.is_none(), "operationMetrics": {},
+        "timestamp": clock::epoch_ms(), "operation": operation.name, "operationParameters": operation.parameters,
+        "isolationLevel": "WriteSerializable", "isBlindAppend": read_version.is_none(),
+        "operationMetrics": operation.metrics,
         "engineInfo": ENGINE, "txnId": uuid(),
     });
     if let Some(version) = read_version {

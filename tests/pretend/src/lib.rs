@@ -43,6 +43,7 @@ mod tests;
 mod tokens;
 mod types;
 mod vending;
+mod volumes;
 mod warehouse;
 mod warehouses;
 mod workspace;

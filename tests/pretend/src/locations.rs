@@ -49,7 +49,7 @@ impl State {
     pub(crate) fn require_free(&self, path: &str) -> Result<(), Refusal> {
         let overlaps = |other: &str| is_within(path, other) || is_within(other, path);
         let tables = self.tables.values().filter_map(|table| Some(("table", table.location.as_deref()?)));
-        let volumes = self.volumes.values().filter_map(|volume| Some(("volume", volume.location.as_deref()?)));
+        let volumes = self.volumes.values().map(|volume| ("volume", volume.location.as_str()));
         let catalogs =
             self.catalogs.values().filter_map(|catalog| Some(("managed storage", catalog.storage_root.as_deref()?)));
         let schemas =

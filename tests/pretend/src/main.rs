@@ -2,9 +2,10 @@
 //! serves until it is killed.
 //!
 //! ```text
-//! pretend [--port N] [--setup FILE] [--lake URL] [--storage KEY=VALUE]... [--not-in-workspace]
+//! pretend [--port N] [--setup FILE] [--lake URL] [--managed URL] [--storage KEY=VALUE]... [--not-in-workspace]
 //! ```
-//! Without `--setup`: a customer's workspace after the set-up guide, over `--lake`; with `--not-in-workspace` the step
+//! Without `--setup`: a customer's workspace after the set-up guide, over `--lake`, whose catalog keeps managed tables and volumes below `--managed`;
+//! with `--not-in-workspace` the step
 //! that adds the service principal to it was left out.
 
 use std::process::ExitCode;
@@ -31,13 +32,15 @@ fn main() -> ExitCode {
 
 fn setup() -> Result<Setup, String> {
     let mut arguments = std::env::args().skip(1);
-    let (mut port, mut file, mut lake, mut storage, mut in_workspace) = (0, None, None, Vec::new(), true);
+    let (mut port, mut file, mut lake, mut managed) = (0, None, None, None);
+    let (mut storage, mut in_workspace) = (Vec::new(), true);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
             "--port" => port = value()?.parse::<u16>().map_err(|error| format!("--port: {error}"))?,
             "--setup" => file = Some(value()?),
             "--lake" => lake = Some(value()?),
+            "--managed" => managed = Some(value()?),
             "--storage" => storage.push(value()?),
             "--not-in-workspace" => in_workspace = false,
             other => return Err(format!("unknown argument {other}")),
@@ -52,6 +55,9 @@ fn setup() -> Result<Setup, String> {
         _ => return Err("one of --lake URL and --setup FILE is needed".to_owned()),
     };
     setup.port = port;
+    if let Some(root) = managed {
+        setup = setup.managed_storage(&root);
+    }
     if !in_workspace {
         setup = setup.not_in_workspace();
     }

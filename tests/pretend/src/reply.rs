@@ -45,6 +45,8 @@ pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) code: Code,
     pub(crate) message: String,
+    /// Where the details give another reason than the code.
+    pub(crate) reason: Option<&'static str>,
 }
 
 /// `error_code` is a word, except where nobody is signed in: there it is a number.
@@ -58,7 +60,7 @@ pub(crate) enum Code {
 
 impl Refusal {
     pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code: Code::Word(code), message: message.into() }
+        Self { status, code: Code::Word(code), message: message.into(), reason: None }
     }
 
     /// 400: something in the request.
@@ -74,6 +76,12 @@ impl Refusal {
     /// 404.
     pub(crate) fn missing(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(404, code, message)
+    }
+
+    /// Another reason in the details than the code.
+    pub(crate) fn reason(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
     }
 
     /// 501: Databricks has it and we do not.
@@ -93,7 +101,7 @@ impl Refusal {
                     details.insert(
                         0,
                         json!({
-                            "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": code,
+                            "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": self.reason.unwrap_or(code),
                             "domain": "databricks.com", "metadata": {},
                         }),
                     );

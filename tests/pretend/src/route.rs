@@ -7,7 +7,7 @@ use crate::reply::{Answer, Refusal, Reply};
 use crate::request::Request;
 use crate::state::{Caller, uuid};
 use crate::workspace::Workspace;
-use crate::{catalogs, entra, files, permissions, schemas, statements, tables, vending, warehouses};
+use crate::{catalogs, entra, files, permissions, schemas, statements, tables, vending, volumes, warehouses};
 
 /// An answer, and who asked.
 pub(crate) struct Answered {
@@ -72,10 +72,8 @@ async fn api(workspace: &Arc<Workspace>, caller: &Caller, request: &Request, par
             warehouses::permissions(&mut workspace.state(), caller, request, id)
         }
         ["api", "2.0" | "2.1", "unity-catalog", rest @ ..] => unity(workspace, caller, request, rest),
-        ["api", "2.0", "fs", "files", rest @ ..] => files::file(&mut workspace.state(), caller, request, rest),
-        ["api", "2.0", "fs", "directories", rest @ ..] => {
-            files::directory(&mut workspace.state(), caller, request, rest)
-        }
+        ["api", "2.0", "fs", "files", rest @ ..] => files::file(workspace, caller, request, rest).await,
+        ["api", "2.0", "fs", "directories", rest @ ..] => files::directory(workspace, caller, request, rest).await,
         _ => not_here(request),
     }
 }
@@ -98,7 +96,7 @@ fn unity(workspace: &Workspace, caller: &Caller, request: &Request, rest: &[&str
         (_, ["storage-credentials", rest @ ..]) => vending::credentials(&state, caller, request, rest),
         ("POST", ["temporary-table-credentials"]) => vending::for_table(&state, caller, request),
         ("POST", ["temporary-path-credentials"]) => vending::for_path(&state, caller, request),
-        (_, ["volumes", rest @ ..]) => files::volumes(&mut state, caller, request, rest),
+        (_, ["volumes", rest @ ..]) => volumes::handle(&mut state, caller, request, rest),
         _ => not_here(request),
     }
 }

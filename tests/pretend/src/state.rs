@@ -1,10 +1,9 @@
 //! All that the workspace remembers, and the questions that every part of it asks: who owns this, may they do that,
 //! which location covers a path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use bytes::Bytes;
 use serde_json::Value;
 
 use crate::auth::IssuedToken;
@@ -75,6 +74,8 @@ pub(crate) struct Table {
     pub(crate) view_definition: Option<String>,
     pub(crate) created_at: u64,
     pub(crate) updated_at: u64,
+    /// Paths that COPY INTO has loaded: it never looks at what they hold now.
+    pub(crate) copied: BTreeSet<String>,
 }
 
 impl Table {
@@ -90,18 +91,18 @@ pub(crate) struct Volume {
     pub(crate) schema: String,
     pub(crate) name: String,
     pub(crate) owner: String,
-    pub(crate) location: Option<String>,
+    /// Where its files stand: in the schema's managed storage.
+    pub(crate) location: String,
     pub(crate) comment: Option<String>,
     pub(crate) created_at: u64,
-    /// Path within the volume to content; a folder has none.
-    pub(crate) files: BTreeMap<String, Option<File>>,
+    /// Folders that were made, or that a file was written into: stores have none of their own.
+    pub(crate) folders: BTreeSet<String>,
 }
 
-/// A file in a volume.
-#[derive(Clone, Debug)]
-pub(crate) struct File {
-    pub(crate) content: Bytes,
-    pub(crate) modified: u64,
+impl Volume {
+    pub(crate) fn full_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
 }
 
 /// An external location.

@@ -130,6 +130,7 @@ fn register(state: &mut State, caller: &Caller, request: &Request) -> Answer {
         view_definition: None,
         created_at: now,
         updated_at: now,
+        copied: std::collections::BTreeSet::new(),
     };
     let answer = told(state, &table, request);
     state.tables.insert(full, table);
@@ -148,8 +149,8 @@ pub(crate) fn require_external(state: &State, caller: &Caller, location: &str) -
     state.require_free(location)
 }
 
-/// Where a new managed table goes.
-pub(crate) fn managed_location(state: &State, schema: &str, id: &str) -> Result<String, Refusal> {
+/// Where a new managed thing goes: one of the `tables` or `volumes`.
+pub(crate) fn managed_location(state: &State, schema: &str, things: &str, id: &str) -> Result<String, Refusal> {
     let known = state.schemas.get(schema);
     let of_catalog = || state.catalogs.get(schema.split('.').next()?)?.storage_root.clone();
     let root = known
@@ -158,7 +159,7 @@ pub(crate) fn managed_location(state: &State, schema: &str, id: &str) -> Result<
         .or_else(|| state.setup.metastore_root.clone());
     let root = root.ok_or_else(|| Refusal::new(400, "INVALID_STATE", "Metastore storage root URL does not exist."))?;
     let schema_id = known.map_or("", |schema| schema.id.as_str());
-    Ok(format!("{}/__unitystorage/schemas/{schema_id}/tables/{id}", clean(&root)))
+    Ok(format!("{}/__unitystorage/schemas/{schema_id}/{things}/{id}", clean(&root)))
 }
 
 /// Forgets a table. Answers where it had its files, if they were Databricks' own.

@@ -130,7 +130,7 @@ fn list(state: &mut State, host: &str, caller: &Caller, request: &Request) -> An
 fn create(state: &mut State, caller: &Caller, request: &Request) -> Answer {
     if require_entitlement(caller, "allow-cluster-create").is_err() && !caller.admin {
         let message = "You don't have permission to this resource.".to_owned();
-        return Err(Refusal { status: 403, code: crate::reply::Code::Missing, message });
+        return Err(Refusal { status: 403, code: crate::reply::Code::Missing, message, reason: None });
     }
     let shape = wanted(request)?;
     if state.warehouses.values().any(|one| one.shape.name == shape.name && !one.is_deleted()) {

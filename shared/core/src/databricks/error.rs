@@ -76,6 +76,8 @@ pub(super) enum Subject {
     Schema(String),
     /// A table: `catalog.schema.table`.
     Table(String),
+    /// A volume, or a file in it: `catalog.schema.volume`.
+    Volume(String),
     /// Credentials for a table, by its id.
     TableCredentials(String),
     /// Credentials for a place in storage.

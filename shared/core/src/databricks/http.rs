@@ -5,11 +5,12 @@
 //! gateway answered with 500, 502 or 504: its own retries are not ours to multiply.
 
 use std::error::Error as _;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RANGE, RETRY_AFTER};
 use reqwest::{Client, Method, redirect};
 use serde_json::Value;
 use url::{Url, form_urlencoded};
@@ -75,6 +76,20 @@ impl Request {
     pub(super) fn json(mut self, body: &Value) -> Self {
         self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         self.body = body.to_string().into();
+        self
+    }
+
+    pub(super) fn bytes(mut self, content: Bytes) -> Self {
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        self.body = content;
+        self
+    }
+
+    /// Asks for these bytes alone.
+    pub(super) fn range(mut self, range: &Range<u64>) -> Self {
+        let value = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
+        // Digits can always be a header.
+        self.headers.extend(HeaderValue::from_str(&value).ok().map(|value| (RANGE, value)));
         self
     }
 

@@ -1,7 +1,7 @@
 //! A Databricks workspace: one address, one way to sign in, one client.
 //!
-//! [`Workspace`] is all that others call: who we are (`identity`), Unity Catalog (`unity`, `tables`, `vended`),
-//! warehouses (`warehouse`) and statements (`statement`). Each call takes a deadline and gives an [`Error`] that callers
+//! [`Workspace`] is all that others call: who we are (`identity`), Unity Catalog (`unity`, `tables`, `vended`), volumes
+//! (`files`), warehouses (`warehouse`) and statements (`statement`). Each call takes a deadline and gives an [`Error`] that callers
 //! can ask what it means; as a [`Fault`] it says what to do (`advice`). Below are the token (`sign_in`, `entra`,
 //! `token`), the dialects of answers (`answer`) and the one module that opens connections (`http`). A lake without a
 //! workspace has its Azure token from [`StorageIdentity`].
@@ -11,6 +11,7 @@ mod answer;
 mod connection;
 mod entra;
 mod error;
+mod files;
 mod http;
 mod identity;
 mod sign_in;
@@ -40,6 +41,7 @@ pub(crate) use connection::HOST_SUFFIXES;
 pub use connection::{Auth, Cloud, Connection};
 pub use entra::IdentityEndpoint;
 pub use error::{Denied, Error};
+pub use files::{Content, Entry};
 pub use identity::{ExternalLocation, Me, Securable};
 pub use statement::Answer;
 pub use storage::StorageIdentity;

@@ -60,6 +60,12 @@ impl Bounds {
         }
     }
 
+    /// Whether an integer may be among them that no double holds exactly.
+    pub(super) fn is_wide(&self) -> bool {
+        const EXACT: u64 = 1 << 53;
+        matches!(self, Self::Int(least, greatest) if least.unsigned_abs().max(greatest.unsigned_abs()) > EXACT)
+    }
+
     /// Of both together.
     pub(super) fn join(self, other: Self) -> Self {
         match (self, other) {

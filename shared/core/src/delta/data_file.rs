@@ -17,7 +17,7 @@ use delta_kernel::{FileMeta, KernelError, KernelResult};
 use delta_kernel_default_engine::build_add_file_metadata;
 use delta_kernel_default_engine::parquet::DataFileMetadata;
 use delta_kernel_default_engine::stats::FileStatsAccumulator;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use inlet_events::{Column, RowGroup};
 use object_store::path::Path;
 use parquet::arrow::ArrowSchemaConverter;
@@ -57,6 +57,8 @@ pub struct DataFile {
     pub(super) columns: Arc<Vec<FileColumn>>,
     /// Per column: what the log says of it.
     pub(super) tallies: Arc<Vec<Option<Tally>>>,
+    /// Names of columns with integers that no double holds exactly.
+    pub(super) wide: Arc<HashSet<String>>,
 }
 
 impl DataFile {
@@ -102,7 +104,8 @@ impl DataFile {
         };
         let (path, add) = describe().map_err(|error| kernel_fault("cannot describe a data file", url, error))?;
         let columns = Arc::new(layout.columns.clone());
-        Ok(Self { path, key, size, rows, add, columns, tallies: Arc::new(tallies) })
+        let wide = Arc::default();
+        Ok(Self { path, key, size, rows, add, columns, tallies: Arc::new(tallies), wide })
     }
 }
 
@@ -112,6 +115,8 @@ pub struct FileWriter {
     writer: SerializedFileWriter<Vec<u8>>,
     /// Per column of the layout: what the log will say of it, where tables keep statistics on it.
     tallies: Vec<Option<Tally>>,
+    /// Names of columns with integers that no double holds exactly.
+    wide: HashSet<String>,
     sink: UploadSink,
     url: Url,
     key: Path,
@@ -153,7 +158,7 @@ impl FileWriter {
         let tally = |column: &FileColumn| has_statistics(&layout.context, column.physical.name()).then(Tally::default);
         let tallies = layout.columns.iter().map(tally).collect();
         let sink = UploadSink::new(lake, key.clone());
-        Ok(Self { layout, writer, tallies, sink, url, key, rows: 0 })
+        Ok(Self { layout, writer, tallies, wide: HashSet::new(), sink, url, key, rows: 0 })
     }
 
     /// Writes a row group, its columns matched by name: a missing column is NULL, an unknown one a bug.
@@ -185,6 +190,10 @@ impl FileWriter {
             let bounds = column.filter(|_| !is_text || tally.is_some()).and_then(Bounds::of);
             let (bytes, close) = encoder.encode(*column, rows, &schema.column(at), bounds.as_ref(), field)?;
             row_group.append_column(&bytes, close)?;
+            let is_integer = *field.data_type() == arrow_schema::DataType::Int64;
+            if is_integer && bounds.as_ref().is_some_and(Bounds::is_wide) {
+                self.wide.insert(self.layout.columns[at].name.clone());
+            }
             if let Some(tally) = tally {
                 tally.nulls += (rows - column.map_or(0, Column::count)) as u64;
                 tally.bounds = match (tally.bounds.take(), bounds) {
@@ -231,7 +240,7 @@ impl FileWriter {
     /// # Errors
     /// What the store answers; a bug for a file without rows. Nothing is left behind then, as far as the store obeys.
     pub fn finish(self) -> Result<DataFile, Fault> {
-        let Self { layout, mut writer, tallies, mut sink, url, key, rows } = self;
+        let Self { layout, mut writer, tallies, wide, mut sink, url, key, rows } = self;
         let mut upload = || {
             if rows == 0 {
                 return Err(Fault::bug(format!("a file without rows for table `{}`", layout.label)));
@@ -241,7 +250,8 @@ impl FileWriter {
             sink.finish(rest).map_err(|error| store_fault("cannot write a data file", &url, error))
         };
         let size = upload().inspect_err(|_| sink.abort())?;
-        DataFile::described(&layout, &url, key, size, rows, tallies)
+        let file = DataFile::described(&layout, &url, key, size, rows, tallies)?;
+        Ok(DataFile { wide: Arc::new(wide), ..file })
     }
 
     /// Gives up on the file: what was uploaded of it is removed, as far as the store obeys.

@@ -28,7 +28,7 @@ pub(crate) fn store_fault(what: &str, place: &Url, error: StoreError) -> Fault {
 }
 
 /// The fault that stands in a store's error, if one of ours does.
-fn fault_within(error: &StoreError) -> Option<&Fault> {
+pub(crate) fn fault_within(error: &StoreError) -> Option<&Fault> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(fault) = error.downcast_ref::<Fault>() {

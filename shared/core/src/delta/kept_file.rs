@@ -46,6 +46,9 @@ struct KeptColumn {
     /// It has a value in every row, and the file says so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     required: bool,
+    /// It has integers that no double holds exactly.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    wide: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     statistics: Option<KeptStatistics>,
 }
@@ -64,8 +67,22 @@ impl DataFile {
         let parts = self.key.prefix_match(lake.root()).into_iter().flatten();
         let path = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
         let columns = self.columns.iter().zip(self.tallies.iter());
-        let columns = columns.filter_map(|(column, tally)| KeptColumn::of(column, tally.as_ref())).collect();
+        let columns = columns.filter_map(|(column, tally)| self.kept(column, tally.as_ref())).collect();
         KeptFile { path, bytes: self.size, rows: self.rows, columns }
+    }
+
+    fn kept(&self, column: &FileColumn, tally: Option<&Tally>) -> Option<KeptColumn> {
+        let physical = &column.physical;
+        let is_other = *physical.name() != column.name;
+        Some(KeptColumn {
+            name: column.name.clone(),
+            column_type: column_type(physical.data_type()).filter(|_| column.ours)?,
+            physical: is_other.then(|| physical.name().clone()),
+            field_id: physical.metadata().get(PARQUET_FIELD_ID_META_KEY).cloned(),
+            required: !physical.is_nullable(),
+            wide: self.wide.contains(&column.name),
+            statistics: tally.map(KeptStatistics::of),
+        })
     }
 }
 
@@ -152,6 +169,11 @@ impl KeptFile {
         Ok(Some(Self { rows, ..found }))
     }
 
+    /// Whether a column has integers that no double holds exactly.
+    pub(crate) fn is_wide(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column.wide && column.name == name)
+    }
+
     /// Reads its rows, in batches with just its columns.
     ///
     /// # Errors
@@ -188,6 +210,11 @@ impl KeptFile {
         self.path.starts_with(&format!("{STATE}/")).then(|| self.key(lake))
     }
 
+    /// Its path in the lake.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Its place in the lake's store.
     pub(crate) fn key(&self, lake: &Lake) -> Path {
         self.path.split('/').fold(lake.root().clone(), Path::join)
@@ -222,20 +249,9 @@ impl KeptColumn {
             physical: None,
             field_id: None,
             required: false,
+            // Nobody has counted.
+            wide: true,
             statistics: None,
-        })
-    }
-
-    fn of(column: &FileColumn, tally: Option<&Tally>) -> Option<Self> {
-        let physical = &column.physical;
-        let is_other = *physical.name() != column.name;
-        Some(Self {
-            name: column.name.clone(),
-            column_type: column_type(physical.data_type()).filter(|_| column.ours)?,
-            physical: is_other.then(|| physical.name().clone()),
-            field_id: physical.metadata().get(PARQUET_FIELD_ID_META_KEY).cloned(),
-            required: !physical.is_nullable(),
-            statistics: tally.map(KeptStatistics::of),
         })
     }
 

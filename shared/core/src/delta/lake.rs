@@ -49,6 +49,8 @@ const ID_BATCH_ROWS: NonZero<usize> = NonZero::new(8192).unwrap();
 const REGION: AmazonS3ConfigKey = AmazonS3ConfigKey::Region;
 /// How many folders are looked into at once when tables are listed.
 const LOOK_INTO_AT_ONCE: usize = 16;
+/// The scheme of volumes.
+const VOLUME: &str = "dbfs";
 /// The folder that makes a folder a table.
 pub(crate) const LOG_FOLDER: &str = "_delta_log";
 
@@ -189,6 +191,11 @@ impl Lake {
     /// The lake's address; ends in `/`.
     pub fn url(&self) -> &Url {
         &self.0.url
+    }
+
+    /// Whether it is a volume of Unity Catalog, where rows of managed tables wait.
+    pub(crate) fn is_volume(&self) -> bool {
+        self.0.url.scheme() == VOLUME
     }
 
     /// The lake's own path in its store.

@@ -31,7 +31,8 @@ impl UploadSink {
 
     /// Sends what stands in the buffer once it is a part's worth.
     pub(super) fn send_if_large(&mut self, buffer: &mut Vec<u8>) -> Result<()> {
-        if buffer.len() < PART_BYTES {
+        // A volume takes files whole: whoever holds too much ends one instead.
+        if buffer.len() < PART_BYTES || self.lake.is_volume() {
             return Ok(());
         }
         self.send_part(std::mem::take(buffer))

@@ -182,8 +182,7 @@ pub(crate) fn register(name: &FullName, location: &str) -> String {
 /// `CREATE TABLE` with columns, for a table that is not there. The properties keep it one that Inlet can append to,
 /// whatever the workspace gives new tables; the ids of uploads expire as in the tables that Inlet makes.
 fn create(name: &FullName, location: &str, columns: &[Wanted]) -> String {
-    let statistics = statistics_columns(|name| columns.iter().any(|column| column.name == name)).join(",");
-    let mut properties = vec![
+    let properties = [
         ("delta.enableDeletionVectors", "false"),
         ("delta.enableRowTracking", "false"),
         ("delta.checkpointPolicy", "classic"),
@@ -191,17 +190,29 @@ fn create(name: &FullName, location: &str, columns: &[Wanted]) -> String {
         ("delta.enableInCommitTimestamps", "false"),
         ("delta.setTransactionRetentionDuration", IDS_KEPT),
     ];
-    if !statistics.is_empty() {
-        properties.push(("delta.dataSkippingStatsColumns", &statistics));
-    }
+    let place = format!(" LOCATION {}", literal(location));
+    created(name, &place, columns, &properties)
+}
+
+/// The same for a managed table, whose place and features are Databricks' choice: it alone writes there.
+pub(crate) fn create_managed(name: &FullName, columns: &[Wanted]) -> String {
+    created(name, "", columns, &[])
+}
+
+fn created(name: &FullName, place: &str, columns: &[Wanted], properties: &[(&str, &str)]) -> String {
+    let statistics = statistics_columns(|name| columns.iter().any(|column| column.name == name)).join(",");
+    let kept = (!statistics.is_empty()).then_some(("delta.dataSkippingStatsColumns", statistics.as_str()));
+    let properties = properties.iter().copied().chain(kept);
     let properties: Vec<String> =
-        properties.into_iter().map(|(key, value)| format!("{} = {}", literal(key), literal(value))).collect();
+        properties.map(|(key, value)| format!("{} = {}", literal(key), literal(value))).collect();
+    let properties = match properties.is_empty() {
+        true => String::new(),
+        false => format!("\nTBLPROPERTIES ({})", properties.join(", ")),
+    };
     format!(
-        "CREATE TABLE IF NOT EXISTS {} (\n  {}\n) USING DELTA LOCATION {}\nTBLPROPERTIES ({})",
+        "CREATE TABLE IF NOT EXISTS {} (\n  {}\n) USING DELTA{place}{properties}",
         name.quoted(),
         columns.iter().map(definition).collect::<Vec<_>>().join(",\n  "),
-        literal(location),
-        properties.join(", ")
     )
 }
 
@@ -239,11 +250,13 @@ pub(crate) fn is_made_by_inlet(comment: Option<&str>) -> bool {
     comment.is_some_and(|comment| comment.starts_with(MADE_BY_INLET))
 }
 
-fn quoted(name: &str) -> String {
+/// A name as SQL takes it.
+pub(crate) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-fn literal(text: &str) -> String {
+/// A text as SQL takes it.
+pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 

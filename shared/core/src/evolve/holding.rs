@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use inlet_events::KnownType;
 
+use super::awake::Awake;
 use super::catalog::{self, FullName, Need};
 use super::notes::{self, ATTEMPTS};
 use super::report::{EvolveReport, HeldRows, TableStatus};
@@ -84,7 +85,9 @@ impl Rounds<'_> {
             return Ok(());
         }
         let (lake, workspace, name) = (&self.parts.lake, &self.parts.workspace, &work.name);
-        let Some((warehouse, _)) = &self.warehouse else { return Err(Fault::bug("no warehouse was opened")) };
+        let Some(Awake { id: warehouse, .. }) = &self.warehouse else {
+            return Err(Fault::bug("no warehouse was opened"));
+        };
         let mut run = |statement: String| {
             report.statements.push(statement.clone());
             lake.handle().block_on(workspace.run(warehouse, &statement, self.deadline)).map(drop)

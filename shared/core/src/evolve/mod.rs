@@ -5,6 +5,7 @@
 //! gathered here too, and they are committed when the warehouse has made or altered their table.
 //! Everything here can be done twice. A run that dies leaves its notes, and the next one finds them.
 
+mod awake;
 mod catalog;
 mod holding;
 mod managed;
@@ -12,9 +13,11 @@ pub(crate) mod notes;
 mod report;
 mod rounds;
 mod wakes;
-pub(crate) mod warehouse;
 
-pub(crate) use self::catalog::{FullName, Need, is_made_by_inlet, is_within, need};
+pub(crate) use self::awake::Awake;
+pub(crate) use self::catalog::{
+    FullName, MADE_BY_INLET, Need, alter, create_managed, is_made_by_inlet, is_within, literal, need, quoted, view,
+};
 pub use self::report::{EvolveReport, HeldRows, NoteCounts, TableEvolved, TableStatus, WarehouseUse};
 pub(crate) use self::rounds::location_of;
 pub use self::wakes::Budget;
@@ -86,21 +89,37 @@ fn try_evolve(
     told: &(dyn Fn(&str) + Sync),
     report: &mut EvolveReport,
 ) -> Result<(), Fault> {
+    if parts.lake.is_volume() {
+        return crate::managed::load(parts, ask, deadline, told, report);
+    }
     if ask.plan {
         return Rounds::new(parts, ask, deadline, told, None).plan(report);
     }
     if !ask.all && notes::gather(&parts.lake)?.is_empty() && held::gather(&parts.lake, None)?.is_empty() {
         return Ok(());
     }
-    let lease = match Lease::take(&parts.lake, LEASE)? {
-        Some(lease) => lease,
-        None if !ask.by_hand => return Err(somebody_else()),
+    let lease = take_lease(&parts.lake, ask, deadline, told)?;
+    Rounds::new(parts, ask, deadline, told, Some(&lease)).run(report)
+}
+
+/// Takes the lease; whoever asks by hand waits for it.
+///
+/// # Errors
+/// Again while somebody else holds it; what the store answers.
+pub(crate) fn take_lease(
+    lake: &Lake,
+    ask: Ask,
+    deadline: Deadline,
+    told: &(dyn Fn(&str) + Sync),
+) -> Result<Lease, Fault> {
+    match Lease::take(lake, LEASE)? {
+        Some(lease) => Ok(lease),
+        None if !ask.by_hand => Err(somebody_else()),
         None => {
             told("another evolve is at work; waiting for it");
-            wait_for_lease(&parts.lake, deadline)?
+            wait_for_lease(lake, deadline)
         }
-    };
-    Rounds::new(parts, ask, deadline, told, Some(&lease)).run(report)
+    }
 }
 
 fn wait_for_lease(lake: &Lake, deadline: Deadline) -> Result<Lease, Fault> {

@@ -6,13 +6,13 @@ use futures::StreamExt;
 use hashbrown::{HashMap, HashSet};
 use object_store::path::Path;
 
+use super::awake::Awake;
 use super::catalog::{self, FullName, MADE_BY_INLET, Need, is_made_by_inlet};
 use super::holding::columns_after;
 use super::managed::refuse_overlap;
 use super::notes::{self, ATTEMPTS, Attempts, Behind, Left};
-use super::report::{EvolveReport, HeldRows, TableEvolved, TableStatus, WarehouseUse};
-use super::wakes::Recorded;
-use super::{Ask, Parts, warehouse};
+use super::report::{EvolveReport, HeldRows, TableEvolved, TableStatus};
+use super::{Ask, Parts};
 use crate::clock::Deadline;
 use crate::databricks::{SchemaInfo, TableInfo, TableKind};
 use crate::delta::{Column, Table};
@@ -69,8 +69,7 @@ pub(super) struct Rounds<'a> {
     schemas_there: HashSet<String>,
     /// By schema: the tables of the lake.
     in_lake: HashMap<String, BTreeSet<String>>,
-    pub(super) warehouse: Option<(String, Recorded)>,
-    woken: bool,
+    pub(super) warehouse: Option<Awake>,
 }
 
 impl<'a> Rounds<'a> {
@@ -94,7 +93,6 @@ impl<'a> Rounds<'a> {
             schemas_there: HashSet::new(),
             in_lake: HashMap::new(),
             warehouse: None,
-            woken: false,
         }
     }
 
@@ -121,10 +119,7 @@ impl<'a> Rounds<'a> {
     /// Does it, until no note is new.
     pub(super) fn run(mut self, report: &mut EvolveReport) -> Result<(), Fault> {
         let done = self.rounds(report);
-        if let Some((id, recorded)) = self.warehouse.take() {
-            let seconds = recorded.end(&self.parts.lake);
-            report.warehouse = Some(WarehouseUse { id, woken: self.woken, seconds });
-        }
+        report.warehouse = self.warehouse.take().map(|awake| awake.end(&self.parts.lake));
         // Whatever went wrong: rows do not wait for ever.
         let rescued = self.rescue_overdue(report);
         done.and(rescued)
@@ -354,16 +349,17 @@ impl<'a> Rounds<'a> {
         }
         let causes: Vec<String> =
             needy.iter().map(|work| format!("{}.{}", work.name.schema, work.name.table)).collect();
-        let opened = warehouse::open(self.parts, &causes, self.ask.by_hand, self.deadline, self.told)?;
-        self.woken = opened.woken;
-        self.warehouse = Some((opened.id, opened.recorded));
-        opened.started
+        let (awake, started) = Awake::begin(self.parts, self.ask.by_hand, self.deadline, self.told, &causes)?;
+        self.warehouse = Some(awake);
+        started
     }
 
     /// Runs the statements, looks whether the catalog now shows what it should, and lets the notes go. A table's views
     /// come after all that is done to the table, since they name its columns.
     fn execute(&mut self, needy: Vec<Work>, report: &mut EvolveReport) -> Result<(), Fault> {
-        let Some((warehouse, _)) = &self.warehouse else { return Err(Fault::bug("no warehouse was opened")) };
+        let Some(Awake { id: warehouse, .. }) = &self.warehouse else {
+            return Err(Fault::bug("no warehouse was opened"));
+        };
         let (lake, workspace, deadline) = (&self.parts.lake, &self.parts.workspace, self.deadline);
         let statement = |text: String| async move { workspace.run(warehouse, &text, deadline).await };
         let change = |work: Work| async move {

@@ -187,7 +187,7 @@ impl Group<'_, '_> {
     }
 
     /// Writes the rows of `_loads`: one per upload and table, and one for the upload.
-    fn write_loads(&self, uploads: &[Upload], ours: &[(&Upload, &UploadReport)]) -> Result<DataFile, Fault> {
+    pub(super) fn write_loads(&self, uploads: &[Upload], ours: &[(&Upload, &UploadReport)]) -> Result<DataFile, Fault> {
         let run = &*self.run;
         let finished_at = clock::now();
         let plans = lock(&run.registry).plans();

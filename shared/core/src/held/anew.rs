@@ -113,6 +113,25 @@ pub(crate) fn write_anew(
     Ok(Rewritten { files: vec![writer.finish()?], uploads: rewriting.uploads })
 }
 
+/// Writes staged rows for a managed table with these columns.
+///
+/// # Errors
+/// As [`write_anew`].
+pub(crate) fn write_for(
+    lake: &Lake,
+    (schema, table): (&str, &str),
+    files: &[KeptFile],
+    columns: &[(String, KnownType)],
+) -> Result<Vec<KeptFile>, Fault> {
+    let ours = columns.iter().filter_map(|(name, known)| match known {
+        KnownType::Ours(ours) => Some((name.clone(), *ours)),
+        KnownType::Foreign => None,
+    });
+    let rows = Rows { schema, table, files, lineage: Lineage::OF_EVENTS, is_left_out: &|_| false };
+    let written = write_anew(lake, &rows, None, &ours.collect::<Vec<_>>())?;
+    Ok(written.files.iter().map(|file| file.on_paper(lake)).collect())
+}
+
 struct Rewriting<'a> {
     encoder: Encoder,
     anew: Anew,

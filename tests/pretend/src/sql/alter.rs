@@ -9,7 +9,7 @@ use super::ColumnDef;
 use super::failures::not_here;
 use super::properties::checked;
 use crate::clock;
-use crate::lake::{Committed, Log, Place, Put, commit_info, schema_string};
+use crate::lake::{Committed, Log, Operation, Place, Put, commit_info, schema_string};
 use crate::statement::Failure;
 use crate::types::field;
 use crate::workspace::Workspace;
@@ -77,12 +77,11 @@ pub(super) fn fields_of(columns: &[ColumnDef], before: &[Value]) -> Result<Vec<V
 pub(super) async fn commit(
     workspace: &Workspace,
     place: &Place,
-    operation: &str,
-    parameters: &Value,
+    operation: &Operation,
     actions: impl Fn(&Log) -> Result<Vec<Value>, Failure>,
 ) -> Result<Log, Failure> {
     let base = read_before(workspace, place).await?;
-    commit_over(workspace, place, base, operation, parameters, actions).await
+    commit_over(workspace, place, base, operation, actions).await
 }
 
 /// The log as a statement reads it, which works on that for a while.
@@ -104,8 +103,7 @@ async fn commit_over(
     workspace: &Workspace,
     place: &Place,
     mut base: Log,
-    operation: &str,
-    parameters: &Value,
+    operation: &Operation,
     actions: impl Fn(&Log) -> Result<Vec<Value>, Failure>,
 ) -> Result<Log, Failure> {
     let behind = workspace.state().knobs.unconditional_put;
@@ -113,9 +111,9 @@ async fn commit_over(
     for _ in 0..TRIES {
         let features = base.features();
         if let Some(other) = features.iter().find(|feature| !CHANGEABLE.contains(&feature.as_str())) {
-            return Err(not_here(&format!("{operation} of a table with the feature {other}")));
+            return Err(not_here(&format!("{} of a table with the feature {other}", operation.name)));
         }
-        let mut all = vec![commit_info(operation, parameters, Some(base.version))];
+        let mut all = vec![commit_info(operation, Some(base.version))];
         all.extend(actions(&base)?);
         if all.len() == 1 {
             return Ok(base);
@@ -139,7 +137,7 @@ async fn commit_over(
 pub(super) async fn add_columns(workspace: &Workspace, place: &Place, columns: &[ColumnDef]) -> Result<Log, Failure> {
     let told: Vec<Value> = fields_of(columns, &[])?.into_iter().map(|column| json!({"column": column})).collect();
     let parameters = json!({"columns": json!(told).to_string()});
-    commit(workspace, place, "ADD COLUMNS", &parameters, |log| {
+    commit(workspace, place, &Operation::new("ADD COLUMNS", parameters), |log| {
         let mut fields = log.fields();
         fields.extend(fields_of(columns, &fields)?);
         Ok(vec![with(log, "schemaString", json!(schema_string(&fields)))])
@@ -156,7 +154,7 @@ pub(super) async fn set_properties(
     let vectors = checked(properties)?;
     let given: BTreeMap<&str, &str> = properties.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let parameters = json!({"properties": json!(given).to_string()});
-    commit(workspace, place, "SET TBLPROPERTIES", &parameters, |log| {
+    commit(workspace, place, &Operation::new("SET TBLPROPERTIES", parameters), |log| {
         if vectors == Some(true) && !log.features().iter().any(|feature| feature == "deletionVectors") {
             return Err(not_here("ALTER TABLE … SET TBLPROPERTIES that adds the feature deletionVectors"));
         }
@@ -170,8 +168,10 @@ pub(super) async fn set_properties(
 /// COMMENT ON TABLE: it stands in the log.
 pub(super) async fn comment(workspace: &Workspace, place: &Place, comment: Option<&str>) -> Result<Log, Failure> {
     let parameters = json!({"properties": json!({"comment": comment}).to_string()});
-    commit(workspace, place, "SET TBLPROPERTIES", &parameters, |log| Ok(vec![with(log, "description", json!(comment))]))
-        .await
+    commit(workspace, place, &Operation::new("SET TBLPROPERTIES", parameters), |log| {
+        Ok(vec![with(log, "description", json!(comment))])
+    })
+    .await
 }
 
 /// ALTER COLUMN … COMMENT: it stands in the log.
@@ -182,7 +182,7 @@ pub(super) async fn column_comment(
     comment: &str,
 ) -> Result<Log, Failure> {
     let parameters = json!({"column": json!({"name": column, "metadata": {"comment": comment}}).to_string()});
-    commit(workspace, place, "CHANGE COLUMN", &parameters, |log| {
+    commit(workspace, place, &Operation::new("CHANGE COLUMN", parameters), |log| {
         let mut fields = log.fields();
         let named = |field: &&mut Value| field["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(column));
         match fields.iter_mut().find(named) {
@@ -227,12 +227,12 @@ pub(super) async fn optimize(workspace: &Workspace, place: &Place) -> Result<usi
     }
     let parameters = json!({"predicate": "[]", "zOrderBy": "[]", "clusterBy": "[]", "auto": "false"});
     let files = log.files.len();
-    commit_over(workspace, place, log, "OPTIMIZE", &parameters, |_| Ok(actions.clone())).await?;
+    commit_over(workspace, place, log, &Operation::new("OPTIMIZE", parameters), |_| Ok(actions.clone())).await?;
     Ok(files)
 }
 
 /// The action `metaData` with one thing changed.
-fn with(log: &Log, key: &str, value: Value) -> Value {
+pub(super) fn with(log: &Log, key: &str, value: Value) -> Value {
     let mut metadata = log.metadata.clone();
     if let Some(map) = metadata.as_object_mut() {
         map.retain(|_, value| !value.is_null());

@@ -1,7 +1,9 @@
 //! Statements take effect: rights are checked, logs are written, and Unity Catalog remembers what each statement saw.
 
+use super::copy::copy;
 use super::create::{Wanted, create};
 use super::failures::{exists, failed, missing_table, not_here, require_catalog};
+use super::staged::count_only;
 use super::{CreateTable, CreateView, Dropped, Name, Refused, Sql, alter, rows, view};
 use crate::clock;
 use crate::lake::{Log, Place};
@@ -53,9 +55,24 @@ pub(crate) async fn apply(workspace: &Workspace, statement: &Statement, sql: &Sq
             Ok(rows::detail(&place.read(None).await?, &full, &location))
         }
         Sql::Literal(number) => Ok(rows::literal(*number)),
-        Sql::Count { table } => {
+        Sql::DescribeHistory { table, limit } => {
             let (_, place) = session.to_alter(table, &[Privilege::Select])?;
-            rows::count(&place.read(None).await?)
+            let newest = place.read(None).await?.version;
+            Ok(rows::history(&place.commits(newest, limit.unwrap_or(usize::MAX)).await?))
+        }
+        Sql::CopyInto(wanted) => {
+            let (full, place) = session.to_alter(&wanted.table, &[Privilege::Modify])?;
+            let (log, told) = copy(workspace, &statement.caller, &full, &place, wanted).await?;
+            session.seen(&full, &log)?;
+            Ok(told)
+        }
+        Sql::Count { table, only } => {
+            let (_, place) = session.to_alter(table, &[Privilege::Select])?;
+            let log = place.read(None).await?;
+            match only {
+                None => rows::count(&log),
+                Some(only) => Ok(rows::counted(count_only(&place, &log, only).await?)),
+            }
         }
         Sql::Optimize { table } => {
             let (full, place) = session.to_alter(table, &[Privilege::Select, Privilege::Modify])?;
@@ -207,7 +224,7 @@ impl Session<'_> {
                     crate::tables::require_external(&state, self.caller(), &location).map_err(failed)?;
                     location
                 }
-                None => crate::tables::managed_location(&state, &in_schema, &id).map_err(failed)?,
+                None => crate::tables::managed_location(&state, &in_schema, "tables", &id).map_err(failed)?,
             }
         };
         let fields = alter::fields_of(&wanted.columns, &[])?;
@@ -231,6 +248,7 @@ impl Session<'_> {
             view_definition: None,
             created_at: now,
             updated_at: now,
+            copied: std::collections::BTreeSet::new(),
         };
         self.workspace.state().tables.insert(full, table);
         Ok(Rows::default())
@@ -304,6 +322,7 @@ impl Session<'_> {
             view_definition: Some(wanted.text.clone()),
             created_at,
             updated_at: clock::epoch_ms(),
+            copied: std::collections::BTreeSet::new(),
         };
         state.tables.insert(full, table);
         Ok(Rows::default())

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::properties::{DELETION_VECTORS, checked};
 use crate::clock;
-use crate::lake::{Committed, Log, Place, Put, Standing, commit_info, schema_string};
+use crate::lake::{Committed, Log, Operation, Place, Put, Standing, commit_info, schema_string};
 use crate::state::uuid;
 use crate::statement::Failure;
 use crate::workspace::Workspace;
@@ -79,8 +79,8 @@ pub(super) async fn create(workspace: &Workspace, place: &Place, wanted: &Wanted
         "isManaged": wanted.is_managed.to_string(), "description": wanted.comment, "partitionBy": "[]",
         "properties": json!(configuration).to_string(), "statsOnLoad": "false",
     });
-    let actions =
-        [commit_info("CREATE TABLE", &parameters, None), json!({"protocol": protocol}), json!({"metaData": metadata})];
+    let operation = Operation::new("CREATE TABLE", parameters);
+    let actions = [commit_info(&operation, None), json!({"protocol": protocol}), json!({"metaData": metadata})];
     let put = if workspace.state().knobs.unconditional_put.is_some() { Put::Unconditional } else { Put::IfAbsent };
     match place.commit(0, &actions, put).await? {
         Committed::Done => place.read(None).await,

@@ -2,7 +2,7 @@
 
 use std::any::TypeId;
 
-use sqlparser::ast::Query;
+use sqlparser::ast::{Query, SelectItem};
 use sqlparser::dialect::{DatabricksDialect, Dialect};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
@@ -156,6 +156,15 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    pub(super) fn number(&mut self) -> Result<usize, Refused> {
+        let read = match self.peek() {
+            Some(Token::Number(digits, false)) => digits.parse().ok(),
+            _ => None,
+        };
+        self.at += usize::from(read.is_some());
+        read.ok_or_else(|| self.stuck())
+    }
+
     /// `(` one `,` another `)`
     pub(super) fn list<T>(&mut self, mut one: impl FnMut(&mut Self) -> Result<T, Refused>) -> Result<Vec<T>, Refused> {
         self.expect_token(&Token::LParen)?;
@@ -183,6 +192,22 @@ impl<'a> Cursor<'a> {
         match parsed {
             Ok(query) if stopped.token == Token::EOF => Ok((*query, text)),
             _ => Err(syntax(self.text, &near(Some(&stopped.token)), stopped.span.start)),
+        }
+    }
+
+    /// What a SELECT selects.
+    pub(super) fn select_items(&mut self) -> Result<Vec<SelectItem>, Refused> {
+        let dialect = Databricks::default();
+        let mut parser = Parser::new(&dialect).with_tokens_with_locations(self.tokens[self.at..].to_vec());
+        match parser.parse_comma_separated(Parser::parse_select_item) {
+            Ok(items) => {
+                self.at += parser.index();
+                Ok(items)
+            }
+            Err(_) => {
+                let stopped = parser.peek_token();
+                Err(syntax(self.text, &near(Some(&stopped.token)), stopped.span.start))
+            }
         }
     }
 

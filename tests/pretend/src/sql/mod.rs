@@ -2,12 +2,15 @@
 
 mod alter;
 pub(crate) mod apply;
+mod copy;
 mod create;
 mod cursor;
 mod failures;
 pub(crate) mod parse;
+mod project;
 mod properties;
 mod rows;
+mod staged;
 mod view;
 
 use crate::statement::Failure;
@@ -45,6 +48,13 @@ pub(crate) enum Dropped {
     Table,
     View,
     Schema { cascade: bool },
+}
+
+/// `WHERE column IN ('x', …)`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Only {
+    pub(crate) column: String,
+    pub(crate) values: Vec<String>,
 }
 
 /// A statement that we can do.
@@ -92,9 +102,15 @@ pub(crate) enum Sql {
     },
     /// `SELECT 1`
     Literal(i64),
-    /// `SELECT count(*) FROM t`
+    DescribeHistory {
+        table: Name,
+        limit: Option<usize>,
+    },
+    CopyInto(copy::CopyInto),
+    /// `SELECT count(*) FROM t`, `… WHERE c IN ('x', 'y')`
     Count {
         table: Name,
+        only: Option<Only>,
     },
     Optimize {
         table: Name,
@@ -128,4 +144,10 @@ pub(crate) struct CreateView {
     pub(crate) query: sqlparser::ast::Query,
     /// The query as it was written.
     pub(crate) text: String,
+}
+
+/// Rows as Parquet, for tests to stage.
+#[cfg(test)]
+pub(crate) fn write_parquet(batch: &deltalake::arrow::record_batch::RecordBatch) -> Vec<u8> {
+    staged::write(batch).unwrap()
 }

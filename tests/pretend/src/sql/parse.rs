@@ -6,16 +6,17 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Token;
 
+use super::copy::CopyInto;
 use super::cursor::Cursor;
-use super::{ColumnDef, CreateTable, CreateView, Dropped, Name, Refused, Sql};
+use super::{ColumnDef, CreateTable, CreateView, Dropped, Name, Only, Refused, Sql};
 use crate::statement::Failure;
 use crate::types::SqlType;
 
 /// First words of statements that Databricks has and we have not.
-const NOT_HERE: [&str; 34] = [
-    "ANALYZE", "BEGIN", "CACHE", "CALL", "CLEAR", "CONVERT", "COPY", "DECLARE", "DELETE", "EXECUTE", "EXPLAIN", "FROM",
-    "FSCK", "GRANT", "INSERT", "LIST", "LOAD", "MERGE", "PUT", "REFRESH", "REMOVE", "REORG", "RESET", "RESTORE",
-    "REVOKE", "SET", "SYNC", "TABLE", "TRUNCATE", "UNCACHE", "UNDROP", "UPDATE", "USE", "VACUUM",
+const NOT_HERE: [&str; 33] = [
+    "ANALYZE", "BEGIN", "CACHE", "CALL", "CLEAR", "CONVERT", "DECLARE", "DELETE", "EXECUTE", "EXPLAIN", "FROM", "FSCK",
+    "GRANT", "INSERT", "LIST", "LOAD", "MERGE", "PUT", "REFRESH", "REMOVE", "REORG", "RESET", "RESTORE", "REVOKE",
+    "SET", "SYNC", "TABLE", "TRUNCATE", "UNCACHE", "UNDROP", "UPDATE", "USE", "VACUUM",
 ];
 
 /// Reads one statement.
@@ -43,11 +44,17 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
         Some("DROP") => drop(cursor),
         Some("DESC" | "DESCRIBE") => {
             cursor.next();
-            if !cursor.take("DETAIL") {
-                return Err(not_here("DESCRIBE but DESCRIBE DETAIL"));
+            if cursor.take("DETAIL") {
+                return Ok(Sql::DescribeDetail { table: cursor.name()? });
             }
-            Ok(Sql::DescribeDetail { table: cursor.name()? })
+            if !cursor.take("HISTORY") {
+                return Err(not_here("DESCRIBE but DETAIL and HISTORY"));
+            }
+            let table = cursor.name()?;
+            let limit = if cursor.take("LIMIT") { Some(cursor.number()?) } else { None };
+            Ok(Sql::DescribeHistory { table, limit })
         }
+        Some("COPY") => copy(cursor),
         Some("OPTIMIZE") => {
             cursor.next();
             let table = cursor.name()?;
@@ -70,7 +77,9 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
         }
         Some("SELECT" | "WITH" | "VALUES") => {
             let (query, _) = cursor.query()?;
-            select(&query).ok_or_else(|| not_here("SELECT but of one integer, or count(*) of one table"))
+            select(&query).ok_or_else(|| {
+                not_here("SELECT but of one integer, or count(*) of one table [WHERE column IN (texts)]")
+            })
         }
         Some(word) if NOT_HERE.contains(&word) => Err(not_here(word)),
         _ => Err(cursor.stuck()),
@@ -262,6 +271,65 @@ fn drop(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
     Ok(Sql::Drop { what, name, if_exists })
 }
 
+fn copy(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
+    cursor.expect("COPY INTO")?;
+    let table = cursor.name()?;
+    if cursor.peek() == Some(&Token::LParen) || cursor.word().as_deref() == Some("BY") {
+        return Err(not_here("COPY INTO with columns or BY POSITION"));
+    }
+    cursor.expect("FROM")?;
+    let (select, from) = if cursor.take_token(&Token::LParen) {
+        cursor.expect("SELECT")?;
+        let items = cursor.select_items()?;
+        cursor.expect("FROM")?;
+        let from = cursor.string()?;
+        cursor.expect_token(&Token::RParen)?;
+        (Some(items), from)
+    } else {
+        (None, cursor.string()?)
+    };
+    if !from.starts_with("/Volumes/") {
+        return Err(not_here("COPY INTO but from volumes"));
+    }
+    cursor.expect("FILEFORMAT")?;
+    cursor.expect_token(&Token::Eq)?;
+    let format = cursor.identifier()?.to_uppercase();
+    if format != "PARQUET" {
+        return Err(not_here(&format!("COPY INTO with FILEFORMAT = {format}")));
+    }
+    if !cursor.take("FILES") {
+        return Err(not_here("COPY INTO without FILES"));
+    }
+    cursor.expect_token(&Token::Eq)?;
+    let files = cursor.list(Cursor::string)?;
+    let of_format = switched_on(cursor, "FORMAT_OPTIONS", &["mergeschema"])?;
+    let of_copy = switched_on(cursor, "COPY_OPTIONS", &["mergeschema", "force"])?;
+    let merges = |switches: &[String]| switches.iter().any(|switch| switch == "mergeschema");
+    Ok(Sql::CopyInto(CopyInto {
+        table,
+        select,
+        from,
+        files,
+        merges_files: merges(&of_format),
+        merges_table: merges(&of_copy),
+        force: of_copy.iter().any(|switch| switch == "force"),
+    }))
+}
+
+/// The options that are `'true'`, in lower case.
+fn switched_on(cursor: &mut Cursor<'_>, words: &str, known: &[&str]) -> Result<Vec<String>, Refused> {
+    let given = if cursor.take(words) { cursor.list(property)? } else { Vec::new() };
+    let mut on = Vec::new();
+    for (key, value) in given {
+        match value.to_lowercase().as_str() {
+            "true" if known.contains(&key.to_lowercase().as_str()) => on.push(key.to_lowercase()),
+            "false" if known.contains(&key.to_lowercase().as_str()) => {}
+            _ => return Err(not_here(&format!("COPY INTO with {words} ('{key}' = '{value}')"))),
+        }
+    }
+    Ok(on)
+}
+
 fn column(cursor: &mut Cursor<'_>) -> Result<ColumnDef, Refused> {
     let name = cursor.identifier()?;
     let word = cursor.word().ok_or_else(|| cursor.stuck())?;
@@ -324,18 +392,17 @@ fn property(cursor: &mut Cursor<'_>) -> Result<(String, String), Refused> {
     Ok((key, value))
 }
 
-/// The two queries that we can answer.
+/// The queries that we can answer.
 fn select(query: &Query) -> Option<Sql> {
     let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none();
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
-    let filtered =
-        select.selection.is_some() || select.having.is_some() || select.distinct.is_some() || select.qualify.is_some();
+    let filtered = select.having.is_some() || select.distinct.is_some() || select.qualify.is_some();
     let [item] = &select.projection[..] else { return None };
     let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return None };
     match (expr, &select.from[..]) {
         _ if !plain || filtered => None,
         (Expr::Value(value), []) => match &value.value {
-            Value::Number(digits, false) => Some(Sql::Literal(digits.parse().ok()?)),
+            Value::Number(digits, false) if select.selection.is_none() => Some(Sql::Literal(digits.parse().ok()?)),
             _ => None,
         },
         (Expr::Function(function), [from]) if from.joins.is_empty() => {
@@ -350,10 +417,28 @@ fn select(query: &Query) -> Option<Sql> {
                 .iter()
                 .map(|part| part.as_ident().map(|ident| ident.value.clone()))
                 .collect::<Option<Vec<_>>>()?;
-            (is_count && all).then_some(Sql::Count { table: Name(parts) })
+            let only = match &select.selection {
+                Some(condition) => Some(only(condition)?),
+                None => None,
+            };
+            (is_count && all).then_some(Sql::Count { table: Name(parts), only })
         }
         _ => None,
     }
+}
+
+/// `column IN ('x', …)`
+fn only(condition: &Expr) -> Option<Only> {
+    let Expr::InList { expr, list, negated: false } = condition else { return None };
+    let Expr::Identifier(column) = expr.as_ref() else { return None };
+    let text = |expr: &Expr| match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    Some(Only { column: column.value.clone(), values: list.iter().map(text).collect::<Option<_>>()? })
 }
 
 fn not_here(what: &str) -> Refused {

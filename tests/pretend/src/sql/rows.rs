@@ -30,7 +30,57 @@ pub(super) fn count(log: &Log) -> Result<Rows, Failure> {
             }
         }
     }
-    Ok(one(vec![("count(1)", SqlType::Long, Some(rows.to_string()))]))
+    Ok(counted(rows))
+}
+
+/// The answer of `SELECT count(*)`.
+pub(super) fn counted(rows: u64) -> Rows {
+    one(vec![("count(1)", SqlType::Long, Some(rows.to_string()))])
+}
+
+/// `COPY INTO`
+pub(super) fn copied(rows: u64) -> Rows {
+    let number = |rows: u64| Some(rows.to_string());
+    one(vec![
+        ("num_affected_rows", SqlType::Long, number(rows)),
+        ("num_inserted_rows", SqlType::Long, number(rows)),
+        ("num_skipped_corrupt_files", SqlType::Long, number(0)),
+    ])
+}
+
+/// `DESCRIBE HISTORY`: each commit by its version and what it says of itself, the newest first.
+pub(super) fn history(commits: &[(u64, Value)]) -> Rows {
+    let columns = [
+        ("version", SqlType::Long),
+        ("timestamp", SqlType::Timestamp),
+        ("userId", SqlType::String),
+        ("userName", SqlType::String),
+        ("operation", SqlType::String),
+        ("operationParameters", SqlType::String),
+        ("job", SqlType::String),
+        ("notebook", SqlType::String),
+        ("clusterId", SqlType::String),
+        ("readVersion", SqlType::Long),
+        ("isolationLevel", SqlType::String),
+        ("isBlindAppend", SqlType::Boolean),
+        ("operationMetrics", SqlType::String),
+        ("userMetadata", SqlType::String),
+        ("engineInfo", SqlType::String),
+    ];
+    let row = |(version, info): &(u64, Value)| {
+        let cell = |(name, kind): &(&str, SqlType)| match (*name, &info[*name]) {
+            ("version", _) => Some(version.to_string()),
+            (_, Value::Null) => None,
+            (_, Value::String(text)) => Some(text.clone()),
+            (_, value) if *kind == SqlType::Timestamp => value.as_u64().map(clock::iso),
+            (_, value) => Some(value.to_string()),
+        };
+        columns.iter().map(cell).collect()
+    };
+    Rows {
+        columns: columns.map(|(name, kind)| (name.to_owned(), kind)).to_vec(),
+        rows: commits.iter().map(row).collect(),
+    }
 }
 
 /// `DESCRIBE DETAIL`

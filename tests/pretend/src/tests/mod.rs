@@ -1,10 +1,12 @@
 //! The workspace over HTTP, as a client meets it.
 
+mod copy;
 mod golden;
 mod rights;
 mod signing;
 mod sql;
 mod trouble;
+mod volumes;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -56,8 +58,18 @@ impl Bench {
         self.call("GET", path, &json!({}))
     }
 
+    /// Puts a file into a volume; the status.
+    fn put(&self, path: &str, content: &[u8]) -> u16 {
+        let authorization = format!("authorization: Bearer {TOKEN}");
+        self.send_bytes("PUT", &format!("/api/2.0/fs/files{path}"), &[&authorization], content).unwrap().status
+    }
+
     /// One request on a connection of its own; an error when the connection was cut.
     fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> std::io::Result<Answer> {
+        self.send_bytes(method, path, headers, body.as_bytes())
+    }
+
+    fn send_bytes(&self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> std::io::Result<Answer> {
         let host = self.pretend.url().trim_start_matches("http://");
         let mut stream = TcpStream::connect(host)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
@@ -65,9 +77,10 @@ impl Bench {
         write!(
             stream,
             "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}content-length: \
-             {}\r\n\r\n{body}",
+             {}\r\n\r\n",
             body.len()
         )?;
+        stream.write_all(body)?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;

@@ -184,6 +184,10 @@ fn what_makes_no_sense_and_what_we_lack_are_told_apart() {
     for text in [
         "INSERT INTO t VALUES (1)",
         "COPY INTO t FROM 'x'",
+        "COPY INTO t FROM '/Volumes/c/s/v' FILEFORMAT = JSON",
+        "COPY INTO t FROM '/Volumes/c/s/v' FILEFORMAT = PARQUET PATTERN = '*'",
+        "COPY INTO t FROM '/Volumes/c/s/v' FILEFORMAT = PARQUET FILES = ('a') COPY_OPTIONS ('other' = 'true')",
+        "SELECT count(*) FROM t WHERE a > 'x'",
         "CREATE TABLE t (a ARRAY<INT>)",
         "SELECT a FROM t",
         "VACUUM t",

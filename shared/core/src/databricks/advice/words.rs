@@ -48,6 +48,7 @@ impl Subject {
             Self::NewSchema(name) => format!("making schema `{name}`"),
             Self::Schema(name) => format!("schema `{name}`"),
             Self::Table(name) => format!("table `{name}`"),
+            Self::Volume(name) => format!("volume `{name}`"),
             Self::TableCredentials(id) => format!("credentials for the table with id `{id}`"),
             Self::PathCredentials(url) => format!("credentials for `{url}`"),
             Self::Warehouse(id) => format!("warehouse `{id}`"),
@@ -70,6 +71,7 @@ impl Subject {
             Self::NewSchema(name) => name.split('.').next().map(|name| denied_on("CREATE SCHEMA", "CATALOG", name)),
             Self::Schema(name) => Some(denied_on("USE SCHEMA", "SCHEMA", name)),
             Self::Table(name) => Some(denied_on("SELECT", "TABLE", name)),
+            Self::Volume(name) => Some(denied_on("READ VOLUME, WRITE VOLUME", "VOLUME", name)),
             _ => None,
         }
     }

@@ -1,0 +1,196 @@
+//! One table in a window: what it lacks for its staged rows, the statements, and the proof that the rows are there.
+
+use std::sync::Mutex;
+
+use hashbrown::HashMap;
+use inlet_events::KnownType;
+
+use super::copy::{copies, count, counted, loaded};
+use super::staged::{Left, StagedTable};
+use super::{SCHEMA, VOLUME, columns_of};
+use crate::clock::Deadline;
+use crate::crew::lock;
+use crate::databricks::{Answer, Error, TableInfo, TableKind, Workspace};
+use crate::delta::KeptFile;
+use crate::evolve::{FullName, TableStatus, alter, create_managed, is_made_by_inlet, view};
+use crate::fault::Fault;
+use crate::held::{Wanted, joined};
+use crate::sql::{TableColumns, View, unity_views};
+
+/// Uploads whose rows one statement counts.
+const UPLOADS_COUNTED: usize = 1_000;
+
+/// A warehouse to say statements to, and what was said.
+pub(super) struct Speaker<'a> {
+    pub(super) workspace: &'a Workspace,
+    pub(super) warehouse: &'a str,
+    pub(super) deadline: Deadline,
+    pub(super) said: Mutex<Vec<String>>,
+}
+
+impl Speaker<'_> {
+    async fn say(&self, statement: &str) -> Result<Answer, Error> {
+        lock(&self.said).push(statement.to_owned());
+        self.workspace.run(self.warehouse, statement, self.deadline).await
+    }
+}
+
+/// A table with staged rows.
+pub(super) struct Job {
+    pub(super) name: FullName,
+    pub(super) status: TableStatus,
+    /// Columns that it lacks.
+    pub(super) lacking: Vec<Wanted>,
+    /// CREATE or ALTER, when it lacks any.
+    pub(super) change: Option<String>,
+    /// Its columns; after the change, those that it then has.
+    pub(super) columns: Vec<(String, KnownType)>,
+    /// Places of its parts: note, and table in the note.
+    pub(super) parts: Vec<(usize, usize)>,
+}
+
+/// The staged rows of a job.
+pub(super) struct Rows {
+    pub(super) files: Vec<KeptFile>,
+    pub(super) rows: u64,
+    pub(super) upload_ids: Vec<String>,
+}
+
+impl Job {
+    /// What a table needs for its parts of the notes.
+    pub(super) fn of(name: &FullName, there: Option<&TableInfo>, notes: &[Left], parts: &[(usize, usize)]) -> Self {
+        let columns = there.map(columns_of).unwrap_or_default();
+        let wanted = joined(staged(notes, parts).flat_map(|(_, table)| &table.columns));
+        let lacking: Vec<Wanted> = wanted.into_iter().filter(|column| !has(&columns, column)).collect();
+        let (change, status) = match there {
+            None => (Some(create_managed(name, &lacking)), TableStatus::Created),
+            Some(_) if !lacking.is_empty() => (Some(alter(name, &lacking)), TableStatus::Altered),
+            Some(_) => (None, TableStatus::UpToDate),
+        };
+        Self { name: name.clone(), status, lacking, change, columns, parts: parts.to_vec() }
+    }
+
+    /// Its rows in the notes.
+    pub(super) fn rows(&self, notes: &[Left]) -> Rows {
+        let staged: Vec<_> = staged(notes, &self.parts).collect();
+        Rows {
+            files: staged.iter().flat_map(|(_, table)| table.files.iter().cloned()).collect(),
+            rows: staged.iter().map(|(_, table)| table.rows).sum(),
+            upload_ids: staged.iter().map(|(left, _)| left.note.upload_id.clone()).collect(),
+        }
+    }
+
+    /// The columns that it has, or will have.
+    pub(super) fn columns_after(&self) -> Vec<(String, KnownType)> {
+        let lacking = self.lacking.iter().filter(|column| !has(&self.columns, column));
+        let lacking = lacking.map(|column| (column.name.clone(), KnownType::Ours(column.column_type)));
+        self.columns.iter().cloned().chain(lacking).collect()
+    }
+
+    /// The statements that load rows.
+    ///
+    /// # Errors
+    /// A file does not fit the columns.
+    pub(super) fn copies(&self, rows: &Rows, columns: &[(String, KnownType)]) -> Result<Vec<String>, Fault> {
+        let FullName { catalog, schema, table } = &self.name;
+        let from = format!("/Volumes/{catalog}/{SCHEMA}/{VOLUME}/{schema}/{table}");
+        copies(&self.name, &from, columns, &rows.files.iter().collect::<Vec<_>>())
+    }
+
+    /// The views over it that are missing or show other columns, as statements. A name that somebody else has taken
+    /// stays theirs.
+    pub(super) fn views(&self, shown: &HashMap<String, TableInfo>) -> Vec<String> {
+        let table = TableColumns {
+            schema: self.name.schema.clone(),
+            table: self.name.table.clone(),
+            columns: self.columns_after(),
+        };
+        let is_table = |name: &str| shown.get(name).is_some_and(|there| there.kind != TableKind::View);
+        let is_due = |view: &View| match shown.get(&view.name) {
+            Some(there) if !is_made_by_inlet(there.comment.as_deref()) => false,
+            Some(there) => !there.columns.iter().map(|column| &column.name).eq(&view.columns),
+            None => true,
+        };
+        let views = unity_views(&self.name.catalog, &table, &is_table).into_iter().filter(is_due);
+        views.map(|due| view(&FullName { table: due.name, ..self.name.clone() }, &due.body)).collect()
+    }
+
+    /// Makes or alters the table, and learns its columns.
+    pub(super) async fn make(&mut self, speaker: &Speaker<'_>) -> Result<(), Fault> {
+        let Some(change) = &self.change else { return Ok(()) };
+        match speaker.say(change).await {
+            Err(error) if !error.already_exists() => return Err(error.into()),
+            _ => {}
+        }
+        let FullName { catalog, schema, table } = &self.name;
+        let Some(seen) = speaker.workspace.table(catalog, schema, table, speaker.deadline).await? else {
+            return Err(Fault::again(format!("{} is still not in the catalog", self.name.quoted()))
+                .hint("run `inlet evolve` again"));
+        };
+        self.columns = columns_of(&seen);
+        Ok(())
+    }
+
+    /// Copies rows into the table, and looks whether all are there.
+    pub(super) async fn load(&self, rows: &Rows, speaker: &Speaker<'_>) -> Result<(), Fault> {
+        let mut inserted = Some(0);
+        for statement in self.copies(rows, &self.columns)? {
+            let answer = speaker.say(&statement).await?;
+            inserted = inserted.zip(loaded(&answer)).map(|(sum, more)| sum + more);
+        }
+        if inserted == Some(rows.rows) {
+            return Ok(());
+        }
+        // Some paths were loaded before, and nobody heard of it: the rows themselves say of which upload they are.
+        let mut found = 0;
+        for ids in rows.upload_ids.chunks(UPLOADS_COUNTED) {
+            let answer = speaker.say(&count(&self.name, ids)).await?;
+            found += counted(&answer).ok_or_else(|| Fault::again("a count of rows was answered without a number"))?;
+        }
+        if found == rows.rows {
+            return Ok(());
+        }
+        let (name, staged) = (self.name.quoted(), rows.rows);
+        Err(Fault::setup(format!("{name} holds {found} rows of uploads that staged {staged}"))
+            .hint("compare DESCRIBE HISTORY with what else writes to the table; the staged files are kept"))
+    }
+
+    /// Makes views. One that cannot be made is no reason to call the table failed: what went wrong is answered.
+    pub(super) async fn show(&self, views: &[String], speaker: &Speaker<'_>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for statement in views {
+            if let Err(error) = speaker.say(statement).await {
+                warnings.push(format!("a view over {} is not made: {error}", self.name.quoted()));
+            }
+        }
+        warnings
+    }
+}
+
+fn has(columns: &[(String, KnownType)], column: &Wanted) -> bool {
+    columns.iter().any(|(known, _)| known.eq_ignore_ascii_case(&column.name))
+}
+
+fn staged<'a>(notes: &'a [Left], parts: &[(usize, usize)]) -> impl Iterator<Item = (&'a Left, &'a StagedTable)> {
+    parts.iter().map(|&(note, table)| (&notes[note], &notes[note].note.tables[table]))
+}
+
+/// Refuses a name that something else has.
+///
+/// # Errors
+/// Setup, with what it is.
+pub(super) fn refuse_another_thing(name: &FullName, there: Option<&TableInfo>) -> Result<(), Fault> {
+    let other = there.and_then(|there| match &there.kind {
+        TableKind::Managed => there.format.as_deref().filter(|format| *format != "DELTA"),
+        TableKind::External => Some("an external table"),
+        TableKind::View => Some("a view"),
+        TableKind::Other(kind) => Some(kind.as_str()),
+    });
+    match other {
+        None => Ok(()),
+        Some(other) => {
+            Err(Fault::setup(format!("{} is taken in the catalog by another object: {other}", name.quoted()))
+                .hint("rename or drop it; the rows wait in the volume"))
+        }
+    }
+}

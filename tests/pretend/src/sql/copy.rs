@@ -1,0 +1,172 @@
+//! COPY INTO from volumes: each path once per table, whatever it holds later.
+
+use std::collections::BTreeSet;
+
+use deltalake::arrow::record_batch::RecordBatch;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use serde_json::{Value, json};
+use sqlparser::ast::SelectItem;
+
+use super::Name;
+use super::alter::{commit, with};
+use super::failures::{failed, not_here};
+use super::project::{Column, project};
+use super::rows;
+use super::staged::{Staged, read_all, write};
+use crate::clock;
+use crate::files::VolumePath;
+use crate::lake::{Log, Operation, Place, schema_string};
+use crate::privileges::Privilege;
+use crate::state::{Caller, uuid};
+use crate::statement::{Failure, Rows};
+use crate::types::{SqlType, field, type_text};
+use crate::workspace::Workspace;
+
+/// The most names in FILES.
+const MOST_FILES: usize = 1_000;
+/// Features of tables whose files need more in their `add` than we write.
+const REFUSED: [&str; 3] = ["rowTracking", "clustering", "domainMetadata"];
+
+/// `COPY INTO`
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CopyInto {
+    pub(crate) table: Name,
+    /// What is selected of each file; none: all of it.
+    pub(crate) select: Option<Vec<SelectItem>>,
+    /// `/Volumes/…`
+    pub(crate) from: String,
+    /// Names below that.
+    pub(crate) files: Vec<String>,
+    /// FORMAT_OPTIONS: the files' columns are joined; else those of the first are taken.
+    pub(crate) merges_files: bool,
+    /// COPY_OPTIONS: columns that the table lacks are added to it.
+    pub(crate) merges_table: bool,
+    /// COPY_OPTIONS: loaded paths are loaded again.
+    pub(crate) force: bool,
+}
+
+/// Does it.
+pub(super) async fn copy(
+    workspace: &Workspace,
+    caller: &Caller,
+    full: &str,
+    place: &Place,
+    wanted: &CopyInto,
+) -> Result<(Log, Rows), Failure> {
+    if wanted.files.len() > MOST_FILES {
+        let text = format!("FILES lists {} files; at most {MOST_FILES} are possible.", wanted.files.len());
+        return Err(Failure::class("INVALID_PARAMETER_VALUE", "22023", text));
+    }
+    let parts: Vec<&str> = wanted.from.split('/').filter(|part| !part.is_empty()).collect();
+    let folder = VolumePath::of(&parts).map_err(failed)?;
+    let stored = folder.open(workspace, caller, Privilege::ReadVolume).map_err(failed)?;
+    let names: BTreeSet<&String> = wanted.files.iter().collect();
+    let loaded = workspace.state().tables.get(full).map(|table| table.copied.clone()).unwrap_or_default();
+    let mut staged = Vec::new();
+    for name in names {
+        if name.split('/').any(|part| ["", ".", ".."].contains(&part)) {
+            return Err(not_here(&format!("FILES with the name '{name}'")));
+        }
+        let path = folder.join(name);
+        let Some((bytes, _)) = stored.read(&path).await.map_err(failed)? else {
+            let text = format!("Path does not exist: dbfs:{}.", path.full());
+            return Err(Failure::class("PATH_NOT_FOUND", "42K03", text));
+        };
+        if wanted.force || !loaded.contains(&path.full()) {
+            staged.push(Staged { path: path.full(), bytes });
+        }
+    }
+    let paths: Vec<String> = staged.iter().map(|file| file.path.clone()).collect();
+    if staged.is_empty() {
+        return Ok((place.read(None).await?, rows::copied(0)));
+    }
+    let mut batches = Vec::new();
+    for batch in read_all(staged, wanted.merges_files)? {
+        batches.push(project(wanted.select.as_deref(), &batch)?);
+    }
+    let (log, inserted) = append(workspace, place, batches, wanted.merges_table).await?;
+    if let Some(table) = workspace.state().tables.get_mut(full) {
+        table.copied.extend(paths);
+    }
+    Ok((log, rows::copied(inserted)))
+}
+
+/// One commit with a file per batch of columns.
+async fn append(
+    workspace: &Workspace,
+    place: &Place,
+    batches: Vec<Vec<Column>>,
+    merges: bool,
+) -> Result<(Log, u64), Failure> {
+    let base = place.read(None).await?;
+    if let Some(feature) = base.features().into_iter().find(|feature| REFUSED.contains(&feature.as_str())) {
+        return Err(not_here(&format!("COPY INTO a table with the feature {feature}")));
+    }
+    if base.metadata["partitionColumns"].as_array().is_some_and(|columns| !columns.is_empty()) {
+        return Err(not_here("COPY INTO a partitioned table"));
+    }
+    let fields = target(&base.fields(), batches.first().map_or(&[][..], Vec::as_slice), merges)?;
+    let (mut adds, mut inserted, mut bytes) = (Vec::new(), 0, 0);
+    for columns in &batches {
+        let batch: RecordBatch = super::staged::to_fields(columns, &fields)?;
+        let content = write(&batch)?;
+        let path = format!("part-00000-{}.c000.zstd.parquet", uuid());
+        let (rows, size) = (batch.num_rows() as u64, content.len());
+        let put = place.store().put(&Path::from(path.as_str()), content.into()).await;
+        put.map_err(|error| super::staged::io(&error))?;
+        adds.push(json!({"add": {
+            "path": path, "partitionValues": {}, "size": size, "modificationTime": clock::epoch_ms(),
+            "dataChange": true, "stats": json!({"numRecords": rows}).to_string(),
+        }}));
+        inserted += rows;
+        bytes += size;
+    }
+    let operation = Operation {
+        name: "COPY INTO",
+        parameters: json!({"statsOnLoad": "false"}),
+        metrics: json!({
+            "numFiles": adds.len().to_string(), "numOutputRows": inserted.to_string(),
+            "numOutputBytes": bytes.to_string(),
+        }),
+    };
+    let log = commit(workspace, place, &operation, |log| {
+        let changed = fields.len() > log.fields().len();
+        let metadata = changed.then(|| with(log, "schemaString", json!(schema_string(&fields))));
+        Ok(metadata.into_iter().chain(adds.iter().cloned()).collect())
+    })
+    .await?;
+    Ok((log, inserted))
+}
+
+/// The table's fields after the copy: by name, a type must be the very one.
+fn target(table: &[Value], columns: &[Column], merges: bool) -> Result<Vec<Value>, Failure> {
+    let mut fields = table.to_vec();
+    for column in columns {
+        let same = |field: &&Value| field["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(&column.name));
+        match table.iter().find(same) {
+            Some(known) if known["type"].as_str().and_then(SqlType::of_delta) == Some(column.kind) => {}
+            Some(known) => {
+                let (name, before) = (&column.name, type_text(&known["type"]));
+                let text = format!(
+                    "Failed to merge fields '{name}' and '{name}'. Failed to merge incompatible data types {before} \
+                     and {}.",
+                    column.kind.text()
+                );
+                return Err(Failure::class("DELTA_FAILED_TO_MERGE_FIELDS", "22005", text));
+            }
+            None if merges => fields.push(field(&column.name, column.kind, None)),
+            None => {
+                let text = format!(
+                    "A schema mismatch was detected while copying into the Delta table. This may indicate an issue \
+                     with the incoming data, or the Delta table schema can be evolved automatically by setting: \
+                     COPY_OPTIONS ('mergeSchema' = 'true'). Schema difference: Latest schema has additional field(s): \
+                     {}",
+                    column.name
+                );
+                return Err(Failure::class("COPY_INTO_SCHEMA_MISMATCH_WITH_TARGET_TABLE", "42KDG", text));
+            }
+        }
+    }
+    Ok(fields)
+}
