@@ -20,6 +20,7 @@ pub mod report;
 pub mod route;
 mod schema;
 pub mod secret;
+pub mod secret_store;
 pub mod settings;
 mod source;
 pub mod sql;

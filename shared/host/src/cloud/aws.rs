@@ -143,14 +143,11 @@ impl fmt::Display for Refusal {
 impl Error for Refusal {}
 
 fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<CredentialsError>().is_some() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.any(|error| {
+        let found = error.downcast_ref::<CredentialsError>();
+        found.is_some_and(|error| !matches!(error, CredentialsError::ProviderTimedOut(_)))
+    })
 }
 
 /// An error and all that caused it.
