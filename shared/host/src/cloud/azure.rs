@@ -51,9 +51,8 @@ pub(crate) fn is_on(key: &AzureConfigKey) -> bool {
 /// How every client asks: over one pool of connections, a bounded number of times.
 pub(crate) fn options() -> ClientOptions {
     static CONNECTIONS: OnceLock<Arc<dyn HttpClient>> = OnceLock::new();
-    let connections = CONNECTIONS.get_or_init(|| {
-        new_http_client(Some(HttpClientOptions { automatic_decompression: false, ..HttpClientOptions::default() }))
-    });
+    let connections =
+        CONNECTIONS.get_or_init(|| new_http_client(Some(HttpClientOptions { automatic_decompression: false })));
     ClientOptions {
         retry: RetryOptions::exponential(ExponentialRetryOptions {
             max_retries: RETRIES,
