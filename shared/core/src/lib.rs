@@ -24,6 +24,7 @@ pub mod route;
 pub mod run_sql;
 mod schema;
 pub mod secret;
+pub mod secret_store;
 pub mod settings;
 mod source;
 pub mod sql;

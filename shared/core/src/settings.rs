@@ -37,6 +37,7 @@ pub use warehouse::WarehouseChoice;
 use crate::databricks::IdentityEndpoint;
 use crate::fault::Fault;
 use crate::secret::Secret;
+use crate::secret_store::{SecretPlace, StoredSecrets};
 use given::Given;
 
 /// The variable that names the settings file.
@@ -131,12 +132,33 @@ impl Settings {
         Self::load(Some((name, text)), variable)
     }
 
+    /// Where the secrets stand that the settings name and a store has to be asked for, before they can be read whole.
+    pub fn secret_places(file: Option<(&str, &str)>) -> Vec<SecretPlace> {
+        Given::read(file, &variable, &StoredSecrets::new()).secret_places()
+    }
+
+    /// Reads a file, if there is one (its name and text), and the process's variables, with the secrets that stores gave.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn with_secrets(file: Option<(&str, &str)>, stored: &StoredSecrets) -> Result<Self, Fault> {
+        Self::load_with(file, variable, stored)
+    }
+
     /// Reads a file, if there is one (its name and text), and variables.
     ///
     /// # Errors
     /// A Setup fault that lists every wrong value, unknown key and contradiction, each with its key or variable.
     pub fn load(file: Option<(&str, &str)>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, Fault> {
-        let mut given = Given::read(file, &variable);
+        Self::load_with(file, variable, &StoredSecrets::new())
+    }
+
+    fn load_with(
+        file: Option<(&str, &str)>,
+        variable: impl Fn(&str) -> Option<String>,
+        stored: &StoredSecrets,
+    ) -> Result<Self, Fault> {
+        let mut given = Given::read(file, &variable, stored);
         let settings = read(&mut given);
         let warnings = given.finish()?;
         Ok(Self { warnings, ..settings })

@@ -4,7 +4,8 @@
 pub(crate) mod aws;
 #[cfg(feature = "azure")]
 pub(crate) mod azure;
-#[cfg(all(test, any(feature = "aws", feature = "azure")))]
+#[cfg(test)]
+#[cfg(any(feature = "aws", feature = "azure"))]
 pub(crate) mod testing;
 
 #[cfg(not(all(feature = "aws", feature = "azure")))]

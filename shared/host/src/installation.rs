@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use crate::address::{Address, StoreAddress};
 use crate::lake::{self, LakeAddress};
 use crate::landing::objects;
+use crate::secrets;
 use crate::settings::{self, SettingsObject};
 
 /// The settings object in the state prefix, read when the environment names no other.
@@ -132,8 +133,8 @@ impl Source {
         match (self, before) {
             // Neither changes while the process lives.
             (Self::Environment | Self::File(_), Some(before)) => Ok(Arc::clone(before)),
-            (Self::Environment, None) => Settings::from_environment().map(Arc::new),
-            (Self::File(path), None) => settings::of_path(path).map(Arc::new),
+            (Self::Environment, None) => handle.block_on(secrets::load(None)).map(Arc::new),
+            (Self::File(path), None) => settings::of_path(path, handle).map(Arc::new),
             (Self::Object(object), _) => handle.block_on(object.current()),
             (Self::Usual(object), _) => handle.block_on(object.current_or_environment()),
         }

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::address::{Address, StoreAddress};
 use crate::landing::{nearest, objects};
+use crate::secrets;
 
 /// The file that is read when none is named.
 const USUAL: &str = "inlet.toml";
@@ -28,13 +29,13 @@ pub(crate) fn load(asked: Option<&OsStr>, runtime: &Handle) -> Result<Settings, 
         (None, Some(named)) => named.into(),
         (None, None) => {
             return match fs::metadata(USUAL) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Settings::from_environment(),
-                _ => of_path(Path::new(USUAL)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => runtime.block_on(secrets::load(None)),
+                _ => of_path(Path::new(USUAL), runtime),
             };
         }
     };
     match Address::parse(&place)? {
-        Address::Local(path) => of_path(&path),
+        Address::Local(path) => of_path(&path, runtime),
         Address::Store(address) => {
             let read = runtime.block_on(async { SettingsObject::open(address).await?.current().await })?;
             Ok(Arc::unwrap_or_clone(read))
@@ -44,11 +45,11 @@ pub(crate) fn load(asked: Option<&OsStr>, runtime: &Handle) -> Result<Settings, 
 }
 
 /// The settings of a file.
-pub(crate) fn of_path(path: &Path) -> Result<Settings, Fault> {
+pub(crate) fn of_path(path: &Path, runtime: &Handle) -> Result<Settings, Fault> {
     let shown = path.display().to_string();
     let mut bytes = Vec::new();
     match File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes)) {
-        Ok(_) => Settings::from_file(&shown, &text(&shown, bytes)?),
+        Ok(_) => runtime.block_on(secrets::load(Some((&shown, &text(&shown, bytes)?)))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let fault = Fault::setup(format!("no settings file at `{shown}`"));
             Err(match nearest::existing(path) {
@@ -121,7 +122,7 @@ impl SettingsObject {
             _ => {}
         }
         let pieces: Vec<_> = self.store.get(&self.address.key, &form).await?.try_collect().await?;
-        let settings = Arc::new(Settings::from_file(&name, &text(&name, pieces.concat())?)?);
+        let settings = Arc::new(secrets::load(Some((&name, &text(&name, pieces.concat())?))).await?);
         self.last = Some(Last { etag: form.etag, settings: Arc::clone(&settings) });
         Ok(settings)
     }
@@ -143,7 +144,7 @@ impl SettingsObject {
         {
             return Ok(Arc::clone(settings));
         }
-        let mut settings = Settings::from_environment()?;
+        let mut settings = secrets::load(None).await?;
         settings.warnings.extend(unseen.map(|fault| {
             format!("cannot look for settings at `{}`: variables alone hold ({})", self.address.url, fault.chain())
         }));

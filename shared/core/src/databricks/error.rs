@@ -138,6 +138,11 @@ impl Error {
         self.0.said.code.as_deref()
     }
 
+    /// Whether a sign-in was refused for its secret: one that is wrong, or over.
+    pub(super) fn refuses_secret(&self) -> bool {
+        matches!(self.code(), Some("invalid_client" | "AADSTS7000215" | "AADSTS7000222"))
+    }
+
     /// The class of an SQL error: `DELTA_METADATA_CHANGED`.
     pub fn class(&self) -> Option<&str> {
         self.0.said.class.as_deref()

@@ -222,7 +222,7 @@ impl Workspace {
         let request = Request::new(method, url.clone(), about.clone(), &self.inner.whom);
         // It is not sent here, but what lies in between may remember it.
         match self.inner.session.client_secret() {
-            Some(secret) => request.secret(secret),
+            Some(secret) => request.secret(&secret),
             None => request,
         }
     }

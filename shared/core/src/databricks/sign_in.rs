@@ -11,7 +11,7 @@ use super::answer::{self, Said};
 use super::entra::{self, IdentityEndpoint, Resource};
 use super::error::{Error, Failure, Subject, Way, Whom};
 use super::http::{Http, Request, shown};
-use super::token::{Cache, Token};
+use super::token::{self, Cache, Token};
 use super::{Auth, Cloud, Connection};
 use crate::clock::Deadline;
 use crate::secret::Secret;
@@ -69,9 +69,9 @@ impl Session {
     }
 
     /// The secret that tokens are asked for with.
-    pub(super) fn client_secret(&self) -> Option<&Secret> {
+    pub(super) fn client_secret(&self) -> Option<Secret> {
         match &self.connection.auth {
-            Auth::Databricks { client_secret, .. } | Auth::Entra { client_secret, .. } => Some(client_secret),
+            Auth::Databricks { client_secret, .. } | Auth::Entra { client_secret, .. } => Some(client_secret.latest()),
             Auth::Token(_) | Auth::ManagedIdentity { .. } => None,
         }
     }
@@ -89,7 +89,8 @@ impl Session {
     async fn ask(&self, resource: Resource, deadline: Deadline) -> Result<Token, Error> {
         match &self.connection.auth {
             Auth::Databricks { client_id, client_secret } if resource == Resource::Databricks => {
-                self.ask_databricks(client_id, client_secret, deadline).await
+                let ask = |secret| async move { self.ask_databricks(client_id, &secret, deadline).await };
+                token::ask_with(client_secret, deadline, ask).await
             }
             Auth::Entra { tenant_id, client_id, client_secret } => {
                 let tenant = match tenant_id {
@@ -97,8 +98,14 @@ impl Session {
                     None => &self.found.get_or_try_init(|| self.find_tenant(deadline)).await?.place,
                 };
                 let authority = entra::authority(&self.connection);
-                let principal = entra::Principal { tenant, client_id, client_secret };
-                entra::token(&self.http, &authority, principal, resource, &self.whom, deadline).await
+                let ask = |secret: Secret| {
+                    let authority = &authority;
+                    async move {
+                        let principal = entra::Principal { tenant, client_id, client_secret: &secret };
+                        entra::token(&self.http, authority, principal, resource, &self.whom, deadline).await
+                    }
+                };
+                token::ask_with(client_secret, deadline, ask).await
             }
             Auth::ManagedIdentity { client_id } => {
                 let endpoint = &self.identity_endpoint;
@@ -197,7 +204,7 @@ mod tests {
     use super::*;
     use crate::databricks::Workspace;
     use crate::databricks::testing::{
-        CLIENT, PAT, SECRET, Seen, Server, Step, connection, oauth, pat, reply, run, soon, workspace,
+        CLIENT, PAT, SECRET, Seen, Server, Step, connection, oauth, pat, reply, rotated, run, soon, workspace,
     };
     use crate::fault::Fault;
 
@@ -246,6 +253,30 @@ mod tests {
             assert_eq!(of(call, "authorization").as_deref(), Some("Bearer jwt-1"));
             assert_eq!(of(call, "x-databricks-workspace-id").as_deref(), Some("900800"), "as it was found");
         }
+    }
+
+    #[test]
+    fn a_secret_that_was_changed_in_its_store_is_used_from_then_on() {
+        let wrong = || reply("POST /oidc/v1/token", 401, r#"{"error":"invalid_client"}"#);
+        let server = Server::start(vec![config(), oidc(), wrong(), token("jwt-1"), me(), wrong()]);
+        let auth = |secret| Auth::Databricks { client_id: CLIENT.to_owned(), client_secret: secret };
+        let changed = run(rotated("dose-old", "dose-new"));
+        let first = workspace(&server, auth(changed.clone()));
+        run(first.me(soon())).unwrap();
+        let sent = |seen: &Seen| seen.header("authorization").unwrap().to_owned();
+        let session = Session::new(
+            connection(&server, auth(changed)),
+            IdentityEndpoint::default(),
+            Arc::new(Http::new(super::super::http::BACK_OFF)),
+            Arc::new(whom(&connection(&server, oauth()))),
+        );
+        assert_eq!(session.client_secret().unwrap().expose(), "dose-new", "hidden in what is said");
+        let found = Found { place: format!("{}oidc/v1/token", server.url), workspace_id: None };
+        assert!(session.found.set(found).is_ok());
+        assert!(run(session.token(soon())).is_err(), "the new one is wrong too, and was read a moment ago");
+        let seen = server.seen();
+        assert_ne!(sent(&seen[2]), sent(&seen[3]));
+        assert_eq!(sent(&seen[3]), sent(&seen[5]));
     }
 
     #[test]

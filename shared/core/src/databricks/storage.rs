@@ -10,7 +10,7 @@ use super::answer::Said;
 use super::entra::{self, IdentityEndpoint, Principal, Resource};
 use super::error::{Error, Failure, Subject, Way, Whom};
 use super::http::{BACK_OFF, Http, shown};
-use super::token::{Cache, Token};
+use super::token::{self, Cache, Token};
 use crate::clock::Deadline;
 use crate::secret::Secret;
 
@@ -58,8 +58,11 @@ impl StorageIdentity {
         let (http, whom) = (&self.http, &self.whom);
         match &self.kind {
             Kind::Principal { authority, tenant_id, client_id, client_secret } => {
-                let principal = Principal { tenant: tenant_id, client_id, client_secret };
-                entra::token(http, authority, principal, Resource::Storage, whom, deadline).await
+                let ask = |secret: Secret| async move {
+                    let principal = Principal { tenant: tenant_id, client_id, client_secret: &secret };
+                    entra::token(http, authority, principal, Resource::Storage, whom, deadline).await
+                };
+                token::ask_with(client_secret, deadline, ask).await
             }
             Kind::Managed { client_id, endpoint } => {
                 entra::managed_token(http, endpoint, client_id.as_deref(), Resource::Storage, whom, deadline).await
@@ -81,9 +84,22 @@ impl fmt::Debug for StorageIdentity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::databricks::testing::{CLIENT, SECRET, Server, reply, run, soon};
+    use crate::databricks::testing::{CLIENT, SECRET, Server, reply, rotated, run, soon};
 
     const TENANT: &str = "7f5e0a3c-0000-4000-8000-000000000001";
+
+    #[test]
+    fn a_secret_that_was_changed_in_its_store_is_used() {
+        let line = format!("POST /{TENANT}/oauth2/v2.0/token");
+        let over = r#"{"error":"invalid_client","error_description":"AADSTS7000222: over","error_codes":[7000222]}"#;
+        let answer = r#"{"token_type":"Bearer","expires_in":3599,"access_token":"entra-1"}"#;
+        let server = Server::start(vec![reply(&line, 401, over), reply(&line, 200, answer)]);
+        let secret = run(rotated("dose-old", "dose-new"));
+        let identity = StorageIdentity::principal(TENANT, CLIENT, secret, Some(&server.url));
+        assert_eq!(run(identity.token(soon())).unwrap().secret.expose(), "entra-1");
+        let bodies: Vec<bool> = server.seen().iter().map(|seen| seen.body.contains("dose-new")).collect();
+        assert_eq!(bodies, [false, true]);
+    }
 
     #[test]
     fn storage_alone_needs_no_workspace() {

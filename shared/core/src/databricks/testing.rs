@@ -11,7 +11,9 @@ use url::Url;
 
 use super::{Auth, Cloud, Connection, IdentityEndpoint, Pace, Workspace};
 use crate::clock::Deadline;
+use crate::fault::Fault;
 use crate::secret::Secret;
+use crate::secret_store::{SecretPlace, SecretStore, read_all};
 
 pub(super) const PAT: &str = "dapi-of-the-tests";
 pub(super) const CLIENT: &str = "0a1b2c3d-1111-2222-3333-444455556666";
@@ -252,4 +254,22 @@ pub(super) fn soon() -> Deadline {
 
 pub(super) fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+/// A secret that its store gave, and another that stands there by now.
+pub(super) async fn rotated(old: &str, new: &str) -> Secret {
+    #[derive(Debug)]
+    struct Store(Mutex<Vec<Secret>>);
+
+    #[async_trait::async_trait]
+    impl SecretStore for Store {
+        async fn read(&self, _: &SecretPlace) -> Result<Secret, Fault> {
+            self.0.lock().unwrap().pop().ok_or_else(|| Fault::bug("read too often"))
+        }
+    }
+
+    let store: Arc<dyn SecretStore> = Arc::new(Store(Mutex::new(vec![Secret::new(new), Secret::new(old)])));
+    let place = SecretPlace::AwsSecret { id: "inlet".to_owned(), member: None };
+    let mut read = read_all(&store, vec![place.clone()]).await.unwrap();
+    read.remove(&place).unwrap().unwrap()
 }

@@ -64,6 +64,22 @@ impl Token {
     }
 }
 
+/// Asks with a client secret; once more when it is refused and its store has another by now.
+pub(super) async fn ask_with<F>(secret: &Secret, deadline: Deadline, ask: impl Fn(Secret) -> F) -> Result<Token, Error>
+where
+    F: Future<Output = Result<Token, Error>>,
+{
+    let latest = secret.latest();
+    let refusal = match ask(latest.clone()).await {
+        Err(error) if error.refuses_secret() => error,
+        outcome => return outcome,
+    };
+    match secret.instead_of(&latest, deadline).await {
+        Some(other) => ask(other).await,
+        None => Err(refusal),
+    }
+}
+
 /// When a token of this life is renewed.
 fn renewed_after(life: Duration) -> Duration {
     life.saturating_sub(RENEWED_BEFORE.min(life / 4))

@@ -13,6 +13,7 @@ use super::secrets;
 use crate::fault::Fault;
 use crate::nearest;
 use crate::secret::Secret;
+use crate::secret_store::{SecretPlace, StoredSecrets};
 
 /// A longer value is cut when it is repeated in a message.
 const SHOWN_CHARACTERS: usize = 80;
@@ -46,6 +47,7 @@ pub(super) struct Told {
 pub(super) struct Given<'a> {
     file: Option<&'a str>,
     variable: &'a dyn Fn(&str) -> Option<String>,
+    stored: &'a StoredSecrets,
     values: BTreeMap<String, Told>,
     items: BTreeMap<String, Vec<Place>>,
     /// Keys that have a value and no right one: they are not missing too.
@@ -58,10 +60,15 @@ pub(super) struct Given<'a> {
 
 impl<'a> Given<'a> {
     /// Reads a file (its name and text) and the variables of all keys, which win.
-    pub(super) fn read(file: Option<(&'a str, &str)>, variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
+    pub(super) fn read(
+        file: Option<(&'a str, &str)>,
+        variable: &'a dyn Fn(&str) -> Option<String>,
+        stored: &'a StoredSecrets,
+    ) -> Self {
         let mut given = Self {
             file: file.map(|(name, _)| name),
             variable,
+            stored,
             values: BTreeMap::new(),
             items: BTreeMap::new(),
             misread: BTreeSet::new(),
@@ -208,11 +215,17 @@ impl<'a> Given<'a> {
         None
     }
 
+    /// Where secrets stand that a store has to be asked for.
+    pub(super) fn secret_places(&self) -> Vec<SecretPlace> {
+        let secrets = KEYS.iter().filter(|key| key.shape == Shape::Secret);
+        secrets.filter_map(|key| SecretPlace::parse(&self.text(key.path)?)?.ok()).collect()
+    }
+
     /// A secret, from where the settings say it stands.
     pub(super) fn secret(&mut self, path: &str) -> Option<Secret> {
         let text = self.text(path)?;
         let in_variable = matches!(self.values.get(path).map(|told| told.place), Some(Place::Variable(_)));
-        match secrets::resolve(&text, in_variable, self.file, &|name| self.variable(name)) {
+        match secrets::resolve(&text, in_variable, self.file, &|name| self.variable(name), self.stored) {
             Ok(secret) => Some(secret),
             Err((what, advice)) => {
                 self.wrong(path, &what, &advice);

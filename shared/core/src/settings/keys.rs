@@ -26,7 +26,7 @@ pub(super) enum Shape {
     Duration,
     /// A list of texts.
     List,
-    /// A secret, or where it stands: `env:NAME`, `file:PATH`. The file may only say where.
+    /// A secret, or where it stands: `env:NAME`, `file:PATH`, or a store of the cloud. The file may only say where.
     Secret,
 }
 

@@ -1,10 +1,12 @@
-//! Where a secret stands: `env:NAME` or `file:PATH`. No message here repeats what it was given: it may be the secret.
+//! Where a secret stands: `env:NAME`, `file:PATH`, or a store of the cloud. No message here repeats what it was given: it may
+//! be the secret.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::secret::Secret;
+use crate::secret_store::{SecretPlace, StoredSecrets};
 
 /// A file with more bytes holds something else.
 const FILE_BYTES: u64 = 64 << 10;
@@ -18,16 +20,30 @@ pub(super) fn resolve(
     in_variable: bool,
     file: Option<&str>,
     variable: &dyn Fn(&str) -> Option<String>,
+    stored: &StoredSecrets,
 ) -> Result<Secret, Refusal> {
+    if is_unresolved(text) {
+        return Err(unresolved());
+    }
+    if let Some(place) = SecretPlace::parse(text) {
+        return match place {
+            Err((what, advice)) => Err((what.to_owned(), advice.to_owned())),
+            Ok(place) => of_store(&place, stored),
+        };
+    }
     if let Some(name) = text.strip_prefix("env:") {
         let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !is_name {
             return Err(("names no variable behind `env:`".to_owned(), "write it as \"env:NAME\"".to_owned()));
         }
-        let found = variable(name).map(|secret| Secret::new(secret.trim()));
-        return found.ok_or_else(|| {
-            (format!("takes its value from the variable `{name}`, which is not set"), format!("export {name}=…"))
-        });
+        return match variable(name) {
+            Some(secret) if is_unresolved(&secret) => Err(unresolved()),
+            Some(secret) => Ok(Secret::new(secret.trim())),
+            None => {
+                let what = format!("takes its value from the variable `{name}`, which is not set");
+                Err((what, format!("export {name}=…")))
+            }
+        };
     }
     if let Some(path) = text.strip_prefix("file:") {
         return of_file(path, if in_variable { None } else { file });
@@ -36,6 +52,29 @@ pub(super) fn resolve(
         return Ok(Secret::new(text));
     }
     Err(("holds a secret in the clear".to_owned(), "write where it stands: \"env:NAME\" or \"file:PATH\"".to_owned()))
+}
+
+fn of_store(place: &SecretPlace, stored: &StoredSecrets) -> Result<Secret, Refusal> {
+    match stored.get(place) {
+        Some(Ok(secret)) => Ok(secret.clone()),
+        Some(Err(fault)) => {
+            let advice = fault.hint_text().unwrap_or_default().to_owned();
+            Err((format!("takes its value from `{place}`, which cannot be read: {}", fault.chain()), advice))
+        }
+        None => Err((format!("takes its value from `{place}`, which nobody has read"), String::new())),
+    }
+}
+
+/// What Azure hands to a function as it is when it could not put the secret in its place.
+fn is_unresolved(text: &str) -> bool {
+    text.trim_start().starts_with("@Microsoft.KeyVault(")
+}
+
+fn unresolved() -> Refusal {
+    let what = "is a reference to Key Vault that Azure could not resolve".to_owned();
+    let advice = "give the function's identity the role Key Vault Secrets User, and check the secret's URI and the vault's \
+                  firewall; or write where the secret stands: \"keyvault:VAULT/NAME\"";
+    (what, advice.to_owned())
 }
 
 fn of_file(path: &str, file: Option<&str>) -> Result<Secret, Refusal> {
@@ -71,13 +110,22 @@ pub(super) fn beside(path: &str, file: Option<&str>) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Fault;
 
     fn variable(name: &str) -> Option<String> {
-        (name == "SECRET").then(|| "dose1\n".to_owned())
+        match name {
+            "SECRET" => Some("dose1\n".to_owned()),
+            "REFERENCE" => Some("@Microsoft.KeyVault(VaultName=shop;SecretName=truth)".to_owned()),
+            _ => None,
+        }
     }
 
     fn found(text: &str, in_variable: bool, file: Option<&str>) -> Result<String, Refusal> {
-        resolve(text, in_variable, file, &variable).map(|secret| secret.expose().to_owned())
+        let place = |id: &str| SecretPlace::AwsSecret { id: id.to_owned(), member: None };
+        let missing = Fault::setup("no such secret").hint("make it");
+        let stored = [(place("inlet"), Ok(Secret::new("dose4"))), (place("missing"), Err(missing))];
+        let secret = resolve(text, in_variable, file, &variable, &stored.into())?;
+        Ok(secret.expose().to_owned())
     }
 
     #[test]
@@ -89,6 +137,10 @@ mod tests {
         assert_eq!(found("file:secret", false, Some(&settings)).unwrap(), "dose2");
         assert_eq!(found(&format!("file:{}/secret", here.path().display()), true, None).unwrap(), "dose2");
         assert_eq!(found("dose3", true, None).unwrap(), "dose3", "a variable holds it as it is");
+        assert_eq!(
+            [false, true].map(|variable| found("aws-secret:inlet", variable, None).unwrap()),
+            ["dose4", "dose4"]
+        );
     }
 
     #[test]
@@ -102,6 +154,11 @@ mod tests {
             ("env:dose-of-truth", "names no variable"),
             ("env:", "names no variable"),
             ("env:OTHER", "`OTHER`, which is not set"),
+            ("env:REFERENCE", "a reference to Key Vault that Azure could not resolve"),
+            ("@Microsoft.KeyVault(SecretUri=https://truth)", "a reference to Key Vault that Azure could not resolve"),
+            ("aws-secret:dose of truth", "names no secret behind `aws-secret:`"),
+            ("aws-secret:missing", "`aws-secret:missing`, which cannot be read: no such secret"),
+            ("keyvault:shop/a", "`keyvault:https://shop.vault.azure.net/secrets/a`, which nobody has read"),
             ("file:", "names no file"),
             (&file("missing"), "cannot be read"),
             (&file("empty"), "is empty"),

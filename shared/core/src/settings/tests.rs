@@ -131,7 +131,8 @@ fn every_variable_is_read() {
         let Some(variable) = key.variable else { continue };
         // A number that is none, a choice that is none, a port of another service: each value is looked at.
         let value = if key.shape == Shape::List { "a.example" } else { "§" };
-        let given = Given::read(None, &|name| (name == variable).then(|| value.to_owned())).finish();
+        let given =
+            Given::read(None, &|name| (name == variable).then(|| value.to_owned()), &StoredSecrets::new()).finish();
         let whole = Settings::load(None, |name| (name == variable).then(|| value.to_owned()));
         let accepts_any = ["name", "warehouse_id", "allow_host", "sync.hash_salt", "lake"].contains(&key.path);
         assert_eq!(whole.is_ok(), accepts_any, "{variable}: {:?}", whole.map(|_| ()));

@@ -24,7 +24,9 @@ use tokio::sync::OnceCell;
 pub(crate) use lent::for_lake;
 
 /// Tries of one request.
-const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 6;
+/// The longest wait between two.
+const BACK_OFF: Duration = Duration::from_secs(2);
 /// Opening a connection.
 const CONNECT: Duration = Duration::from_secs(4);
 /// One try, to the head of its answer.
@@ -70,7 +72,7 @@ fn bounded(loader: ConfigLoader) -> ConfigLoader {
         .read_timeout(ATTEMPT)
         .operation_attempt_timeout(ATTEMPT)
         .operation_timeout(OPERATION);
-    let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS);
+    let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(BACK_OFF);
     loader.region(region).timeout_config(timeouts.build()).retry_config(retries)
 }
 
@@ -143,14 +145,11 @@ impl fmt::Display for Refusal {
 impl Error for Refusal {}
 
 fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<CredentialsError>().is_some() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.any(|error| {
+        let found = error.downcast_ref::<CredentialsError>();
+        found.is_some_and(|error| !matches!(error, CredentialsError::ProviderTimedOut(_)))
+    })
 }
 
 /// An error and all that caused it.

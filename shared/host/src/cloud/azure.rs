@@ -51,9 +51,8 @@ pub(crate) fn is_on(key: &AzureConfigKey) -> bool {
 /// How every client asks: over one pool of connections, a bounded number of times.
 pub(crate) fn options() -> ClientOptions {
     static CONNECTIONS: OnceLock<Arc<dyn HttpClient>> = OnceLock::new();
-    let connections = CONNECTIONS.get_or_init(|| {
-        new_http_client(Some(HttpClientOptions { automatic_decompression: false, ..HttpClientOptions::default() }))
-    });
+    let connections =
+        CONNECTIONS.get_or_init(|| new_http_client(Some(HttpClientOptions { automatic_decompression: false })));
     ClientOptions {
         retry: RetryOptions::exponential(ExponentialRetryOptions {
             max_retries: RETRIES,
@@ -164,8 +163,8 @@ pub(crate) struct Refusal {
 impl From<azure_core::Error> for Refusal {
     fn from(error: azure_core::Error) -> Self {
         let ErrorKind::HttpResponse { status, error_code, raw_response } = error.kind() else {
-            let without_credentials = matches!(error.kind(), ErrorKind::Credential);
-            return Self { code: None, status: None, without_credentials, said: error.to_string() };
+            let without_credentials = matches!(error.kind(), ErrorKind::Credential) && !is_passing(&error);
+            return Self { code: None, status: None, without_credentials, said: said(&error) };
         };
         let header = |name: &'static str| {
             raw_response.as_ref().and_then(|answer| answer.headers().get_optional_string(&name.into()))
@@ -189,6 +188,29 @@ impl Refusal {
     pub(crate) fn is(&self, codes: &[&str]) -> bool {
         self.code.as_deref().is_some_and(|code| codes.contains(&code))
     }
+}
+
+/// The client's own words for an error and what caused it. Those of the connections below repeat the URL, and with it a
+/// signature.
+fn said(error: &azure_core::Error) -> String {
+    let mut words: Vec<String> = own_causes(error).map(ToString::to_string).collect();
+    words.dedup();
+    words.join(": ")
+}
+
+/// Whether the line or a busy server is why no token could be had.
+fn is_passing(error: &azure_core::Error) -> bool {
+    own_causes(error).any(|error| match error.kind() {
+        ErrorKind::Connection | ErrorKind::Io => true,
+        ErrorKind::HttpResponse { status, .. } => matches!(u16::from(*status), 429 | 500..),
+        _ => false,
+    })
+}
+
+/// An error and what caused it, as far as the client itself says it.
+fn own_causes(error: &azure_core::Error) -> impl Iterator<Item = &azure_core::Error> {
+    let all = std::iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source());
+    all.filter_map(|error| error.downcast_ref())
 }
 
 impl fmt::Display for Refusal {

@@ -11,6 +11,8 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::interceptors::InterceptorContext;
+use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_s3::config::{Builder, Region};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
@@ -44,7 +46,7 @@ impl S3 {
     }
 
     fn with(config: &SdkConfig, endpoint: Option<String>, unsigned: bool, bucket: &str, owner: Option<&str>) -> Self {
-        let mut builder = Builder::from(config);
+        let mut builder = Builder::from(config).retry_classifier(TooManyRequests);
         if let Some(endpoint) = endpoint {
             // What stands in for S3 on an address of its own has no host name per bucket.
             builder = builder.endpoint_url(endpoint).force_path_style(true);
@@ -206,6 +208,23 @@ impl S3 {
 
     fn unnamed(&self, key: &str) -> Fault {
         super::unnamed(&format!("s3://{}/{key}", self.bucket))
+    }
+}
+
+/// S3 itself says "slow down" by 503, which its client asks again after; what stands in for it may say so by 429.
+#[derive(Debug)]
+struct TooManyRequests;
+
+impl ClassifyRetry for TooManyRequests {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.response().map(|answer| answer.status().as_u16()) {
+            Some(429) => RetryAction::throttling_error(),
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "too many requests"
     }
 }
 

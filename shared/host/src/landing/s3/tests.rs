@@ -167,6 +167,7 @@ fn a_refusal_says_who_can_mend_it_and_the_request_that_aws_asks_for() {
         (404, "NoSuchBucket", FaultKind::Setup, "no such bucket: `s3://landing/p/`"),
         (503, "SlowDown", FaultKind::Again, "cannot list `s3://landing/p/`"),
         (500, "InternalError", FaultKind::Again, "cannot list `s3://landing/p/`"),
+        (429, "TooManyRequests", FaultKind::Again, "cannot list `s3://landing/p/`"),
     ];
     for (status, code, kind, message) in cases {
         let server = Server::start(vec![error(status, code)]);
@@ -174,7 +175,7 @@ fn a_refusal_says_who_can_mend_it_and_the_request_that_aws_asks_for() {
         assert_eq!((fault.kind(), fault.to_string().as_str()), (kind, message));
         let because = format!("{code}: {code} it is, HTTP {status}, request 4442587FB7D0A2F9");
         assert_eq!(fault.chain(), format!("{message}: {because}"));
-        let tries = if status >= 500 { 2 } else { 1 };
+        let tries = if kind == FaultKind::Again { 2 } else { 1 };
         assert_eq!(server.lines().len(), tries, "{code}");
     }
 }
