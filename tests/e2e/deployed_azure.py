@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""azure.py --inlet EXE --pretend EXE --endpoint URL --queues URL --functions DIR: the way from an upload to the catalog, as infra/azure deploys it.
+"""deployed_azure.py --inlet EXE --pretend EXE --endpoint URL --queues URL --functions DIR: the way from an upload to the catalog, as infra/azure deploys it.
 
 The function app as it ships (host.json, function.json), in a player of the Functions host (functions_host.py), on blobs and queues of Azurite;
 the script sends what Event Grid would. The handler is the executable. A pretend workspace stands over the lake. Steps, one after another:
@@ -41,7 +41,8 @@ from stores import Azure
 
 LANDING, PATIENCE = "landing", 90
 UPLOADS, BEHIND = "inlet-uploads", "inlet-behind"
-AGAIN = {"AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01"}
+# A message that failed is delivered again after a second here, and after a minute as it ships; a call that hangs ends in time.
+HASTE = {"AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01", "AzureFunctionsJobHost__functionTimeout": "00:01:00"}
 
 
 def created(store, container, key, size, api="FlushWithClose", cloud=False, account=None, **data):
@@ -69,7 +70,7 @@ class Route(Customer):
             queues.create_queue(name)
         self.app = app_root(self.folder / "app", functions, exe)
         w = self.workspace
-        self.settings_of_app = {**store.env, **AGAIN, "INLET_LAKE": store.url("lake", self.root), "INLET_LANDING": store.url(LANDING), "INLET_WORKSPACE_URL": w.url,
+        self.settings_of_app = {**store.env, **HASTE, "INLET_LAKE": store.url("lake", self.root), "INLET_LANDING": store.url(LANDING), "INLET_WORKSPACE_URL": w.url,
                                 "INLET_ALLOW_HOST": "127.0.0.1", "INLET_CATALOG": w.catalog, "INLET_HTTP_PATH": w.http_path, "INLET_AUTH_CLIENT_ID": w.client_id,
                                 "INLET_AUTH_CLIENT_SECRET": w.client_secret, "INLET_WINDOW": "1s"}
 
