@@ -9,13 +9,12 @@ resource "azurerm_log_analytics_workspace" "functions" {
 }
 
 resource "azurerm_application_insights" "functions" {
-  name                         = "${var.name}-functions"
-  resource_group_name          = var.resource_group_name
-  location                     = var.location
-  workspace_id                 = azurerm_log_analytics_workspace.functions.id
-  application_type             = "web"
-  local_authentication_enabled = false
-  tags                         = var.tags
+  name                = "${var.name}-functions"
+  resource_group_name = var.resource_group_name
+  location            = var.location
+  workspace_id        = azurerm_log_analytics_workspace.functions.id
+  application_type    = "web"
+  tags                = var.tags
 }
 
 # The metric of a queue's length is an account's and hourly: the host says when it gives a message up.
