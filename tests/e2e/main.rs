@@ -1,6 +1,7 @@
 //! The cloud tier: the executable that ships, against parts of others. Independent readers (PyPI's deltalake, DuckDB), an
 //! independent model of the rules, another writer (Spark with Delta), and stand-ins for S3 (moto's server) and Azure Blob
-//! Storage (Azurite) on loopback. The pretend Databricks workspace (`tests/pretend`) meets clients that nobody here wrote
+//! Storage (Azurite) on loopback. What `infra/` deploys runs whole: by ministack, which plays AWS with its rights, and by
+//! `functions_host.py`, which plays the host of Azure Functions. The pretend Databricks workspace (`tests/pretend`) meets clients that nobody here wrote
 //! (`databricks-sdk`, DuckDB), and stands over lakes that the executable lands in.
 //!
 //! `cargo test -p e2e` is all there is to do. The first run installs the pinned tools (`requirements.txt`,
@@ -172,6 +173,35 @@ fn azure_is_written_as_whoever_the_settings_name() -> Result<(), Failure> {
     let endpoint = server.endpoint().replacen("http:", "https:", 1);
     let script = with_a_workspace("credentials.py", "azure", &tools)?.option("--endpoint", &endpoint);
     script.program("--certificate", folder.join("certificate.pem")).run(&tools)
+}
+
+#[test]
+fn what_aws_deploys_lands_each_upload_once_and_the_catalog_follows() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("the way through AWS")? else { return Ok(()) };
+    let server = Server::aws(&tools)?;
+    let script = Script::new("deployed_aws.py").inlet(&tools)?.program("--pretend", pretend()?);
+    script.option("--endpoint", &server.endpoint()).path("--template", "infra/aws/template.yaml").run(&tools)
+}
+
+#[test]
+fn what_azure_deploys_lands_each_upload_once_and_the_catalog_follows() -> Result<(), Failure> {
+    let Some(tools) = Tools::python_and_node("the way through Azure")? else { return Ok(()) };
+    let (server, queues) = Server::azure_with_queues(&tools)?;
+    let script = Script::new("deployed_azure.py").inlet(&tools)?.program("--pretend", pretend()?).path("--functions", "functions");
+    script.option("--endpoint", &server.endpoint()).option("--queues", &queues).run(&tools)
+}
+
+#[test]
+fn the_functions_host_is_played_as_it_is_written_down() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("the Functions host")? else { return Ok(()) };
+    Script::new("functions_host.py").run(&tools)
+}
+
+#[test]
+fn the_infrastructure_is_as_its_makers_check_it() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("infrastructure")? else { return Ok(()) };
+    let script = Script::new("infrastructure.py").program("--cfn-lint", tools.python_program("cfn-lint"));
+    script.path("--infra", "infra").path("--functions", "functions").run(&tools)
 }
 
 #[test]

@@ -71,6 +71,15 @@ impl Tools {
         self.python_program("python")
     }
 
+    /// ministack, a stand-in for AWS.
+    pub(crate) fn ministack(&self) -> Result<PathBuf, Failure> {
+        static MINISTACK: Once<Option<PathBuf>> = OnceLock::new();
+        let asked = include_str!("ministack/requirements.txt");
+        let found = MINISTACK.get_or_init(|| environment("ministack", "ministack/requirements.txt", asked));
+        let home = found.clone().map_err(Failure)?.ok_or_else(|| Failure("there is no Python".to_owned()))?;
+        Ok(home.join("bin/ministack"))
+    }
+
     /// A program that a Python package brings.
     pub(crate) fn python_program(&self, name: &str) -> PathBuf {
         self.python.join("bin").join(name)
@@ -153,17 +162,20 @@ pub(crate) fn plain_environment(command: &mut Command) {
 
 fn python() -> Result<Option<PathBuf>, Failure> {
     static PYTHON_HOME: Once<Option<PathBuf>> = OnceLock::new();
-    let found = PYTHON_HOME.get_or_init(|| {
-        let Some(version) = version_of("python3", PYTHON) else { return Ok(None) };
-        installed("python", &version, include_str!("requirements.txt"), |home| {
-            ran(Command::new("python3").args(["-m", "venv"]).arg(home), "making a Python environment")?;
-            let mut pip = Command::new(home.join("bin/python"));
-            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-            ran(pip.arg(here("requirements.txt")), "installing the Python packages")
-        })
-        .map(Some)
+    let asked = include_str!("requirements.txt");
+    PYTHON_HOME.get_or_init(|| environment("python", "requirements.txt", asked)).clone().map_err(Failure)
+}
+
+/// A Python environment with the packages of a file of this folder; None when there is no Python.
+fn environment(kind: &str, file: &str, asked: &str) -> Result<Option<PathBuf>, String> {
+    let Some(version) = version_of("python3", PYTHON) else { return Ok(None) };
+    let home = installed(kind, &version, asked, |home| {
+        ran(Command::new("python3").args(["-m", "venv"]).arg(home), "making a Python environment")?;
+        let mut pip = Command::new(home.join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+        ran(pip.arg(here(file)), "installing the Python packages")
     });
-    found.clone().map_err(Failure)
+    home.map(Some)
 }
 
 fn node() -> Result<Option<PathBuf>, Failure> {

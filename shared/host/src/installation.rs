@@ -31,7 +31,10 @@ pub(crate) struct Installation {
     handle: Handle,
     /// Workers that the memory of a call is enough for.
     workers: usize,
+    /// Held while stores are waited for: only threads of calls may ask for it, never those on which stores work.
     kept: Mutex<Kept>,
+    /// Of the settings as they were read last. Apart, since it is asked for on any thread.
+    function_timeout: Mutex<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +76,8 @@ type Stores = HashMap<(&'static str, String), Arc<dyn LandingStore>>;
 impl Installation {
     /// Nothing is read yet.
     pub(crate) fn new(handle: Handle, workers: usize) -> Self {
-        Self { handle, workers, kept: Mutex::default() }
+        let function_timeout = Mutex::new(Settings::usual_function_timeout());
+        Self { handle, workers, kept: Mutex::default(), function_timeout }
     }
 
     /// The installation as it is set up now.
@@ -92,6 +96,7 @@ impl Installation {
             return Ok(Arc::clone(open));
         }
         let settings = Settings { workers: read.workers.min(self.workers).max(1), ..Settings::clone(&read) };
+        *self.function_timeout.lock().unwrap_or_else(PoisonError::into_inner) = read.function_timeout;
         let open = Arc::new(Open::new(settings, &self.handle)?);
         kept.open = Some((read, Arc::clone(&open)));
         Ok(open)
@@ -99,8 +104,7 @@ impl Installation {
 
     /// How long one call may take where the place does not say: of the settings, once they were read.
     pub(crate) fn function_timeout(&self) -> Duration {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.open.as_ref().map_or_else(Settings::usual_function_timeout, |(read, _)| read.function_timeout)
+        *self.function_timeout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The runtime on which stores are waited for.
@@ -294,5 +298,21 @@ pub(crate) mod testing {
         pub(crate) fn open(&self) -> Arc<Open> {
             self.installation.current().unwrap()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn how_long_a_call_may_take_is_told_while_a_store_is_waited_for() {
+        let installation = Arc::new(Installation::new(Handle::current(), 1));
+        let _waiting = installation.kept.lock().unwrap();
+        let ((told, tells), asking) = (mpsc::channel(), Arc::clone(&installation));
+        std::thread::spawn(move || told.send(asking.function_timeout()).unwrap());
+        assert_eq!(tells.recv_timeout(Duration::from_secs(30)), Ok(Settings::usual_function_timeout()));
     }
 }

@@ -45,8 +45,11 @@ impl Joined {
         };
         if serves {
             let joined = self.clone();
-            clock::pause(MOMENT, Deadline::after(MOMENT)).await;
-            std::thread::spawn(move || joined.serve(land));
+            // Not on the caller's account: it may go away, and whoever else waits must not be left alone.
+            tokio::spawn(async move {
+                clock::pause(MOMENT, Deadline::after(MOMENT)).await;
+                std::thread::spawn(move || joined.serve(land));
+            });
         }
         answered.await.ok()
     }
@@ -127,6 +130,17 @@ mod tests {
         };
         assert!(joined.land(delivery(1), land).await.is_none());
         let next = joined.land(delivery(2), land).await;
+        assert_eq!(next.map(|one| one.report.totals.skipped), Some(2));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_caller_that_goes_away_leaves_nobody_waiting() {
+        let joined = Joined::default();
+        let land = |all: &[Delivery]| all.iter().map(delivered).collect();
+        let mut first = Box::pin(joined.land(delivery(1), land));
+        assert!(futures::poll!(&mut first).is_pending());
+        drop(first);
+        let next = tokio::time::timeout(Duration::from_secs(30), joined.land(delivery(2), land)).await.unwrap();
         assert_eq!(next.map(|one| one.report.totals.skipped), Some(2));
     }
 }

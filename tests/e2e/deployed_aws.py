@@ -1,0 +1,340 @@
+#!/usr/bin/env python3
+"""deployed_aws.py --inlet EXE --pretend EXE --endpoint URL --template FILE: the way from an upload to the catalog, as infra/aws deploys it.
+
+The template as it ships, in a stand-in for AWS (ministack) that enforces IAM: what a function may not do by its role fails. The code is the
+executable. A pretend workspace stands over the lake. Steps, one after another in one stack:
+
+  follows    an upload lands, its tables are in the catalog, a new column follows; DuckDB reads what deltalake reads
+  poison     ten messages in a batch, one of which can never be: nine land together, once, and the tenth is given up
+  doubled    each of twelve uploads announced three times, to instances at once: each event once
+  killed     the process of ingest killed in the middle, twice: each event once
+  ticks      what no event announced lands by the schedule of backfill, and the catalog follows by that of evolve
+  rights     no function did what its role does not allow; what is no business of a role's is refused
+
+Exit 1 with what differs. Needs requirements.txt."""
+from __future__ import annotations
+
+import argparse
+import collections
+import datetime
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+import traceback
+import zipfile
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+import duck
+from customer import SCHEMA, TABLES, Customer, upload
+from stores import S3
+
+REGION, STACK, LANDING = "eu-west-1", "inlet", "landing"
+# A machine with other work is slow.
+PATIENCE = 120
+# A message that nobody has done with is delivered again after so many seconds; as it ships, after half an hour.
+AGAIN = 10
+
+
+class Aws(S3):
+    """ministack with the keys of the account's root, which may do everything."""
+
+    def __init__(self, endpoint):
+        super().__init__(endpoint)
+        self.env = {**self.place, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        self.options, self.endpoint = dict(self.env), endpoint
+        self.client = self.of("s3")
+
+    def of(self, service):
+        how = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1})
+        return boto3.client(service, endpoint_url=self.endpoint, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test", config=how)
+
+
+class Stack:
+    """The template, deployed with a package."""
+
+    def __init__(self, aws: Aws, template: Path, exe: str, **parameters):
+        self.aws, self.parameters = aws, parameters
+        self.sqs, self.functions, self.logs, self.schedules = (aws.of(service) for service in ("sqs", "lambda", "logs", "scheduler"))
+        aws.make("packages")
+        aws.put("packages", "inlet.zip", package(exe))
+        # What `aws cloudformation package` does.
+        body, replaced = re.subn(r"CodeUri: \S+", "CodeUri: s3://packages/inlet.zip", template.read_text())
+        assert replaced == 1, f"{replaced} packages in the template"
+        formation = aws.of("cloudformation")
+        asked = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+        formation.create_change_set(StackName=STACK, ChangeSetName="first", ChangeSetType="CREATE", TemplateBody=body, Parameters=asked, Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
+        formation.get_waiter("change_set_create_complete").wait(StackName=STACK, ChangeSetName="first", WaiterConfig={"Delay": 1})
+        formation.execute_change_set(StackName=STACK, ChangeSetName="first")
+        formation.get_waiter("stack_create_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1})
+        self.resources = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in formation.list_stack_resources(StackName=STACK)["StackResourceSummaries"]}
+        for mapping in self.functions.list_event_source_mappings()["EventSourceMappings"]:
+            # The stand-in keeps a parameter's number as text here, and then cannot count.
+            self.functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])})
+        for queue in ("Uploads", "Behind"):
+            self.deliver_again_after(queue, AGAIN)
+
+    def deliver_again_after(self, queue, seconds):
+        self.sqs.set_queue_attributes(QueueUrl=self.resources[queue], Attributes={"VisibilityTimeout": str(seconds)})
+
+    def mapping(self, function, enabled):
+        """Has a function's queue served, or not."""
+        found = self.functions.list_event_source_mappings(FunctionName=self.resources[function])["EventSourceMappings"]
+        for mapping in found:
+            self.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=enabled)
+        if not enabled:
+            time.sleep(1.5)                                                            # a poll that is under way may still take messages
+
+    def waiting(self, queue):
+        """Messages in a queue, and of those the ones that somebody has."""
+        names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        found = self.sqs.get_queue_attributes(QueueUrl=self.resources[queue], AttributeNames=list(names))["Attributes"]
+        visible, taken = (int(found[name]) for name in names)
+        return visible + taken, taken
+
+    def said(self, function):
+        """The lines that a function wrote, those in JSON parsed."""
+        group, lines = self.resources[f"{function}Logs"], []
+        for stream in self.logs.describe_log_streams(logGroupName=group).get("logStreams", []):
+            pages = self.logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True, limit=10_000)
+            for event in pages["events"]:
+                for line in event["message"].splitlines():
+                    lines.append(json.loads(line) if line.startswith("{") else line)
+        return lines
+
+    def tick(self, schedule):
+        """Has a schedule come due now, once, as it stands."""
+        found = self.schedules.get_schedule(Name=self.resources[schedule])
+        kept = {key: found[key] for key in ("Name", "GroupName", "FlexibleTimeWindow", "Target")}
+        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+        self.schedules.update_schedule(**kept, State="ENABLED", ScheduleExpression=f"at({now})")
+
+
+def package(exe) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        bootstrap = zipfile.ZipInfo("bootstrap")
+        bootstrap.external_attr = 0o100755 << 16
+        bootstrap.compress_type = zipfile.ZIP_DEFLATED
+        archive.writestr(bootstrap, Path(exe).read_bytes())
+    return packed.getvalue()
+
+
+def function_processes(port):
+    """The processes of functions that this stand-in runs."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes()
+            handler = next((v[9:] for v in (folder / "environ").read_bytes().split(b"\0") if v.startswith(b"_HANDLER=")), b"")
+        except OSError:                                                                # it has just ended, or is somebody else's
+            continue
+        if f"ministack-provided-code-{port}/".encode() in line:
+            found.append((int(folder.name), handler.decode()))
+    return found
+
+
+class Route(Customer):
+    """A customer whose uploads are objects that events announce."""
+
+    def __init__(self, exe, pretend, aws: Aws, template: Path):
+        aws.make("lake")
+        super().__init__(exe, pretend, aws, "lakehouse")
+        aws.client.put_bucket_notification_configuration(Bucket="lake", NotificationConfiguration={"EventBridgeConfiguration": {}})
+        w, secrets = self.workspace, aws.of("secretsmanager")
+        secret = secrets.create_secret(Name="inlet", SecretString=w.client_secret)["ARN"]
+        aws.put("lake", f"{self.root}/_inlet/inlet.toml", b'allow_host = ["127.0.0.1"]\nwindow = "1s"\n')
+        self.stack = Stack(aws, template, exe, LandingBucket=LANDING, LakeBucket="lake", LakePrefix=self.root, WorkspaceUrl=w.url, Catalog=w.catalog, HttpPath=w.http_path,
+                           ClientId=w.client_id, ClientSecretArn=secret, BatchSize="10", Schedules="DISABLED")
+        self.port = aws.endpoint.rsplit(":", 1)[1]
+
+    def send(self, name, numbers, *columns):
+        """Puts an upload in the landing bucket; its events are to stand in the lake from now on."""
+        self.numbers += numbers
+        self.store.put(LANDING, name, upload(numbers, *columns))
+
+    def until(self, what, fine):
+        """Waits until something is so; what it is. A step that waits in vain ends."""
+        end = time.monotonic() + PATIENCE
+        while not (seen := fine()):
+            if time.monotonic() > end:
+                raise TimeoutError(f"not within {PATIENCE} s: {what}")
+            time.sleep(.1)
+        return seen
+
+    def settle(self):
+        """Waits until every message is done with."""
+        self.until("all messages are done with", lambda: self.stack.waiting("Uploads")[0] == 0 and self.stack.waiting("Behind")[0] == 0)
+
+    def state(self):
+        waiting = {queue: self.stack.waiting(queue) for queue in ("Uploads", "UploadsDead", "Behind", "BehindDead")}
+        faults = [line for function in ("Ingest", "Evolve", "Backfill") for line in self.stack.said(function) if isinstance(line, dict) and line.get("level") in ("WARN", "ERROR")]
+        return json.dumps({"waiting": waiting, "faults": faults[-12:]}, default=str)[-4000:]
+
+    def verified(self):
+        ran = self.run("verify", self.store.url(LANDING), "--lake", self.store.url("lake", self.root))
+        if ran.code != 0 or not json.loads(ran.out).get("proved"):
+            self.bad.append(f"verify: {ran}")
+
+    def done_rows(self):
+        """Rows of `_loads` that say of an upload as a whole what became of it."""
+        return [row for row in self.lake().rows("_loads") if row.get("table_name") is None]
+
+
+def follows(c: Route):
+    c.send("web/first.gz", range(40))
+    c.until("the tables are in the catalog", lambda: c.shown("store_event"))
+    c.settle()
+    c.each_once()
+    c.send("web/a b+c%20d é.gz", range(40, 80), "coupon")
+    c.until("the new column is in the catalog", lambda: "coupon" in (c.shown("store_event") or []))
+    c.settle()
+    c.each_once()
+    c.catalog_is_the_log()
+    c.same("uploads that were given up", c.stack.waiting("UploadsDead"), (0, 0))
+    con = duck.connect(c.folder, "httpfs", "delta")
+    con.execute("LOAD httpfs; LOAD delta")
+    at = c.store.endpoint.removeprefix("http://")
+    con.execute(f"CREATE SECRET (TYPE S3, KEY_ID 'test', SECRET 'test', REGION '{REGION}', ENDPOINT '{at}', URL_STYLE 'path', USE_SSL false)")
+    for table in TABLES:
+        (rows,) = con.execute(f"SELECT count(*) FROM delta_scan('s3://lake/{c.root}/{SCHEMA}/{table}')").fetchone()
+        c.same(f"{table}: rows by DuckDB", rows, len(c.numbers))
+
+
+def poison(c: Route):
+    c.stack.mapping("Ingest", False)
+    for n in range(9):
+        c.send(f"poison/{n}.gz", range(1000 + n * 10, 1010 + n * 10))
+    c.stack.sqs.send_message(QueueUrl=c.stack.resources["Uploads"], MessageBody='{"poison": true}')
+    c.until("ten messages wait", lambda: c.stack.waiting("Uploads") == (10, 0))
+    c.stack.deliver_again_after("Uploads", 3)
+    c.stack.mapping("Ingest", True)
+    c.until("the tenth is given up", lambda: c.stack.waiting("UploadsDead")[0] == 1)
+    c.stack.deliver_again_after("Uploads", AGAIN)
+    c.settle()
+    c.each_once()
+    versions = {row.get("upload"): row.get("version") for row in c.lake().rows("_loads") if row.get("table_name") == "tracks" and "/poison/" in str(row.get("upload"))}
+    c.same("uploads of the batch, and their commits to `tracks`", (len(versions), len(set(versions.values()))), (9, 1))
+    c.same("what was given up", [m["Body"] for m in c.stack.sqs.receive_message(QueueUrl=c.stack.resources["UploadsDead"])["Messages"]], ['{"poison": true}'])
+    c.stack.sqs.purge_queue(QueueUrl=c.stack.resources["UploadsDead"])
+
+
+def doubled(c: Route):
+    c.stack.mapping("Ingest", False)
+    for n in range(12):
+        c.send(f"doubled/{n}.gz", range(2000 + n * 40, 2040 + n * 40))
+    queue = c.stack.resources["Uploads"]
+    c.until("twelve messages wait", lambda: c.stack.waiting("Uploads") == (12, 0))
+    bodies = {}
+    while len(bodies) < 12:
+        bodies |= {m["MessageId"]: m["Body"] for m in c.stack.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=1).get("Messages", [])}
+    # The same order twice more: a batch, its neighbour and the next hold the same uploads.
+    for body in [*bodies.values()] * 2:
+        c.stack.sqs.send_message(QueueUrl=queue, MessageBody=body)
+    c.until("all messages wait", lambda: c.stack.waiting("Uploads") == (36, 0))
+    c.stack.mapping("Ingest", True)
+    c.until("two instances run at once", lambda: len({pid for pid, handler in function_processes(c.port) if handler == "ingest"}) >= 2)
+    c.settle()
+    c.each_once()
+    times = collections.Counter(row["upload_id"] for row in c.done_rows())
+    c.same("uploads that `_loads` calls done more than once", [one for one, count in times.items() if count > 1], [])
+
+
+def killed(c: Route):
+    c.stack.mapping("Ingest", False)
+    for n in range(6):
+        c.send(f"killed/{n}.gz", range(10_000 + n * 4000, 14_000 + n * 4000))
+    c.stack.mapping("Ingest", True)
+    killed = 0
+    for moment in (.1, .4):
+        at_work = lambda: c.stack.waiting("Uploads")[1] and [pid for pid, handler in function_processes(c.port) if handler == "ingest"]
+        started = c.until("ingest is at work", at_work)
+        time.sleep(moment)
+        for pid in started:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+            except ProcessLookupError:                                                 # it ended by itself
+                pass
+        if c.stack.waiting("Uploads")[0] == 0:
+            break
+        time.sleep(1)                                                                  # until the stand-in has seen it
+    c.holds("ingest was killed", killed > 0)
+    c.settle()
+    c.each_once()
+    c.same("uploads that were given up", c.stack.waiting("UploadsDead"), (0, 0))
+
+
+def ticks(c: Route):
+    c.stack.mapping("Ingest", False)
+    c.stack.mapping("Evolve", False)
+    c.send("lost/1.gz", range(40_000, 40_040), "refund")
+    c.until("the event is there", lambda: c.stack.waiting("Uploads")[0] == 1)
+    c.stack.sqs.purge_queue(QueueUrl=c.stack.resources["Uploads"])
+    c.stack.tick("BackfillTick")
+    c.until("the upload has landed", lambda: "refund" in c.lake().columns("store_event"))
+    c.until("the note's event is there", lambda: c.stack.waiting("Behind")[0] > 0)
+    c.stack.sqs.purge_queue(QueueUrl=c.stack.resources["Behind"])
+    c.stack.tick("EvolveTick")
+    c.until("the catalog has followed", lambda: "refund" in (c.shown("store_event") or []))
+    c.stack.mapping("Ingest", True)
+    c.stack.mapping("Evolve", True)
+    c.settle()
+    c.each_once()
+    c.catalog_is_the_log()
+    c.verified()
+
+
+def rights(c: Route):
+    for function in ("Ingest", "Evolve", "Backfill"):
+        said = c.stack.said(function)
+        c.holds(f"{function} says what it does", any(isinstance(line, dict) for line in said), said[-3:])
+        faults = [line for line in said if isinstance(line, dict) and line.get("level") == "ERROR" and "poison" not in str(line)]
+        c.same(f"faults of {function}", [line for line in faults if "AccessDenied" in str(line) or "not authorized" in str(line)], [])
+        everything = "".join(map(str, said))
+        c.holds(f"{function} keeps the secret to itself", c.workspace.client_secret not in everything)
+    role = {function: c.stack.functions.get_function_configuration(FunctionName=c.stack.resources[function])["Role"] for function in ("Ingest", "Evolve", "Backfill")}
+    c.same("roles", len(set(role.values())), 3)
+    iam, lake, landing = c.store.of("iam"), f"arn:aws:s3:::lake/{c.root}", f"arn:aws:s3:::{LANDING}"
+    judged = [("Ingest", "s3:PutObject", f"{lake}/events/tracks/x", True), ("Ingest", "s3:DeleteObject", f"{lake}/events/tracks/x", False),
+              ("Ingest", "s3:DeleteObject", f"{lake}/_inlet/underway/x", True), ("Ingest", "s3:PutObject", f"{landing}/x", False), ("Ingest", "s3:DeleteObject", f"{landing}/x", False),
+              ("Evolve", "s3:GetObject", f"{landing}/x", False), ("Evolve", "s3:DeleteObject", f"{lake}/events/_delta_log/x", False),
+              ("Backfill", "s3:PutObject", f"{landing}/x", False), ("Backfill", "s3:PutObject", "arn:aws:s3:::lake/other/x", False)]
+    for function, action, on, wanted in judged:
+        found = iam.simulate_principal_policy(PolicySourceArn=role[function], ActionNames=[action], ResourceArns=[on])["EvaluationResults"][0]
+        c.same(f"{function}: {action} on {on}", found["EvalDecision"] == "allowed", wanted)
+
+
+def main() -> int:
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("--inlet", required=True)
+    a.add_argument("--pretend", required=True)
+    a.add_argument("--endpoint", required=True)
+    a.add_argument("--template", required=True, type=Path)
+    o = a.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")
+    exe, failed = shutil.which(o.inlet) or o.inlet, 0
+    with Route(exe, o.pretend, Aws(o.endpoint), o.template) as c:
+        for step in (follows, poison, doubled, killed, ticks, rights):
+            began, before = time.monotonic(), len(c.bad)
+            try:
+                step(c)
+            except Exception:                                                          # one step must not hide the others
+                c.bad.append(f"{traceback.format_exc()}\n{c.state()}")
+            bad = c.bad[before:]
+            failed += bool(bad)
+            print(f"{'FAIL' if bad else 'ok  '} aws {step.__name__} {time.monotonic() - began:.1f} s", flush=True)
+            for one in bad:
+                print("     " + one[:6000])
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
