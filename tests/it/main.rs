@@ -26,6 +26,7 @@ mod found;
 mod giant;
 mod held;
 mod json;
+mod kept;
 mod lake;
 mod landing;
 mod metamorphic;

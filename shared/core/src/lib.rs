@@ -9,6 +9,7 @@ pub mod evolve;
 pub mod fault;
 mod group;
 mod held;
+pub mod kept;
 mod landing;
 pub mod landing_store;
 mod lease;

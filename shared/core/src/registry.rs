@@ -16,6 +16,7 @@ use crate::delta::{FileLayout, Lake, Table, add_columns_only};
 use crate::evolve::notes;
 use crate::fault::Fault;
 use crate::held::{Note, Pending};
+use crate::kept::{self, KeptTables};
 use crate::ledger::{LOADS, REJECTS};
 use crate::report::NewColumn;
 use crate::settings::Settings;
@@ -86,6 +87,8 @@ impl Before {
 pub(crate) struct Registry {
     /// None for a plan without a lake.
     lake: Option<Lake>,
+    /// What earlier runs left.
+    kept: Option<Arc<KeptTables>>,
     schema: String,
     limits: Limits,
     writes: Writes,
@@ -116,6 +119,7 @@ impl Registry {
         in_lake.extend(pending.tables().map(str::to_owned));
         Ok(Self {
             lake: lake.cloned(),
+            kept: None,
             schema: schema.to_owned(),
             limits: settings.limits.clone(),
             selection: settings.selection.clone(),
@@ -127,6 +131,16 @@ impl Registry {
             numbers: HashMap::new(),
             past: Past::default(),
         })
+    }
+
+    /// The same, with the tables that earlier runs left.
+    pub(crate) fn with_kept(self, kept: Option<Arc<KeptTables>>) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// The tables that the lake has, of those that were met.
+    pub(crate) fn into_tables(self) -> impl Iterator<Item = Table> {
+        self.known.into_iter().filter_map(|known| known.table)
     }
 
     /// Turns to the next upload.
@@ -306,7 +320,7 @@ impl Registry {
     /// Opens a table, or plans one that is not there; nothing when its contract forbids a new event table.
     fn open(&mut self, kind: TableKind, name: &str) -> Result<Option<u32>, Fault> {
         let table = match &self.lake {
-            Some(lake) if self.in_lake.contains(name) => Table::open(lake, &self.schema, name)?,
+            Some(lake) if self.in_lake.contains(name) => kept::open(self.kept.as_deref(), lake, &self.schema, name)?,
             _ => None,
         };
         let on_drift = self.contracts.of(name).0;
