@@ -117,7 +117,13 @@ fn g_ingest(bencher: Bencher<'_, '_>, workers: usize) {
             schema: "events".to_owned(),
             place: Place::Bytes(Arc::clone(&bytes)),
         };
-        let parts = Parts { lake: room.lake.clone(), settings: settings.clone(), host: "terminal", allowance: None };
+        let parts = Parts {
+            lake: room.lake.clone(),
+            settings: settings.clone(),
+            host: "terminal",
+            allowance: None,
+            kept: None,
+        };
         let report = route::ingest(&parts, vec![upload], &Unwatched);
         assert!(report.fault.is_none(), "{report:?}");
     });

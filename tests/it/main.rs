@@ -28,6 +28,7 @@ mod gated;
 mod giant;
 mod held;
 mod json;
+mod kept;
 mod lake;
 mod landing;
 mod managed;

@@ -13,7 +13,8 @@ use crate::bucket::{Bucket, assert_like_clean};
 use crate::events::{lines, track};
 use crate::faulty::{CHECKPOINT, Fault, Faulty, Kind, Method, Object, When};
 use crate::json::Json;
-use crate::support::{SCHEMA, assert_landed, lake_over, land_over, settings, the_only, upload_of};
+use crate::kept::process;
+use crate::support::{SCHEMA, assert_landed, lake_over, land_by, land_over, settings, the_only, upload_of};
 
 /// The tables of [`upload`].
 const TABLES: [&str; 3] = ["_loads", "kept", "tracks"];
@@ -144,6 +145,46 @@ fn a_run_asks_as_much_with_twenty_thousand_upload_ids_as_with_none() {
         let table = table.expect("memory can be read").expect("the table is there");
         assert!(table.has(&format!("inlet/{id:032x}")) && !table.has("inlet/"), "{id}");
     }
+}
+
+#[test]
+fn a_warm_call_asks_of_each_log_what_is_new() {
+    use Method::{Delete, Get, List, Put};
+    use Object::{Commit, Data, Folder, Log, Note, State};
+    let tables = TABLES.len();
+    let bucket = at_version(300, 20_000);
+    for (number, table) in TABLES.iter().enumerate() {
+        lengthen(&bucket, table, 301..=330 + number);
+    }
+    let faulty = Faulty::over(bucket.store());
+    let mut parts = process(lake_over(faulty.store()));
+    parts.settings.workers = 1;
+    let mut counts = Vec::new();
+    for number in 2..5 {
+        let before = faulty.counts();
+        assert_landed(&land_by(&parts, vec![upload(number)]));
+        let mut asked = faulty.counts();
+        asked.iter_mut().for_each(|(kind, count)| *count -= before.get(kind).copied().unwrap_or(0));
+        asked.retain(|_, count| *count > 0);
+        counts.push(asked);
+    }
+    let warm = expected(&[
+        (Put, Data, tables),
+        (Put, Commit, tables),
+        // Whether the log still is the same: two looks before, one at the end.
+        (Get, Commit, 3 * tables),
+        // `_rejects`, which is not there.
+        (Get, Log, 1),
+        (List, Folder, tables + 2 + 2),
+        (Put, Note, 1),
+        (Delete, Note, 1),
+        (Put, State, 1),
+        (Get, State, 1),
+    ]);
+    assert_eq!(counts[1..], [warm.clone(), warm]);
+    // What the process had to read once.
+    let read = |counts: &BTreeMap<Kind, usize>| counts[&(Get, Commit)] + counts[&(Get, Log)];
+    assert!(read(&counts[0]) > 200, "{:?}", counts[0]);
 }
 
 #[test]

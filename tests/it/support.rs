@@ -125,12 +125,13 @@ pub(crate) fn lake_over(store: Arc<dyn ObjectStore>) -> Lake {
 }
 
 fn land_into(lake: Lake, settings: &Settings, uploads: Vec<Upload>) -> Report {
+    land_by(&Parts { lake, settings: settings.clone(), host: "terminal", allowance: None, kept: None }, uploads)
+}
+
+/// Lands uploads with a test's own parts.
+pub(crate) fn land_by(parts: &Parts, uploads: Vec<Upload>) -> Report {
     let named = uploads.len();
-    let report = route::ingest(
-        &Parts { lake, settings: settings.clone(), host: "terminal", allowance: None },
-        uploads,
-        &Unwatched,
-    );
+    let report = route::ingest(parts, uploads, &Unwatched);
     assert_eq!(report.uploads.len(), named, "each upload has its report: {report:#?}");
     for upload in &report.uploads {
         assert!(upload.counts.balance(), "does not add up: {upload:#?}");

@@ -188,8 +188,13 @@ fn a_lake_in_a_bucket_is_proved() {
         let store = Arc::new(InMemory::new());
         let url = Url::parse(url).expect("a URL");
         let lake = Lake::with_store(&url, Arc::clone(&store) as Arc<dyn ObjectStore>, runtime().handle().clone());
-        let parts =
-            Parts { lake: lake.expect("the lake opens"), settings: settings(), host: "terminal", allowance: None };
+        let parts = Parts {
+            lake: lake.expect("the lake opens"),
+            settings: settings(),
+            host: "terminal",
+            allowance: None,
+            kept: None,
+        };
         assert_landed(&route::ingest(&parts, vec![upload.clone()], &Unwatched));
         let schemas = [SCHEMA.to_owned()];
         let proof = verify(&parts.lake, &parts.settings, &schemas, std::slice::from_ref(&upload));

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod gates;
 mod group;
 mod held;
+pub mod kept;
 mod landing;
 pub mod landing_store;
 mod lease;

@@ -17,6 +17,7 @@ use crate::delta::{FileLayout, Lake, Table, add_columns_only};
 use crate::evolve::notes;
 use crate::fault::{Fault, FaultKind};
 use crate::held::{Note, Pending};
+use crate::kept::{self, KeptTables};
 use crate::ledger::{LOADS, REJECTS};
 use crate::managed::Shown;
 use crate::report::NewColumn;
@@ -102,6 +103,8 @@ impl Before {
 pub(crate) struct Registry {
     /// None for a plan without a lake.
     lake: Option<Lake>,
+    /// What earlier runs left.
+    kept: Option<Arc<KeptTables>>,
     schema: String,
     limits: Limits,
     writes: Writes,
@@ -134,6 +137,7 @@ impl Registry {
             numbers: HashMap::new(),
             past: Past::default(),
             shown: Some(shown),
+            kept: None,
         }
     }
 
@@ -152,6 +156,7 @@ impl Registry {
         in_lake.extend(pending.tables().map(str::to_owned));
         Ok(Self {
             lake: lake.cloned(),
+            kept: None,
             schema: schema.to_owned(),
             limits: settings.limits.clone(),
             selection: settings.selection.clone(),
@@ -164,6 +169,16 @@ impl Registry {
             past: Past::default(),
             shown: None,
         })
+    }
+
+    /// The same, with the tables that earlier runs left.
+    pub(crate) fn with_kept(self, kept: Option<Arc<KeptTables>>) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// The tables that the lake has, of those that were met.
+    pub(crate) fn into_tables(self) -> impl Iterator<Item = Table> {
+        self.known.into_iter().filter_map(|known| known.table)
     }
 
     /// Turns to the next upload.
@@ -365,7 +380,9 @@ impl Registry {
     /// Opens a table, or plans one that is not there; nothing when its contract forbids a new event table.
     fn open(&mut self, kind: TableKind, name: &str) -> Result<Option<u32>, Fault> {
         let table = match &self.lake {
-            Some(lake) if self.shown.is_none() && self.in_lake.contains(name) => Table::open(lake, &self.schema, name)?,
+            Some(lake) if self.shown.is_none() && self.in_lake.contains(name) => {
+                kept::open(self.kept.as_deref(), lake, &self.schema, name)?
+            }
             _ => None,
         };
         let on_drift = self.contracts.of(name).0;

@@ -5,6 +5,7 @@
 //! nothing is reported as landed before it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use object_store::{ObjectStoreExt, PutPayload};
@@ -12,8 +13,9 @@ use object_store::{ObjectStoreExt, PutPayload};
 use crate::allowance::{Allowance, too_little_time};
 use crate::clock;
 use crate::delta::{Lake, STATE};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::group::Group;
+use crate::kept::KeptTables;
 use crate::managed::Managed;
 use crate::plan::Planner;
 use crate::report::{FaultReport, PlanReport, Report, UploadReport};
@@ -58,6 +60,8 @@ pub struct Parts {
     pub host: &'static str,
     /// How long the run may take; none: as long as it needs.
     pub allowance: Option<Allowance>,
+    /// Tables that earlier runs of this process left, for later ones; none: every log is read anew.
+    pub kept: Option<Arc<KeptTables>>,
 }
 
 /// Lands uploads; never fails as a whole: what went wrong stands in the report.
@@ -170,9 +174,23 @@ fn land_schema(
         Ok(run) => run,
         Err(fault) => return Err((fault, uploads)),
     };
-    let mut queue = VecDeque::from(uploads);
+    let landed = land_queue(&mut run, VecDeque::from(uploads), watch, finish);
+    match &landed {
+        // After a bug nobody knows what tables in memory are worth.
+        Err((fault, _)) if fault.kind() == FaultKind::Bug => {}
+        _ => run.give_back(),
+    }
+    landed
+}
+
+fn land_queue(
+    run: &mut SchemaRun<'_>,
+    mut queue: VecDeque<Upload>,
+    watch: &dyn Watch,
+    finish: &mut dyn FnMut(UploadReport),
+) -> Result<(), Unfinished> {
+    let allowance = run.parts.allowance.as_ref();
     while let Some(first) = queue.front() {
-        let allowance = parts.allowance.as_ref();
         if allowance.is_some_and(|allowance| !allowance.has_time_for(first.size)) {
             let late = UploadReport::failed(first, &too_little_time());
             queue.pop_front();
@@ -185,7 +203,7 @@ fn land_schema(
         let group = next_group(&mut queue, bytes, at_most);
         let group = run.not_yet_landed(group, finish).map_err(|(fault, group)| unfinished(fault, group, &mut queue))?;
         if !group.is_empty() {
-            land_group(&mut run, group, &mut queue, watch, finish)?;
+            land_group(run, group, &mut queue, watch, finish)?;
         }
     }
     run.tidy();

@@ -1,6 +1,6 @@
 //! One schema during a run: its tables, its workers, and Inlet's own two tables.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow_array::Array;
@@ -14,6 +14,7 @@ use crate::crew::{Crewman, lock};
 use crate::delta::{Table, tidy};
 use crate::fault::Fault;
 use crate::held::{self, Pending};
+use crate::kept;
 use crate::ledger::{LOADS, REJECTS};
 use crate::managed::{Managed, staged};
 use crate::registry::{Past, Registry, Writes, bring_up_to_date};
@@ -75,8 +76,8 @@ impl<'a> SchemaRun<'a> {
 
     /// Lists the schema's tables and reads the logs of `_loads` and `_rejects`.
     pub(crate) fn open(parts: &'a Parts, schema: &str) -> Result<Self, Fault> {
-        let loads = Table::open(&parts.lake, schema, LOADS)?;
-        let rejects = Table::open(&parts.lake, schema, REJECTS)?;
+        let loads = kept::open(parts.kept.as_deref(), &parts.lake, schema, LOADS)?;
+        let rejects = kept::open(parts.kept.as_deref(), &parts.lake, schema, REJECTS)?;
         for own in [&loads, &rejects].into_iter().flatten() {
             own.may_append()?;
         }
@@ -95,12 +96,13 @@ impl<'a> SchemaRun<'a> {
         }
         // Rows that were held stay so when the settings have changed since.
         let pending = if may_hold { Pending::read(&parts.lake, schema)? } else { Pending::default() };
+        let registry = Registry::new(Some(&parts.lake), schema, &parts.settings, writes, pending)?;
         Ok(Self {
             underway,
             notes: Vec::new(),
             parts,
             schema: schema.to_owned(),
-            registry: Mutex::new(Registry::new(Some(&parts.lake), schema, &parts.settings, writes, pending)?),
+            registry: Mutex::new(registry.with_kept(parts.kept.clone())),
             crew: new_crew(parts),
             buffers: Arc::default(),
             loads,
@@ -240,6 +242,14 @@ impl<'a> SchemaRun<'a> {
         for table in tables.chain(&mut self.loads).chain(&mut self.rejects) {
             drop(tidy(&self.parts.lake, table, CHECKPOINT_BYTES));
         }
+    }
+
+    /// Leaves the tables to the next run of this process.
+    pub(crate) fn give_back(self) {
+        let deadline = self.deadline();
+        let Some(kept) = &self.parts.kept else { return };
+        let known = self.registry.into_inner().unwrap_or_else(PoisonError::into_inner).into_tables();
+        kept.give_back(&self.parts.lake, known.chain(self.loads).chain(self.rejects), deadline);
     }
 }
 

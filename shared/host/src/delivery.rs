@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use inlet_core::allowance::Allowance;
@@ -152,6 +153,7 @@ impl Dock<'_> {
             settings: open.settings.clone(),
             host: self.host,
             allowance: Some(allowance),
+            kept: Some(Arc::clone(&open.kept)),
         };
         let landed = catch_unwind(AssertUnwindSafe(|| (self.functions.ingest)(&parts, uploads, &Unwatched)));
         landed.unwrap_or_else(|_| {

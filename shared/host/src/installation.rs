@@ -12,6 +12,7 @@ use inlet_core::databricks::Workspace;
 use inlet_core::delta::Lake;
 use inlet_core::evolve;
 use inlet_core::fault::Fault;
+use inlet_core::kept::KeptTables;
 use inlet_core::landing_store::LandingStore;
 use inlet_core::settings::Settings;
 use tokio::runtime::Handle;
@@ -67,6 +68,8 @@ pub(crate) struct Open {
     pub(crate) workspace: Option<Workspace>,
     /// Where uploads may come from.
     pub(crate) landing: Vec<StoreAddress>,
+    /// Tables that one call leaves to the next.
+    pub(crate) kept: Arc<KeptTables>,
     stores: Mutex<Stores>,
 }
 
@@ -157,7 +160,7 @@ impl Open {
             None => None,
         };
         let lake = lake::open(&address.url, &settings, workspace.as_ref(), handle)?;
-        Ok(Self { settings, lake, address, workspace, landing, stores: Mutex::default() })
+        Ok(Self { settings, lake, address, workspace, landing, kept: Arc::default(), stores: Mutex::default() })
     }
 
     /// The parts of an evolve; none without a workspace: there is no catalog.
@@ -257,7 +260,12 @@ pub(crate) mod testing {
         pub(crate) fn again(&self) -> Self {
             let kept = self.kept.lock().unwrap();
             let kept = Kept { source: Some(Source::Environment), open: kept.open.clone() };
-            Self { handle: self.handle.clone(), workers: self.workers, kept: Mutex::new(kept) }
+            Self {
+                handle: self.handle.clone(),
+                workers: self.workers,
+                kept: Mutex::new(kept),
+                function_timeout: Mutex::new(self.function_timeout()),
+            }
         }
     }
 
@@ -290,8 +298,13 @@ pub(crate) mod testing {
         /// Lands uploads without a face.
         pub(crate) fn ingest(&self, uploads: Vec<Upload>) -> Report {
             let open = self.open();
-            let parts =
-                Parts { lake: open.lake.clone(), settings: open.settings.clone(), host: "test", allowance: None };
+            let parts = Parts {
+                lake: open.lake.clone(),
+                settings: open.settings.clone(),
+                host: "test",
+                allowance: None,
+                kept: None,
+            };
             route::ingest(&parts, uploads, &Unwatched)
         }
 

@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use delta_kernel::actions::LOG_TXN_SCHEMA;
 use delta_kernel::engine::arrow_data::EngineDataArrowExt;
-use delta_kernel::{Engine, KernelResult, SnapshotRef};
+use delta_kernel::{Engine, FileMeta, KernelResult, SnapshotRef};
 use hashbrown::HashSet;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -42,6 +42,12 @@ impl Ids {
 /// The version of the checkpoint that a snapshot stands on.
 pub(super) fn checkpoint_version(snapshot: &SnapshotRef) -> Option<u64> {
     snapshot.log_segment().checkpoint_version
+}
+
+/// The file of a snapshot's last commit, as a listing showed it; as it was written when the snapshot is of our commit.
+pub(super) fn last_commit_file(snapshot: &SnapshotRef) -> Option<&FileMeta> {
+    let last = snapshot.log_segment().listed.latest_commit_file.as_ref()?;
+    (last.version == snapshot.version()).then_some(&last.location)
 }
 
 /// Calls `each` with the `txn.appId` of every row that has one.

@@ -17,6 +17,7 @@ mod gate;
 mod ids;
 mod kept_file;
 mod lake;
+mod landmark;
 mod layout;
 mod listing;
 mod read;

@@ -17,6 +17,7 @@ use super::faults::{kernel_fault, store_fault, without_backtrace};
 use super::features::unreadable;
 use super::ids::Ids;
 use super::lake::{LOG_FOLDER, Lake};
+use super::landmark::Landmark;
 use super::tail::read_tail;
 use super::types::known_type;
 use super::{gate, read};
@@ -43,6 +44,8 @@ pub struct Table {
     pub(super) ids: Ids,
     /// What the last commit tried, whatever became of it.
     pub(super) tries: Tries,
+    /// By what the log is known again, oldest first.
+    pub(super) landmarks: Vec<Landmark>,
 }
 
 /// What one commit tried.
@@ -81,7 +84,8 @@ impl Table {
         };
         let ids = Ids::read(lake.id_engine().as_ref(), &snapshot)
             .map_err(|error| kernel_fault("cannot read the ids of the table", &url, error))?;
-        Ok(Some(Self { ids, ..Self::made(lake, schema, name, snapshot) }))
+        let table = Self { ids, ..Self::made(lake, schema, name, snapshot) };
+        Ok(Some(table.with_listed_landmark()))
     }
 
     /// The columns of a table as its log has them now; `None` when there is no log. Its ids are not read.
@@ -104,6 +108,7 @@ impl Table {
             snapshot,
             ids: Ids::default(),
             tries: Tries::default(),
+            landmarks: Vec::new(),
         }
     }
 

@@ -93,7 +93,7 @@ impl Landed {
         let lines = (call.form == Form::JsonLines).then_some(&streams.out);
         let watcher = Watcher::new(&found.uploads, streams.progress, lines);
         if let Some(lake) = lake {
-            let parts = Parts { lake, settings, host: "terminal", allowance: None };
+            let parts = Parts { lake, settings, host: "terminal", allowance: None, kept: None };
             self.report = caught(|| (call.functions.ingest)(&parts, found.uploads, &watcher))?;
         }
         self.lake = Some((named.url, lake_as_named));
