@@ -134,6 +134,11 @@ fn account_console(whom: &Whom) -> Option<Advice> {
     })
 }
 
+/// Somebody answers there, and it is no workspace.
+fn no_workspace(whom: &Whom) -> Advice {
+    account_console(whom).unwrap_or_else(|| Advice::setup(format!("`{}` is no Databricks workspace", whom.host), URL))
+}
+
 /// An answer that says no.
 fn refused(error: &Error) -> Advice {
     let Detail { about, whom, said, .. } = &*error.0;
@@ -147,6 +152,7 @@ fn refused(error: &Error) -> Advice {
         _ if error.is_passing() => {
             Advice::again(format!("{} cannot be had just now: {}", about.what(), said.message), AGAIN)
         }
+        _ if *about == Subject::Host => no_workspace(whom),
         _ if error.is_denied() => denied(error),
         Meaning::Unauthenticated => sign_in::token_refused(error),
         Meaning::NoSuchCall => account_console(whom)

@@ -58,6 +58,8 @@ pub(super) enum Failure {
 /// What a call was about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
+    /// Whether the address is a workspace's at all.
+    Host,
     /// A token.
     SignIn,
     /// A token for Azure storage.

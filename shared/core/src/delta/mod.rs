@@ -41,7 +41,6 @@ pub use append::{Append, Appended, Comments, add_columns_only, commit};
 pub use column_chunk::Encoder;
 pub(crate) use create::{IDS_KEPT, statistics_columns};
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
-#[cfg(feature = "verify")]
 pub(crate) use faults::store_fault;
 pub(crate) use kept_file::KeptFile;
 pub(crate) use lake::STATE;

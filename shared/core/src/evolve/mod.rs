@@ -13,9 +13,11 @@ mod report;
 mod rounds;
 mod wakes;
 
-pub(crate) use self::catalog::{is_made_by_inlet, is_within};
+pub(crate) use self::catalog::{FullName, MADE_BY_INLET, is_made_by_inlet, is_within, literal};
+pub(crate) use self::managed::refuse_overlap;
 pub use self::report::{EvolveReport, HeldRows, NoteCounts, TableEvolved, TableStatus, WarehouseUse};
 pub use self::wakes::Budget;
+pub(crate) use self::wakes::Recorded;
 
 use std::time::Duration;
 

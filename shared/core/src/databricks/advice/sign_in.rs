@@ -1,7 +1,7 @@
 //! Why signing in failed: Databricks' one answer for everything, and Entra's many codes, each a set-up step that was
 //! missed.
 
-use super::{AGAIN, Advice, URL, account_console};
+use super::{AGAIN, Advice, no_workspace};
 use crate::databricks::Cloud;
 use crate::databricks::answer::Meaning;
 use crate::databricks::error::{Detail, Error, Failure, Subject, Way, Whom};
@@ -38,8 +38,7 @@ pub(super) fn refused(error: &Error) -> Advice {
             format!("Microsoft Entra gives {principal} no token: {}", said.message),
             "check `auth.client_id`, `auth.client_secret` and `auth.tenant_id`",
         ),
-        _ if matches!(said.meaning(), Meaning::Missing | Meaning::NoSuchCall) => account_console(whom)
-            .unwrap_or_else(|| Advice::setup(format!("`{}` is no Databricks workspace", whom.host), URL)),
+        _ if matches!(said.meaning(), Meaning::Missing | Meaning::NoSuchCall) => no_workspace(whom),
         _ => Advice::setup(
             format!("`{}` does not accept the client id {principal} with this secret: {}", whom.host, said.message),
             "make a new OAuth secret for the service principal and copy its Application ID into \
