@@ -9,12 +9,23 @@ use crate::fault::Fault;
 /// It is there, one of Unity Catalog's own, and this workspace's.
 pub(super) fn catalog(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let catalog = run.wait(run.workspace()?.catalog(&run.destination()?.catalog, run.within(STEP_WITHIN)))?;
-    catalog.may_hold_tables()?;
+    catalog.may_hold_tables().map_err(|fault| match (catalog.accessible, run.workspace.as_ref().and_then(Workspace::id)) {
+        (false, Some(id)) => fault.hint(bind(&catalog.name, id)),
+        _ => fault,
+    })?;
     // External tables stand in the lake: storage of the catalog's own is no matter to them.
     let storage = catalog.storage_root.as_ref().map(|root| format!("; managed storage at {root}")).unwrap_or_default();
     let found = format!("`{}`{storage}", catalog.name);
     run.catalog = Some(catalog);
     Ok(Finding::Passed(found))
+}
+
+/// The line that lets a workspace use a catalog which is bound to others.
+fn bind(catalog: &str, workspace_id: &str) -> String {
+    format!(
+        "its owner: databricks workspace-bindings update-bindings catalog {catalog} --json \
+         '{{\"add\":[{{\"workspace_id\":{workspace_id},\"binding_type\":\"BINDING_TYPE_READ_WRITE\"}}]}}'"
+    )
 }
 
 /// Makes the schema of this test, by REST: no warehouse is needed to prove `USE CATALOG` and `CREATE SCHEMA`. Who makes

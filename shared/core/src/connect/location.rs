@@ -11,6 +11,9 @@ use crate::fault::Fault;
 /// What the set-up guide grants. External tables need the first; the others are for reading and writing by path.
 const GRANTED: [&str; 3] = ["CREATE EXTERNAL TABLE", "READ FILES", "WRITE FILES"];
 
+/// A storage credential, as SQL calls it.
+const CREDENTIAL: &str = "STORAGE CREDENTIAL";
+
 /// The lake lies outside managed storage, the grants on the location or its credential show what they should, and, with
 /// the warehouse awake, a table is made there: that alone proves it.
 pub(super) fn external_location(run: &mut Run<'_>) -> Result<Finding, Fault> {
@@ -20,7 +23,7 @@ pub(super) fn external_location(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let lake = lake.as_str().trim_end_matches('/').to_owned();
     refuse_managed_storage(&lake, catalog)?;
     let shown = shown(run, &lake)?;
-    let made = make_table(run, &lake)?;
+    let made = make_table(run, &lake, &shown)?;
     let found = match (&shown.on, made) {
         (Some(on), true) => format!("{on}; a table was made there"),
         (None, true) => "a table was made there".to_owned(),
@@ -46,6 +49,8 @@ pub(super) fn external_location(run: &mut Run<'_>) -> Result<Finding, Fault> {
 struct Shown {
     /// Where they were found, in words.
     on: Option<String>,
+    /// A credential that we may use, if exactly one is.
+    credential: Option<String>,
     missing: Vec<Denied>,
 }
 
@@ -72,27 +77,29 @@ fn shown(run: &Run<'_>, lake: &str) -> Result<Shown, Fault> {
             look(Securable::ExternalLocation, "EXTERNAL LOCATION", &location.name)?;
             let credentials = run.wait(workspace.storage_credentials(deadline))?;
             if credentials.contains(&location.credential_name) {
-                look(Securable::StorageCredential, "STORAGE CREDENTIAL", &location.credential_name)?;
+                look(Securable::StorageCredential, CREDENTIAL, &location.credential_name)?;
             }
         }
         None => {
             for credential in run.wait(workspace.storage_credentials(deadline))? {
-                look(Securable::StorageCredential, "STORAGE CREDENTIAL", &credential)?;
+                look(Securable::StorageCredential, CREDENTIAL, &credential)?;
             }
         }
     }
-    let Some((securable, name)) = places.first().cloned() else { return Ok(Shown { on: None, missing: Vec::new() }) };
+    let Some((securable, name)) = places.first().cloned() else { return Ok(Shown { on: None, credential: None, missing: Vec::new() }) };
     let on = places.iter().map(|(kind, name)| format!("{} `{name}`", kind.to_ascii_lowercase()));
     let missing = lacking(&held, &GRANTED).map(|privilege| Denied {
         privilege: privilege.to_owned(),
         securable: securable.clone(),
         name: name.clone(),
     });
-    Ok(Shown { on: Some(on.collect::<Vec<_>>().join(", ")), missing: missing.collect() })
+    let mut credentials = places.iter().filter(|(kind, _)| kind == CREDENTIAL).map(|(_, name)| name.clone());
+    let credential = credentials.next().filter(|_| credentials.next().is_none());
+    Ok(Shown { on: Some(on.collect::<Vec<_>>().join(", ")), credential, missing: missing.collect() })
 }
 
 /// Makes an empty table in the folder of this test, if a warehouse and a schema are there for it.
-fn make_table(run: &mut Run<'_>, lake: &str) -> Result<bool, Fault> {
+fn make_table(run: &mut Run<'_>, lake: &str, shown: &Shown) -> Result<bool, Fault> {
     if !run.answers || !run.ask.wake || !run.scratch.has_schema {
         return Ok(false);
     }
@@ -102,6 +109,15 @@ fn make_table(run: &mut Run<'_>, lake: &str) -> Result<bool, Fault> {
     let name = FullName { catalog, schema, table: "empty".to_owned() };
     let sql =
         format!("CREATE TABLE IF NOT EXISTS {} (`id` STRING) USING DELTA LOCATION {}", name.quoted(), literal(&place));
-    said(run, &sql, run.within(WORK_WITHIN))?;
+    said(run, &sql, run.within(WORK_WITHIN)).map_err(|fault| filled_in(fault, lake, shown))?;
     Ok(true)
+}
+
+/// The hint for a lake that no location covers, with what is known in place of its blanks.
+fn filled_in(fault: Fault, lake: &str, shown: &Shown) -> Fault {
+    let Some(hint) = fault.hint_text().map(|hint| hint.replace("<the lake>", lake)) else { return fault };
+    match &shown.credential {
+        Some(credential) => fault.hint(hint.replace("<credential>", credential)),
+        None => fault.hint(hint),
+    }
 }

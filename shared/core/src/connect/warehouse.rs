@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::report::Finding;
 use super::storage::opened;
+use super::workspace::entitle;
 use super::{ASLEEP, Run, STEP_WITHIN, WORK_WITHIN};
 use crate::clock::Deadline;
 use crate::databricks::{Error, State, Warehouse};
@@ -18,6 +19,9 @@ const OTHERS_WITHIN: Duration = Duration::from_secs(600);
 /// Sizes that the registration of external tables never fills.
 const SMALL: [&str; 3] = ["2X-Small", "X-Small", "Small"];
 
+/// The entitlement to make a warehouse.
+const CREATES: &str = "allow-cluster-create";
+
 /// It is there and ours to use. One of our own is made when the warehouse may be woken: a new one starts at once.
 pub(super) fn warehouse(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let (workspace, deadline) = (run.workspace()?.clone(), run.within(STEP_WITHIN));
@@ -25,7 +29,13 @@ pub(super) fn warehouse(run: &mut Run<'_>) -> Result<Finding, Fault> {
         WarehouseChoice::Id(id) => id.clone(),
         WarehouseChoice::Create(spec) => match run.wait(workspace.known_warehouse(spec, deadline))? {
             Some(id) => id,
-            None if run.ask.wake => run.wait(workspace.own_warehouse(spec, deadline))?,
+            None if run.ask.wake => run.wait(workspace.own_warehouse(spec, deadline)).map_err(|error| {
+                let is_denied = error.is_denied();
+                match &run.me {
+                    Some(me) if is_denied => Fault::from(error).hint(entitle(me, CREATES)),
+                    _ => Fault::from(error),
+                }
+            })?,
             None => return Ok(to_be_made(run, &spec.name)),
         },
         WarehouseChoice::None => {
@@ -43,16 +53,15 @@ pub(super) fn warehouse(run: &mut Run<'_>) -> Result<Finding, Fault> {
 
 fn to_be_made(run: &Run<'_>, name: &str) -> Finding {
     let found = format!("`{name}` is made when it is first needed; --wake makes it now");
-    let may = run.me.as_ref().is_some_and(|me| me.entitlements.iter().any(|one| one == "allow-cluster-create"));
+    let may = run.me.as_ref().is_some_and(|me| me.entitlements.iter().any(|one| one == CREATES));
     if may {
         return Finding::Passed(found);
     }
-    let fault =
-        Fault::setup("the principal's own entitlements do not show `allow-cluster-create`; a group may have it").hint(
-            "a workspace admin: Settings > Identity and access > Service principals > Unrestricted cluster creation \
-         (set-up step: enable entitlements); --wake proves it",
-        );
-    Finding::Warning(found, fault)
+    let fault = Fault::setup(format!("the principal's own entitlements do not show `{CREATES}`; a group may have it"));
+    match &run.me {
+        Some(me) => Finding::Warning(found, fault.hint(entitle(me, CREATES))),
+        None => Finding::Warning(found, fault),
+    }
 }
 
 /// Its size, type and clusters against what the set-up guide recommends for external tables: small, a single cluster.

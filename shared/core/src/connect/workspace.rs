@@ -2,7 +2,7 @@
 
 use super::report::Finding;
 use super::{HOST_WITHIN, Run, STEP_WITHIN};
-use crate::databricks::{Auth, Workspace};
+use crate::databricks::{Auth, Me, Workspace};
 use crate::fault::Fault;
 use crate::settings::StorageAccess;
 
@@ -51,12 +51,29 @@ pub(super) fn identity(run: &mut Run<'_>) -> Result<Finding, Fault> {
 
 /// *Databricks SQL access*, proved by a call that needs it: entitlements of groups are not listed.
 pub(super) fn entitlements(run: &mut Run<'_>) -> Result<Finding, Fault> {
-    let warehouses = run.wait(run.workspace()?.warehouses(run.within(STEP_WITHIN)))?;
+    let warehouses = run.wait(run.workspace()?.warehouses(run.within(STEP_WITHIN))).map_err(|error| {
+        let entitlement = error.entitlement().map(str::to_owned);
+        let fault = Fault::from(error);
+        match (entitlement, &run.me) {
+            (Some(entitlement), Some(me)) => fault.hint(entitle(me, &entitlement)),
+            _ => fault,
+        }
+    })?;
     let seen = match warehouses.len() {
         1 => "1 warehouse is".to_owned(),
         count => format!("{count} warehouses are"),
     };
     Ok(Finding::Passed(format!("Databricks SQL access; {seen} visible")))
+}
+
+/// The line that gives an entitlement.
+pub(super) fn entitle(me: &Me, entitlement: &str) -> String {
+    let id = &me.id;
+    format!(
+        "a workspace admin: databricks service-principals patch {id} --json \
+         '{{\"schemas\":[\"urn:ietf:params:scim:api:messages:2.0:PatchOp\"],\"Operations\":[{{\"op\":\"add\",\
+         \"path\":\"entitlements\",\"value\":[{{\"value\":\"{entitlement}\"}}]}}]}}' (set-up step: enable entitlements)"
+    )
 }
 
 /// A metastore, which lends credentials where the settings want that.

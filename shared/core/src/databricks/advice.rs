@@ -6,7 +6,7 @@ use super::answer::Meaning;
 use super::error::{Denied, Detail, Error, Failure, Subject, Unsaid, Way, Whom};
 use super::http::NO_ANSWER;
 use crate::fault::Fault;
-use words::denied_on;
+use words::{denied_on, quoted};
 
 mod sign_in;
 mod words;
@@ -185,8 +185,7 @@ fn known(error: &Error) -> Option<Advice> {
     let coded = |codes: &[&str]| {
         [&said.code, &said.class].into_iter().flatten().any(|code| codes.iter().any(|known| code == known))
     };
-    let entitled = said.message.split_once("without the ").and_then(|(_, rest)| rest.split_once(" entitlement"));
-    if let Some((entitlement, _)) = entitled {
+    if let Some(entitlement) = error.entitlement() {
         return Some(not_entitled(whom, entitlement));
     }
     let advice = if coded(&["PRIVATE_LINK_VALIDATION_ERROR"]) || said.says("ip acl") || said.says("ip access list") {
@@ -340,7 +339,11 @@ fn missing(error: &Error) -> Advice {
         Advice::setup(format!("{what} does not exist, or is hidden from {principal}"), format!("{make}, or: {grant}"))
     };
     match about {
-        Subject::Catalog(name) => hidden(format!("catalog `{name}`"), "create it (set-up step: create a catalog)"),
+        Subject::Catalog(name) => {
+            let all = denied_on("ALL PRIVILEGES", "CATALOG", name).grant(whom);
+            let make = format!("create it (set-up step: create a catalog): CREATE CATALOG {}; {all}", quoted(name));
+            hidden(format!("catalog `{name}`"), &make)
+        }
         Subject::NewSchema(name) => {
             let catalog = name.split('.').next().unwrap_or_default();
             let denied = denied_on("USE CATALOG", "CATALOG", catalog);

@@ -218,6 +218,12 @@ impl Error {
         denied(self.message())
     }
 
+    /// The entitlement that is missing, where the message names it: `databricks-sql-access`.
+    pub fn entitlement(&self) -> Option<&str> {
+        let (_, rest) = self.message().split_once("without the ")?;
+        rest.split_once(" entitlement").map(|(entitlement, _)| entitlement)
+    }
+
     /// Whether a server carried the request out and said no.
     fn answered(&self) -> bool {
         matches!(self.0.failure, Failure::Refused | Failure::StatementFailed)

@@ -138,6 +138,11 @@ impl Workspace {
         self.inner.session.token(deadline).await.map(drop)
     }
 
+    /// The workspace's number, where it was given or found.
+    pub fn id(&self) -> Option<&str> {
+        self.inner.session.workspace_id()
+    }
+
     /// `https://host`, with a port that is not the usual one.
     pub fn host(&self) -> &str {
         &self.inner.whom.host

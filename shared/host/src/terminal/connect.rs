@@ -8,7 +8,6 @@ use inlet_core::connect::{Ask, ConnectReport, Landing, Parts, StepReport, StepSt
 use inlet_core::fault::{Fault, FaultKind};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use tokio::runtime::Runtime;
 use url::Url;
 
 use super::arguments::{Connect, Form};

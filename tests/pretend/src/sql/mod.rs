@@ -96,6 +96,15 @@ pub(crate) enum Sql {
     Count {
         table: Name,
     },
+    /// `DELETE FROM t WHERE column = 'text'`
+    Delete {
+        table: Name,
+        column: String,
+        value: String,
+    },
+    Vacuum {
+        table: Name,
+    },
     Optimize {
         table: Name,
     },

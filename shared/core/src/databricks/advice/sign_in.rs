@@ -86,11 +86,15 @@ pub(super) fn not_a_member(whom: &Whom) -> Advice {
     let principal = whom.principal();
     let managed = if whom.way == Way::Databricks { "" } else { ", as managed by Microsoft Entra ID" };
     let managed = if whom.cloud == Cloud::Azure { managed } else { "" };
+    let add = whom.client_id.as_ref().map(|client_id| {
+        format!(", or: databricks service-principals create --json '{{\"applicationId\":\"{client_id}\"}}'")
+    });
     Advice::setup(
         format!("{principal} is not assigned to `{}`", whom.host),
         format!(
             "a workspace admin: Settings > Identity and access > Service principals > Add, with {principal}{managed} \
-             (set-up step: add the service principal to the workspace)"
+             (set-up step: add the service principal to the workspace){}",
+            add.unwrap_or_default()
         ),
     )
 }
