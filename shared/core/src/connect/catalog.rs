@@ -9,9 +9,11 @@ use crate::fault::Fault;
 /// It is there, one of Unity Catalog's own, and this workspace's.
 pub(super) fn catalog(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let catalog = run.wait(run.workspace()?.catalog(&run.destination()?.catalog, run.within(STEP_WITHIN)))?;
-    catalog.may_hold_tables().map_err(|fault| match (catalog.accessible, run.workspace.as_ref().and_then(Workspace::id)) {
-        (false, Some(id)) => fault.hint(bind(&catalog.name, id)),
-        _ => fault,
+    catalog.may_hold_tables().map_err(|fault| {
+        match (catalog.accessible, run.workspace.as_ref().and_then(Workspace::id)) {
+            (false, Some(id)) => fault.hint(bind(&catalog.name, id)),
+            _ => fault,
+        }
     })?;
     // External tables stand in the lake: storage of the catalog's own is no matter to them.
     let storage = catalog.storage_root.as_ref().map(|root| format!("; managed storage at {root}")).unwrap_or_default();

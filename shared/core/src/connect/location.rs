@@ -3,9 +3,9 @@
 use super::catalog::{lacking, not_granted};
 use super::report::Finding;
 use super::warehouse::said;
-use super::{ASLEEP, Run, STEP_WITHIN, WORK_WITHIN};
+use super::{Run, STEP_WITHIN, WORK_WITHIN};
 use crate::databricks::{Denied, Securable};
-use crate::evolve::{FullName, is_within, literal, refuse_managed_storage};
+use crate::evolve::{FullName, is_within, literal, refuse_overlap};
 use crate::fault::Fault;
 
 /// What the set-up guide grants. External tables need the first; the others are for reading and writing by path.
@@ -21,14 +21,15 @@ pub(super) fn external_location(run: &mut Run<'_>) -> Result<Finding, Fault> {
         return Ok(Finding::Skipped("no lake is named".to_owned()));
     };
     let lake = lake.as_str().trim_end_matches('/').to_owned();
-    refuse_managed_storage(&lake, catalog)?;
+    let managed = (catalog.storage_root.as_deref(), catalog.storage_location.as_deref());
+    refuse_overlap(&lake, &format!("catalog `{}`", catalog.name), managed)?;
     let shown = shown(run, &lake)?;
     let made = make_table(run, &lake, &shown)?;
     let found = match (&shown.on, made) {
         (Some(on), true) => format!("{on}; a table was made there"),
         (None, true) => "a table was made there".to_owned(),
-        (Some(on), false) => format!("{on}; {ASLEEP}, and proves it"),
-        (None, false) => format!("no location or credential is visible; {ASLEEP}, and proves it"),
+        (Some(on), false) => format!("{on}; --wake proves it"),
+        (None, false) => "no location or credential is visible; --wake proves it".to_owned(),
     };
     // What was done needs no further proof.
     let missing: Vec<Denied> =
@@ -86,7 +87,9 @@ fn shown(run: &Run<'_>, lake: &str) -> Result<Shown, Fault> {
             }
         }
     }
-    let Some((securable, name)) = places.first().cloned() else { return Ok(Shown { on: None, credential: None, missing: Vec::new() }) };
+    let Some((securable, name)) = places.first().cloned() else {
+        return Ok(Shown { on: None, credential: None, missing: Vec::new() });
+    };
     let on = places.iter().map(|(kind, name)| format!("{} `{name}`", kind.to_ascii_lowercase()));
     let missing = lacking(&held, &GRANTED).map(|privilege| Denied {
         privilege: privilege.to_owned(),
@@ -103,7 +106,6 @@ fn make_table(run: &mut Run<'_>, lake: &str, shown: &Shown) -> Result<bool, Faul
     if !run.answers || !run.ask.wake || !run.scratch.has_schema {
         return Ok(false);
     }
-    run.scratch.has_folder = true;
     let (catalog, schema) = (run.destination()?.catalog.clone(), run.scratch.name.clone());
     let place = format!("{lake}/{schema}/empty");
     let name = FullName { catalog, schema, table: "empty".to_owned() };

@@ -136,8 +136,12 @@ const STEPS: [Step; 24] = [
     step("register", "its tables are registered and counted", Some(Topic::ExternalLocation), &["land", "statement", "grants", "external_location"], route::register),
     step("maintain", "they can be changed, vacuumed, dropped", Some(Topic::ExternalLocation), &["register"], route::maintain),
     step("landing", "uploads can be read", None, &["settings"], places::landing),
-    step("clean_up", "nothing is left of this test", None, &["settings"], scratch::clean_up),
+    step(CLEAN_UP, "nothing is left of this test", None, &["settings"], scratch::clean_up),
 ];
+
+/// It has a time of its own.
+const CLEAN_UP: &str = "clean_up";
+const OUT_OF_TIME: &str = "the time of the test is over: INLET_PATIENCE_SECONDS gives it more";
 
 /// Tests a set-up; never fails as a whole: what is wrong stands in the report.
 ///
@@ -149,6 +153,7 @@ pub fn connect(parts: &Parts, ask: Ask, deadline: Deadline, told: &(dyn Fn(&str)
         let begun = clock::now();
         let finding = match waits_for(&report, step) {
             Some(because) => Ok(Finding::Skipped(because)),
+            None if deadline.is_over() && step.name != CLEAN_UP => Ok(Finding::Skipped(OUT_OF_TIME.to_owned())),
             None => (step.probe)(&mut run),
         };
         let milliseconds = u64::try_from(clock::now() - begun).unwrap_or_default() / 1_000;
@@ -198,8 +203,8 @@ fn reported(step: &Step, finding: Result<Finding, Fault>, milliseconds: u64, gui
     StepReport { step: step.name, title: step.title, status, found, because, fault, setup_step, milliseconds }
 }
 
-/// Said of a step that only a run with a warehouse can do.
-const ASLEEP: &str = "the warehouse sleeps: --wake starts it";
+/// Said of a step that is done only when the warehouse may be woken.
+const ONLY_AWAKE: &str = "only with --wake";
 
 /// What the steps of one test have found so far.
 struct Run<'a> {
@@ -272,11 +277,9 @@ fn settings(run: &mut Run<'_>) -> Result<Finding, Fault> {
         None => "no workspace".to_owned(),
     };
     let lake = run.parts.lake.as_ref().map_or_else(|| "no lake".to_owned(), |lake| format!("lake {lake}"));
-    let found = format!("{workspace}, {lake}");
-    match settings.warnings.split_first() {
-        None => Ok(Finding::Passed(found)),
-        Some(_) => Ok(Finding::Warning(found, Fault::setup(settings.warnings.join("; ")))),
-    }
+    // What may be wrong with a value shows at the step that uses it.
+    let warnings = settings.warnings.iter().map(|warning| format!("; {warning}"));
+    Ok(Finding::Passed(format!("{workspace}, {lake}{}", warnings.collect::<String>())))
 }
 
 #[cfg(test)]

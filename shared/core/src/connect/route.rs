@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::report::Finding;
 use super::warehouse::said;
-use super::{ASLEEP, Run, WORK_WITHIN};
+use super::{ONLY_AWAKE, Run, WORK_WITHIN};
 use crate::clock;
 use crate::delta::Lake;
 use crate::evolve::{self, Budget, EvolveReport, FullName};
@@ -24,7 +24,7 @@ const TABLE: &str = "connection_test";
 /// Lands a batch by the route of every upload.
 pub(super) fn land(run: &mut Run<'_>) -> Result<Finding, Fault> {
     if !run.ask.wake {
-        return Ok(Finding::Skipped(ASLEEP.to_owned()));
+        return Ok(Finding::Skipped(ONLY_AWAKE.to_owned()));
     }
     let lake = lake(run)?;
     match landed(run, &lake, r#""step":1"#) {
@@ -35,9 +35,6 @@ pub(super) fn land(run: &mut Run<'_>) -> Result<Finding, Fault> {
 
 /// Registers its tables as every evolve does, counts them through the warehouse; then the same with a new column.
 pub(super) fn register(run: &mut Run<'_>) -> Result<Finding, Fault> {
-    if !run.answers {
-        return Ok(Finding::Skipped(ASLEEP.to_owned()));
-    }
     let lake = lake(run)?;
     for (rows, properties) in [(1, None), (2, Some(r#""step":2,"column":"new""#))] {
         if let Some(fault) = properties.and_then(|properties| landed(run, &lake, properties)) {
@@ -86,7 +83,6 @@ fn upload_id(bytes: &[u8]) -> UploadId {
 
 /// Lands one event; a fault if it did not.
 fn landed(run: &mut Run<'_>, lake: &Lake, properties: &str) -> Option<FaultReport> {
-    run.scratch.has_folder = true;
     let bytes = batch(run, properties);
     let upload = Upload {
         name: run.scratch.name.clone(),
@@ -115,6 +111,7 @@ fn evolved(run: &Run<'_>, lake: &Lake) -> Result<Option<FaultReport>, Fault> {
         catalog: destination.catalog.clone(),
         warehouse: destination.warehouse.clone(),
         budget: Budget::default(),
+        schema_changes: run.parts.settings.evolution.schema_changes,
         hold_limit: run.parts.settings.evolution.hold_limit,
     };
     let ask = evolve::Ask { by_hand: true, ..evolve::Ask::default() };

@@ -1,5 +1,5 @@
-//! What a test makes, and its removal: one schema in the catalog, one folder in the lake, one file among Inlet's state,
-//! all by one name.
+//! What a test makes, and its removal: a schema in the catalog, a folder in the lake, a folder among Inlet's state, all by
+//! one name.
 
 use std::time::Duration;
 
@@ -22,9 +22,8 @@ const DIGITS: usize = 8;
 pub(super) struct Scratch {
     /// `inlet_connect_<8 hex>`: the name of all of it.
     pub(super) name: String,
+    /// Whether its schema was asked for.
     pub(super) has_schema: bool,
-    pub(super) has_folder: bool,
-    pub(super) has_state: bool,
     /// What could not be removed.
     pub(super) left: Vec<String>,
 }
@@ -32,8 +31,7 @@ pub(super) struct Scratch {
 impl Scratch {
     pub(super) fn new() -> Self {
         let digits: String = uuid::Uuid::new_v4().simple().to_string().chars().take(DIGITS).collect();
-        let (has_schema, has_folder, has_state) = (false, false, false);
-        Self { name: format!("{PREFIX}{digits}"), has_schema, has_folder, has_state, left: Vec::new() }
+        Self { name: format!("{PREFIX}{digits}"), has_schema: false, left: Vec::new() }
     }
 }
 
@@ -73,7 +71,7 @@ pub(super) fn clean_up(run: &mut Run<'_>) -> Result<Finding, Fault> {
         match folders(run, &lake) {
             Ok(folders) => {
                 for folder in folders {
-                    let outcome = remove_folder(&lake, &folder);
+                    let outcome = remove(&lake, &folder);
                     removed += usize::from(outcome.is_ok());
                     note(run, &mut faults, format!("{folder} in the lake's store"), outcome);
                 }
@@ -132,17 +130,10 @@ fn folders(run: &Run<'_>, lake: &Lake) -> Result<Vec<Path>, Fault> {
     for below in [lake.root().clone(), lake.root().clone().join(STATE).join("connect")] {
         let listed = lake.wait(lake.store().list_with_delimiter(Some(&below)));
         let listed = listed.map_err(|error| store_fault("cannot look for what tests left", lake.url(), error))?;
-        let files = listed.objects.into_iter().map(|file| (file.location, Some(file.last_modified)));
-        for (place, modified) in listed.common_prefixes.into_iter().map(|place| (place, None)).chain(files) {
+        for place in listed.common_prefixes {
             let name = place.filename().unwrap_or_default();
-            if !is_scratch(name) {
-                continue;
-            }
-            let modified = match modified {
-                Some(modified) => Some(modified.timestamp_micros()),
-                None => newest(lake, &place)?,
-            };
-            if name == run.scratch.name || modified.is_none_or(|modified| is_old(modified, run)) {
+            let is_own = name == run.scratch.name;
+            if is_scratch(name) && (is_own || newest(lake, &place)?.is_none_or(|modified| is_old(modified, run))) {
                 folders.push(place);
             }
         }
@@ -158,22 +149,18 @@ fn newest(lake: &Lake, folder: &Path) -> Result<Option<Micros>, Fault> {
     lake.wait(newest).map_err(|error| store_fault("cannot look for what tests left", lake.url(), error))
 }
 
-fn remove_folder(lake: &Lake, folder: &Path) -> Result<(), Fault> {
+/// Removes all that lies in a folder.
+fn remove(lake: &Lake, place: &Path) -> Result<(), Fault> {
     let fault = |error| store_fault("cannot remove what a test made", lake.url(), error);
-    let files = lake.wait(lake.store().list(Some(folder)).try_collect::<Vec<_>>()).map_err(fault)?;
-    let mut places: Vec<Path> = files.into_iter().map(|file| file.location).collect();
-    if places.is_empty() {
-        places.push(folder.clone());
-    }
-    let places = futures::stream::iter(places.into_iter().map(Ok)).boxed();
-    lake.wait(lake.store().delete_stream(places).try_collect::<Vec<_>>()).map_err(fault)?;
-    if lake.url().scheme() == "file" {
-        // A store has no folders; a disk keeps the empty ones.
-        let folder = std::path::Path::new("/").join(folder.as_ref());
-        if folder.is_dir() {
-            let gone = std::fs::remove_dir_all(&folder);
-            return gone.map_err(|error| Fault::again(format!("cannot remove `{}`", folder.display())).because(error));
-        }
+    let files = lake.wait(lake.store().list(Some(place)).try_collect::<Vec<_>>()).map_err(fault)?;
+    let places = files.into_iter().map(|file| Ok(file.location));
+    lake.wait(lake.store().delete_stream(futures::stream::iter(places).boxed()).try_collect::<Vec<_>>())
+        .map_err(fault)?;
+    // A store has no folders; a disk keeps the empty ones.
+    let folder = std::path::Path::new("/").join(place.as_ref());
+    if lake.url().scheme() == "file" && folder.is_dir() {
+        let gone = std::fs::remove_dir_all(&folder);
+        return gone.map_err(|error| Fault::again(format!("cannot remove `{}`", folder.display())).because(error));
     }
     Ok(())
 }

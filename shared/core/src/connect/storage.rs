@@ -73,7 +73,6 @@ pub(super) fn opened(run: &mut Run<'_>) -> Result<Lake, Fault> {
 /// List, put where nothing is, read back, delete: in the folder of this test.
 pub(super) fn storage(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let lake = run.lake()?.clone();
-    run.scratch.has_folder = true;
     let tried = try_out(run, &lake, &lake.root().clone().join(run.scratch.name.as_str()).join("race"))?;
     run.is_versioned = tried.is_versioned;
     Ok(tried.finding("listed, written by one of two at once, read back, deleted"))
@@ -82,8 +81,7 @@ pub(super) fn storage(run: &mut Run<'_>) -> Result<Finding, Fault> {
 /// The same in the folder of Inlet's own small files.
 pub(super) fn state(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let lake = run.lake()?.clone();
-    let place = lake.root().clone().join(STATE).join("connect").join(run.scratch.name.as_str());
-    run.scratch.has_state = true;
+    let place = lake.root().clone().join(STATE).join("connect").join(run.scratch.name.as_str()).join("race");
     Ok(try_out(run, &lake, &place)?.finding("written, read back, deleted"))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::report::Finding;
 use super::storage::opened;
 use super::workspace::entitle;
-use super::{ASLEEP, Run, STEP_WITHIN, WORK_WITHIN};
+use super::{Run, STEP_WITHIN, WORK_WITHIN};
 use crate::clock::Deadline;
 use crate::databricks::{Error, State, Warehouse};
 use crate::evolve::Recorded;
@@ -91,12 +91,13 @@ pub(super) fn size(run: &mut Run<'_>) -> Result<Finding, Fault> {
     Ok(Finding::Warning(found, fault))
 }
 
-/// Starts it when that is asked. One that is still starting at the end of the time is not one that failed.
+/// Starts it when that is asked. One that is still starting at the end of the time is not one that failed; half of the
+/// test's time is kept for what needs no warehouse.
 pub(super) fn start(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let Some(warehouse) = &run.warehouse else { return Ok(Finding::Skipped("there is no warehouse yet".to_owned())) };
     if !run.ask.wake {
         if warehouse.state != State::Running {
-            return Ok(Finding::Skipped(ASLEEP.to_owned()));
+            return Ok(Finding::Skipped("the warehouse sleeps: --wake starts it".to_owned()));
         }
         run.answers = true;
         return Ok(Finding::Passed("it is running".to_owned()));
@@ -108,7 +109,7 @@ pub(super) fn start(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let lake = opened(run).ok();
     let causes = ["inlet connect".to_owned()];
     let recorded = lake.as_ref().map(|lake| Recorded::begin(lake, sleeps, &causes)).transpose()?;
-    let started = run.wait(run.workspace()?.running(&id, run.within(at_most), run.told));
+    let started = run.wait(run.workspace()?.running(&id, run.within(at_most.min(run.deadline.left() / 2)), run.told));
     if let (Some(recorded), Some(lake)) = (recorded, &lake) {
         recorded.end(lake);
     }

@@ -205,12 +205,7 @@ pub(super) async fn optimize(workspace: &Workspace, place: &Place) -> Result<usi
 }
 
 /// DELETE of whole files: those whose statistics say that every row has the value. How many rows went.
-pub(super) async fn delete(
-    workspace: &Workspace,
-    place: &Place,
-    column: &str,
-    value: &str,
-) -> Result<u64, Failure> {
+pub(super) async fn delete(workspace: &Workspace, place: &Place, column: &str, value: &str) -> Result<u64, Failure> {
     let log = place.read(None).await?;
     let (mut actions, mut rows) = (Vec::new(), 0);
     for file in &log.files {

@@ -13,9 +13,9 @@ use crate::types::SqlType;
 
 /// First words of statements that Databricks has and we have not.
 const NOT_HERE: [&str; 32] = [
-    "ANALYZE", "BEGIN", "CACHE", "CALL", "CLEAR", "CONVERT", "COPY", "DECLARE", "EXECUTE", "EXPLAIN", "FROM",
-    "FSCK", "GRANT", "INSERT", "LIST", "LOAD", "MERGE", "PUT", "REFRESH", "REMOVE", "REORG", "RESET", "RESTORE",
-    "REVOKE", "SET", "SYNC", "TABLE", "TRUNCATE", "UNCACHE", "UNDROP", "UPDATE", "USE",
+    "ANALYZE", "BEGIN", "CACHE", "CALL", "CLEAR", "CONVERT", "COPY", "DECLARE", "EXECUTE", "EXPLAIN", "FROM", "FSCK",
+    "GRANT", "INSERT", "LIST", "LOAD", "MERGE", "PUT", "REFRESH", "REMOVE", "REORG", "RESET", "RESTORE", "REVOKE",
+    "SET", "SYNC", "TABLE", "TRUNCATE", "UNCACHE", "UNDROP", "UPDATE", "USE",
 ];
 
 /// Reads one statement.
