@@ -106,8 +106,8 @@ impl ConnectReport {
 mod tests {
     use super::*;
 
-    fn step(status: StepStatus, fault: Option<Fault>) -> StepReport {
-        let fault = fault.as_ref().map(FaultReport::from);
+    fn step(status: StepStatus, fault: Option<&Fault>) -> StepReport {
+        let fault = fault.map(FaultReport::from);
         StepReport {
             step: "host",
             title: "",
@@ -126,11 +126,11 @@ mod tests {
         report.push(step(StepStatus::Passed, None));
         report.push(step(StepStatus::Skipped, None));
         assert_eq!((report.status, report.gravest()), (StepStatus::Passed, None));
-        report.push(step(StepStatus::Warning, Some(Fault::setup("large"))));
+        report.push(step(StepStatus::Warning, Some(&Fault::setup("large"))));
         assert_eq!((report.status, report.gravest()), (StepStatus::Warning, None));
-        report.push(step(StepStatus::Warning, Some(Fault::again("starting"))));
+        report.push(step(StepStatus::Warning, Some(&Fault::again("starting"))));
         assert_eq!((report.status, report.gravest()), (StepStatus::Warning, Some(FaultKind::Again)));
-        report.push(step(StepStatus::Failed, Some(Fault::setup("denied"))));
+        report.push(step(StepStatus::Failed, Some(&Fault::setup("denied"))));
         assert_eq!((report.status, report.gravest()), (StepStatus::Failed, Some(FaultKind::Setup)));
     }
 }
