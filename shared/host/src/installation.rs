@@ -278,7 +278,12 @@ pub(crate) mod testing {
             let installation = Installation::new(runtime.handle().clone(), 2);
             *installation.kept.lock().unwrap() =
                 Kept { source: Some(Source::Environment), open: Some((settings, Arc::new(open))) };
-            let functions = Functions { ingest: route::ingest, evolve: inlet_core::evolve::evolve, plan: route::plan };
+            let functions = Functions {
+                ingest: route::ingest,
+                evolve: inlet_core::evolve::evolve,
+                connect: inlet_core::connect::connect,
+                plan: route::plan,
+            };
             Self { installation, landing, azure, functions, _runtime: runtime, _folder: folder }
         }
 

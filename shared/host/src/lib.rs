@@ -27,7 +27,7 @@ use inlet_core::settings::Host;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-pub use functions::{EvolveFunction, Functions};
+pub use functions::{ConnectFunction, EvolveFunction, Functions};
 
 /// Threads that wait for a disk: as many as commits that are under way at once.
 const BLOCKING_THREADS: usize = 8;

@@ -16,15 +16,13 @@ mod storage;
 mod warehouse;
 mod workspace;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::ObjectStore;
-use object_store::path::Path;
 use tokio::runtime::Handle;
 use url::Url;
 
 pub use guide::{Guide, SetupStep};
+pub use places::{Landing, LandingSource};
 pub use report::{ConnectReport, StepReport, StepStatus};
 
 use crate::clock::{self, Deadline};
@@ -55,17 +53,6 @@ pub struct Parts {
     pub landing: Vec<Landing>,
     /// Drives stores and the workspace.
     pub handle: Handle,
-}
-
-/// A place that uploads come from.
-#[derive(Clone, Debug)]
-pub struct Landing {
-    /// Its address, without a slash at the end.
-    pub url: Url,
-    /// Its store.
-    pub store: Arc<dyn ObjectStore>,
-    /// Where in the store.
-    pub prefix: Path,
 }
 
 /// What is asked of a test.

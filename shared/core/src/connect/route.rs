@@ -96,8 +96,11 @@ fn landed(run: &mut Run<'_>, lake: &Lake, properties: &str) -> Option<FaultRepor
     // What may land is a matter of the customer's events, not of this one.
     let settings =
         Settings { contracts: Contracts::default(), selection: Selection::default(), ..run.parts.settings.clone() };
-    let report =
-        route::ingest(&route::Parts { lake: lake.clone(), settings, host: "connect" }, vec![upload], &Unwatched);
+    let report = route::ingest(
+        &route::Parts { lake: lake.clone(), settings, host: "connect", allowance: None },
+        vec![upload],
+        &Unwatched,
+    );
     let faults = report.uploads.into_iter().filter_map(|upload| upload.fault).chain(report.fault);
     faults.max_by_key(|fault| fault.kind.gravity())
 }

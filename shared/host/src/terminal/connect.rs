@@ -1,22 +1,22 @@
 //! `inlet connect`: tests a set-up step by step, and says of each what it found and what to do.
 
-use std::sync::Arc;
+use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use inlet_core::clock::Deadline;
-use inlet_core::connect::{Ask, ConnectReport, Landing, Parts, StepReport, StepStatus};
+use inlet_core::connect::{Ask, ConnectReport, Landing, LandingSource, Parts, StepReport, StepStatus};
 use inlet_core::fault::{Fault, FaultKind};
-use object_store::local::LocalFileSystem;
-use object_store::path::Path;
-use url::Url;
+use inlet_core::report::FaultReport;
+use inlet_core::settings::Settings;
+use tokio::runtime::Runtime;
 
 use super::arguments::{Connect, Form};
 use super::output::Streams;
 use super::table::{Table, counted, number, plain};
 use super::{Call, Told, runtime, told, words};
 use crate::address::Address;
-use crate::lake;
-use crate::landing::objects;
+use crate::lake::{self, LakeAddress};
+use crate::landing::{objects, refuse_overlap};
 
 /// Runs the command and returns its exit code.
 pub(super) fn run(asked: &Connect, call: &Call<'_>, streams: &Streams) -> u8 {
@@ -38,14 +38,20 @@ fn tested(asked: &Connect, call: &Call<'_>, streams: &Streams) -> Result<Connect
     let runtime = runtime()?;
     let Told { settings, lake } = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
     let lake = match lake {
-        Some(lake) => Some(lake::to_write(Some(&lake), "inlet connect --lake DIR")?.url),
+        Some(lake) => Some(lake::to_write(Some(&lake), &format!("{} connect --lake DIR", call.program))?),
         None => None,
     };
+    let places = if asked.places.is_empty() {
+        settings.landing.iter().map(OsString::from).collect()
+    } else {
+        asked.places.clone()
+    };
+    let landing = places.iter().map(|place| landing(place, lake.as_ref(), &settings, &runtime));
+    let landing = landing.collect::<Result<Vec<_>, _>>()?;
     let patience = settings.patience;
-    let landing = asked.places.iter().map(|place| landing(place, patience)).collect::<Result<Vec<_>, _>>()?;
     let usual = Ask::default();
     let role_wait = asked.wait.map_or(usual.role_wait, Duration::from_secs);
-    let parts = Parts { settings, lake, landing, handle: runtime.handle().clone() };
+    let parts = Parts { settings, lake: lake.map(|lake| lake.url), landing, handle: runtime.handle().clone() };
     let err = &streams.err;
     let told = |text: &str| err.line(text);
     let ask = Ask { wake: asked.wake, role_wait, ..usual };
@@ -53,23 +59,27 @@ fn tested(asked: &Connect, call: &Call<'_>, streams: &Streams) -> Result<Connect
 }
 
 /// A place that uploads come from, as `ingest` takes it.
-fn landing(place: &std::ffi::OsStr, patience: Duration) -> Result<Landing, Fault> {
-    let no_place = |fault: Fault| fault.hint("name a folder, or a prefix of a store: s3://bucket/segment-logs");
-    match Address::parse(place)? {
-        Address::Stdin => Err(no_place(Fault::setup("standard input is no place that uploads come from"))),
-        Address::Local(path) => {
-            let path = lake::resolved(&path)
-                .map_err(|error| no_place(Fault::setup(format!("cannot use `{}`", path.display())).because(error)))?;
-            let unusable = || no_place(Fault::setup(format!("`{}` is no folder", path.display())));
-            let url = Url::from_file_path(&path).map_err(|()| unusable())?;
-            let prefix = Path::from_absolute_path(&path).map_err(|_| unusable())?;
-            Ok(Landing { url, store: Arc::new(LocalFileSystem::new()), prefix })
+fn landing(
+    place: &OsStr,
+    lake: Option<&LakeAddress>,
+    settings: &Settings,
+    runtime: &Runtime,
+) -> Result<Landing, Fault> {
+    let address = Address::parse(place)?;
+    let overlap = refuse_overlap(&address, lake).err().as_ref().map(FaultReport::from);
+    let source = match address {
+        Address::Stdin => {
+            return Err(Fault::setup("standard input is no place that uploads come from")
+                .hint("name a folder, or a prefix of a store: s3://bucket/segment-logs"));
         }
+        Address::Local(path) => Ok(LandingSource::Folder(path)),
         Address::Store(address) => {
-            let store = objects::opened(&address, patience).map_err(|error| objects::explained(&address, error))?;
-            Ok(Landing { url: address.url.clone(), store, prefix: Path::from(address.key.as_str()) })
+            let prefix = if address.prefix { address.key.clone() } else { format!("{}/", address.key) };
+            let store = runtime.block_on(objects::open(&address, settings.landing_owner.as_deref()));
+            store.map(|store| LandingSource::Store(store, prefix)).map_err(|fault| FaultReport::from(&fault))
         }
-    }
+    };
+    Ok(Landing { name: place.to_string_lossy().into_owned(), source, overlap })
 }
 
 /// The whole answer for standard output.
