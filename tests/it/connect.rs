@@ -105,6 +105,7 @@ fn uploads_are_read_and_lie_apart_from_the_lake() {
     let report = at("landing");
     assert_eq!(report["status"], "passed", "{report:#}");
     assert!(step(&report, "landing")["found"].as_str().unwrap().contains("1.json"), "{report:#}");
+    std::fs::create_dir(customer.room.path("lake/landing")).unwrap();
     let inside = at("lake/landing");
     assert_eq!(blamed(&inside), [("places".to_owned(), "failed".to_owned())], "{inside:#}");
 }

@@ -366,11 +366,16 @@ fn rows_of_the_external_location() {
 }
 
 #[test]
-fn a_token_in_place_of_a_secret_does_as_well() {
-    let customer = Customer::new();
+fn a_token_in_place_of_a_secret_does_as_well_and_hints_name_its_owner() {
+    let customer = Customer::with(|setup| without_all(setup, &["USE CATALOG", "USE SCHEMA"]));
     customer.room.file("token", TOKEN.as_bytes());
     let text = std::fs::read_to_string(customer.file()).unwrap();
     let (before, _) = text.split_once("[auth]").unwrap();
     std::fs::write(customer.file(), format!("{before}[auth]\ntoken = \"file:token\"\n")).unwrap();
+    let report = tested(&customer, false).json();
+    assert_eq!(blamed(&report), [("grants".to_owned(), "failed".to_owned())], "{report:#}");
+    let hint = step(&report, "grants")["fault"]["hint"].as_str().unwrap().to_owned();
+    assert!(hint.ends_with(&format!("TO `{}`", pretend::CLIENT_ID)), "{hint}");
+    admin::obey(&customer.pretend, &hint);
     assert_eq!(tested(&customer, false).json()["status"], "passed");
 }

@@ -1,6 +1,7 @@
 //! The catalog, what may be made in it, and the schemas that are there already.
 
 use super::report::Finding;
+use super::workspace::is_number;
 use super::{Run, STEP_WITHIN};
 use crate::databricks::{Denied, Securable, Workspace};
 use crate::evolve::MADE_BY_INLET;
@@ -11,7 +12,7 @@ pub(super) fn catalog(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let catalog = run.wait(run.workspace()?.catalog(&run.destination()?.catalog, run.within(STEP_WITHIN)))?;
     catalog.may_hold_tables().map_err(|fault| {
         match (catalog.accessible, run.workspace.as_ref().and_then(Workspace::id)) {
-            (false, Some(id)) => fault.hint(bind(&catalog.name, id)),
+            (false, Some(id)) if is_number(id) => fault.hint(bind(&catalog.name, id)),
             _ => fault,
         }
     })?;

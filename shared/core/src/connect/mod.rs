@@ -144,7 +144,11 @@ pub fn connect(parts: &Parts, ask: Ask, deadline: Deadline, told: &(dyn Fn(&str)
             None => (step.probe)(&mut run),
         };
         let milliseconds = u64::try_from(clock::now() - begun).unwrap_or_default() / 1_000;
-        let done = reported(step, finding, milliseconds, report.guide);
+        let mut done = reported(step, finding, milliseconds, report.guide);
+        if let (Some(me), Some(fault)) = (&run.me, &mut done.fault) {
+            // A token and a managed identity do not say whose they are; the workspace has said it since.
+            fault.hint = fault.hint.take().map(|hint| hint.replace("`<principal>`", &format!("`{}`", me.user_name)));
+        }
         report.push(done);
     }
     report.left = run.scratch.left;

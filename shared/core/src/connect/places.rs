@@ -91,7 +91,7 @@ fn first_file(folder: &Path) -> io::Result<Option<String>> {
                 folders.push(entry.path());
                 continue;
             }
-            File::open(entry.path())?.read(&mut [0])?;
+            io::copy(&mut File::open(entry.path())?.take(1), &mut io::sink())?;
             return Ok(Some(entry.file_name().to_string_lossy().into_owned()));
         }
     }

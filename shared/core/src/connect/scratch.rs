@@ -84,7 +84,10 @@ pub(super) fn clean_up(run: &mut Run<'_>) -> Result<Finding, Fault> {
         None if removed == 0 => Ok(Finding::Passed("nothing was made".to_owned())),
         None => Ok(Finding::Passed(format!("{removed} removed"))),
         Some(fault) => {
-            let left = format!("left behind: {}", run.scratch.left.join(", "));
+            let left = match run.scratch.left.as_slice() {
+                [] => "what earlier tests left cannot be looked for".to_owned(),
+                left => format!("left behind: {}", left.join(", ")),
+            };
             let warning = Fault::setup(format!("{left}: {}", fault.chain()));
             let hint = fault.hint_text().unwrap_or("remove it by hand; a later test tries again");
             Ok(Finding::Warning(left, warning.hint(hint)))

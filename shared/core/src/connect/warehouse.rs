@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::report::Finding;
 use super::storage::opened;
-use super::workspace::entitle;
+use super::workspace::entitled;
 use super::{Run, STEP_WITHIN, WORK_WITHIN};
 use crate::clock::Deadline;
 use crate::databricks::{Error, State, Warehouse};
@@ -29,13 +29,12 @@ pub(super) fn warehouse(run: &mut Run<'_>) -> Result<Finding, Fault> {
         WarehouseChoice::Id(id) => id.clone(),
         WarehouseChoice::Create(spec) => match run.wait(workspace.known_warehouse(spec, deadline))? {
             Some(id) => id,
-            None if run.ask.wake => run.wait(workspace.own_warehouse(spec, deadline)).map_err(|error| {
-                let is_denied = error.is_denied();
-                match &run.me {
-                    Some(me) if is_denied => Fault::from(error).hint(entitle(me, CREATES)),
-                    _ => Fault::from(error),
-                }
-            })?,
+            None if run.ask.wake => {
+                run.wait(workspace.own_warehouse(spec, deadline)).map_err(|error| match error.is_denied() {
+                    true => entitled(error.into(), run.me.as_ref(), CREATES),
+                    false => Fault::from(error),
+                })?
+            }
             None => return Ok(to_be_made(run, &spec.name)),
         },
         WarehouseChoice::None => {
@@ -58,10 +57,7 @@ fn to_be_made(run: &Run<'_>, name: &str) -> Finding {
         return Finding::Passed(found);
     }
     let fault = Fault::setup(format!("the principal's own entitlements do not show `{CREATES}`; a group may have it"));
-    match &run.me {
-        Some(me) => Finding::Warning(found, fault.hint(entitle(me, CREATES))),
-        None => Finding::Warning(found, fault),
-    }
+    Finding::Warning(found, entitled(fault, run.me.as_ref(), CREATES))
 }
 
 /// Its size, type and clusters against what the set-up guide recommends for external tables: small, a single cluster.

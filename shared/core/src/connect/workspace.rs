@@ -52,11 +52,9 @@ pub(super) fn identity(run: &mut Run<'_>) -> Result<Finding, Fault> {
 /// *Databricks SQL access*, proved by a call that needs it: entitlements of groups are not listed.
 pub(super) fn entitlements(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let warehouses = run.wait(run.workspace()?.warehouses(run.within(STEP_WITHIN))).map_err(|error| {
-        let entitlement = error.entitlement().map(str::to_owned);
-        let fault = Fault::from(error);
-        match (entitlement, &run.me) {
-            (Some(entitlement), Some(me)) => fault.hint(entitle(me, &entitlement)),
-            _ => fault,
+        match error.entitlement().map(str::to_owned) {
+            Some(entitlement) => entitled(error.into(), run.me.as_ref(), &entitlement),
+            None => Fault::from(error),
         }
     })?;
     let seen = match warehouses.len() {
@@ -66,14 +64,24 @@ pub(super) fn entitlements(run: &mut Run<'_>) -> Result<Finding, Fault> {
     Ok(Finding::Passed(format!("Databricks SQL access; {seen} visible")))
 }
 
-/// The line that gives an entitlement.
-pub(super) fn entitle(me: &Me, entitlement: &str) -> String {
-    let id = &me.id;
-    format!(
+/// A fault with the line that gives an entitlement. What an answer says becomes part of a line to copy only if it looks
+/// as it should.
+pub(super) fn entitled(fault: Fault, me: Option<&Me>, entitlement: &str) -> Fault {
+    let id = me.map(|me| me.id.as_str()).unwrap_or_default();
+    let is_plain = entitlement.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    if !is_number(id) || !is_plain {
+        return fault;
+    }
+    fault.hint(format!(
         "a workspace admin: databricks service-principals patch {id} --json \
          '{{\"schemas\":[\"urn:ietf:params:scim:api:messages:2.0:PatchOp\"],\"Operations\":[{{\"op\":\"add\",\
          \"path\":\"entitlements\",\"value\":[{{\"value\":\"{entitlement}\"}}]}}]}}' (set-up step: enable entitlements)"
-    )
+    ))
+}
+
+/// Whether an id is what Databricks' own are.
+pub(super) fn is_number(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A metastore, which lends credentials where the settings want that.
