@@ -1,5 +1,6 @@
 //! The executable `inlet`: one program, several functions, in the place that it finds itself in.
 
+mod connect;
 mod evolve;
 mod ingest;
 
@@ -8,5 +9,5 @@ use std::process::ExitCode;
 use inlet_host::Functions;
 
 fn main() -> ExitCode {
-    inlet_host::run(&Functions { ingest: ingest::run, evolve: evolve::run, plan: ingest::plan })
+    inlet_host::run(&Functions { ingest: ingest::run, evolve: evolve::run, connect: connect::run, plan: ingest::plan })
 }

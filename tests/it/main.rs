@@ -14,6 +14,7 @@ mod bucket;
 mod cases;
 mod chosen;
 mod compacted;
+mod connect;
 mod corrupt;
 mod damaged;
 mod databricks_made;

@@ -2,6 +2,7 @@
 
 pub mod allowance;
 pub mod clock;
+pub mod connect;
 mod crew;
 pub mod databricks;
 pub mod delta;

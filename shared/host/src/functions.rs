@@ -11,6 +11,14 @@ use inlet_core::upload::Upload;
 /// The function `evolve`: it is told how long it may take, and tells what takes long.
 pub type EvolveFunction = fn(&inlet_core::evolve::Parts, Ask, Deadline, &(dyn Fn(&str) + Sync)) -> EvolveReport;
 
+/// The function `connect`: it is told how long it may take, and tells what takes long.
+pub type ConnectFunction = fn(
+    &inlet_core::connect::Parts,
+    inlet_core::connect::Ask,
+    Deadline,
+    &(dyn Fn(&str) + Sync),
+) -> inlet_core::connect::ConnectReport;
+
 /// What the executable can do.
 #[derive(Clone, Copy, Debug)]
 pub struct Functions {
@@ -18,6 +26,8 @@ pub struct Functions {
     pub ingest: fn(&Parts, Vec<Upload>, &dyn Watch) -> Report,
     /// Brings Unity Catalog up to date with the lake.
     pub evolve: EvolveFunction,
+    /// Tests a set-up.
+    pub connect: ConnectFunction,
     /// Says what uploads would become.
     pub plan: fn(Option<&Lake>, &Settings, Vec<Upload>, &dyn Watch) -> PlanReport,
 }
@@ -31,6 +41,8 @@ pub(crate) enum Function {
     Evolve,
     /// Lands what no event announced.
     Backfill,
+    /// Tests its own set-up.
+    Connect,
     /// Any of them: what it is called with tells which.
     Any,
 }
@@ -43,6 +55,7 @@ impl Function {
             "ingest" => Self::Ingest,
             "evolve" => Self::Evolve,
             "backfill" => Self::Backfill,
+            "connect" => Self::Connect,
             _ => Self::Any,
         }
     }
@@ -53,6 +66,7 @@ impl Function {
             Self::Ingest => "ingest",
             Self::Evolve => "evolve",
             Self::Backfill => "backfill",
+            Self::Connect => "connect",
             Self::Any => "inlet",
         }
     }

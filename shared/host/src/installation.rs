@@ -105,6 +105,15 @@ impl Installation {
         Ok(open)
     }
 
+    /// The settings alone, read anew: for a test of what they lead to.
+    ///
+    /// # Errors
+    /// Setup when they are wrong; Again when a store does not answer.
+    pub(crate) fn settings(&self) -> Result<Settings, Fault> {
+        let read = Source::of_environment(&self.handle)?.read(None, &self.handle)?;
+        Ok(Arc::unwrap_or_clone(read))
+    }
+
     /// How long one call may take where the place does not say: of the settings, once they were read.
     pub(crate) fn function_timeout(&self) -> Duration {
         *self.function_timeout.lock().unwrap_or_else(PoisonError::into_inner)
@@ -291,7 +300,12 @@ pub(crate) mod testing {
             let installation = Installation::new(runtime.handle().clone(), 2);
             *installation.kept.lock().unwrap() =
                 Kept { source: Some(Source::Environment), open: Some((settings, Arc::new(open))) };
-            let functions = Functions { ingest: route::ingest, evolve: inlet_core::evolve::evolve, plan: route::plan };
+            let functions = Functions {
+                ingest: route::ingest,
+                evolve: inlet_core::evolve::evolve,
+                connect: inlet_core::connect::connect,
+                plan: route::plan,
+            };
             Self { installation, landing, azure, functions, _runtime: runtime, _folder: folder }
         }
 

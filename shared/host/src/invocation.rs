@@ -4,18 +4,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use inlet_core::allowance::Allowance;
 use inlet_core::clock::Deadline;
+use inlet_core::connect::{self, ConnectReport};
 use inlet_core::evolve::{self, EvolveReport};
 use inlet_core::fault::{Fault, FaultKind};
 use inlet_core::report::FaultReport;
 use inlet_core::{status, upkeep};
 use serde_json::{Value, json};
 
-use crate::backfill;
 use crate::delivery::{Delivered, Delivery, Dock};
 use crate::functions::Function;
-use crate::landing;
 use crate::log::{Log, Metric, Unit};
 use crate::trigger::{Ask, Backfill, Content, Message, ObjectEvent};
+use crate::{backfill, lake, landing, tested};
 
 /// One call of a function.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +103,7 @@ fn usual(function: Function) -> Result<Ask, Fault> {
     match function {
         Function::Evolve => Ok(EVOLVE),
         Function::Backfill => Ok(Ask::Backfill(Backfill::default())),
+        Function::Connect => Ok(Ask::Connect { wake: false }),
         Function::Ingest | Function::Any => Err(Fault::setup("called without a word of what to do")
             .hint("a schedule is to call `evolve` or `backfill`, or with an input: {\"action\": \"evolve\"}")),
     }
@@ -183,12 +184,12 @@ fn try_perform(call: &Call<'_>, ask: &Ask) -> Result<(Value, Option<FaultReport>
         Ask::Ingest { places, schema } => ingest(call, places, schema.as_deref()),
         Ask::Status { schema } => {
             let open = call.dock.installation.current()?;
-            let schemas = crate::lake::chosen(open.lake.schemas()?, schema.as_deref())?;
+            let schemas = lake::chosen(open.lake.schemas()?, schema.as_deref())?;
             Ok((json(&status::status(&open.lake, &schemas)?), None))
         }
         Ask::Tidy { schema } => {
             let open = call.dock.installation.current()?;
-            let schemas = crate::lake::chosen(open.lake.schemas()?, schema.as_deref())?;
+            let schemas = lake::chosen(open.lake.schemas()?, schema.as_deref())?;
             let report = upkeep::tidy_all(&open.lake, &schemas, call.allowance().deadline())?;
             let faults = report.tables.iter().filter_map(|table| table.fault.as_ref());
             let gravest = faults.max_by_key(|fault| fault.kind.gravity()).cloned();
@@ -205,8 +206,34 @@ fn try_perform(call: &Call<'_>, ask: &Ask) -> Result<(Value, Option<FaultReport>
             }
             Ok((json(&report), gravest))
         }
-        Ask::Connect { .. } => Err(Fault::setup("not yet")),
+        Ask::Connect { wake } => Ok((json(&connect(call, *wake)), None)),
     }
+}
+
+/// Tests the set-up of the function that is asked, with that function's rights. A test that finds something is no call
+/// that failed: whoever asks reads the report.
+fn connect(call: &Call<'_>, wake: bool) -> ConnectReport {
+    let installation = call.dock.installation;
+    let parts = installation.settings().and_then(|settings| {
+        let lake = settings.lake.clone();
+        let lake =
+            lake.map(|lake| lake::to_write(Some(lake.as_ref()), "INLET_LAKE=s3://bucket/prefix/")).transpose()?;
+        tested::parts(settings, lake, &[], installation.handle())
+    });
+    let told = |text: &str| call.log.info(text, json!({}));
+    let report = match parts {
+        Ok(parts) => {
+            let ask = connect::Ask { wake, ..connect::Ask::default() };
+            (call.dock.functions.connect)(&parts, ask, call.allowance().deadline(), &told)
+        }
+        Err(fault) => ConnectReport::without_settings(&fault, wake),
+    };
+    for step in &report.steps {
+        if let Some(fault) = &step.fault {
+            call.log.fault(fault, json!({"step": step.step}));
+        }
+    }
+    report
 }
 
 fn evolve(call: &Call<'_>, ask: evolve::Ask) -> Result<(Value, Option<FaultReport>), Fault> {

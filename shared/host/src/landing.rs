@@ -266,7 +266,7 @@ fn read_all(from: &mut dyn Read, at_most: u64, name: &str) -> Result<io::Result<
     }
 }
 
-fn refuse_overlap(place: &Address, lake: Option<&LakeAddress>) -> Result<(), Fault> {
+pub(crate) fn refuse_overlap(place: &Address, lake: Option<&LakeAddress>) -> Result<(), Fault> {
     let Some(lake) = lake else { return Ok(()) };
     match (place, &lake.address) {
         (Address::Local(path), Address::Local(lake_path)) => {

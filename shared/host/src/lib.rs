@@ -19,6 +19,7 @@ mod log;
 mod secrets;
 mod settings;
 pub mod terminal;
+mod tested;
 pub mod trigger;
 
 use std::process::ExitCode;
@@ -28,7 +29,7 @@ use inlet_core::settings::Host;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-pub use functions::{EvolveFunction, Functions};
+pub use functions::{ConnectFunction, EvolveFunction, Functions};
 
 /// Threads that wait for a disk: as many as commits that are under way at once.
 const BLOCKING_THREADS: usize = 8;

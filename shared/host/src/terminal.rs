@@ -3,6 +3,7 @@
 //! Standard output holds the answer alone; everything said besides goes to standard error.
 
 mod arguments;
+mod connect;
 #[cfg(feature = "demo")]
 mod demo;
 #[cfg(not(feature = "demo"))]
@@ -79,6 +80,7 @@ fn answer(arguments: &[OsString], functions: &Functions, mut streams: Streams) -
         Ok(Arguments { command: Command::Evolve(asked) }) => evolve::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::RunSql(asked) }) => run_sql::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::Mend(asked) }) => mend::run(&asked, &call, &streams),
+        Ok(Arguments { command: Command::Connect(asked) }) => connect::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::Demo(asked) }) => demo::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::Teardown(asked) }) => teardown::run(&asked, &call, &streams),
         Err(error) => misread(&error, &call, &streams),

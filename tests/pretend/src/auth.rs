@@ -134,12 +134,17 @@ pub(crate) fn require_entitlement(caller: &Caller, entitlement: &str) -> Result<
     Err(Refusal::denied(format!("This API is disabled for users without the {entitlement} entitlement.")))
 }
 
+/// The number of the principal at this place of the setup.
+pub(crate) fn number(place: usize) -> String {
+    (7_000_000_000_000_000_u64 + place as u64).to_string()
+}
+
 /// `GET /api/2.0/preview/scim/v2/Me`
 pub(crate) fn me(state: &State, caller: &Caller) -> Answer {
-    let Some(number) = state.setup.principals.iter().position(|principal| principal.name == caller.name) else {
+    let Some(place) = state.setup.principals.iter().position(|principal| principal.name == caller.name) else {
         return Err(Refusal::missing("RESOURCE_DOES_NOT_EXIST", "the caller is gone"));
     };
-    let principal = &state.setup.principals[number];
+    let principal = &state.setup.principals[place];
     let values = |names: &[String]| names.iter().map(|name| json!({"value": name})).collect::<Vec<_>>();
     let groups = principal.groups.iter().map(|name| json!({"display": name, "value": name, "type": "direct"}));
     Ok(Reply::ok(&json!({
@@ -147,7 +152,7 @@ pub(crate) fn me(state: &State, caller: &Caller) -> Answer {
             "urn:ietf:params:scim:schemas:core:2.0:User",
             "urn:ietf:params:scim:schemas:extension:workspace:2.0:User",
         ],
-        "id": (7_000_000_000_000_000_u64 + number as u64).to_string(), "userName": principal.name,
+        "id": number(place), "userName": principal.name,
         "displayName": principal.display_name, "active": true, "groups": groups.collect::<Vec<_>>(),
         "entitlements": values(&principal.entitlements), "roles": [],
     })))

@@ -11,6 +11,7 @@
 //! assert!(pretend.wakes().is_empty());
 //! ```
 
+mod admin;
 mod auth;
 mod bucket;
 mod catalogs;

@@ -7,7 +7,7 @@ use crate::reply::{Answer, Refusal, Reply};
 use crate::request::Request;
 use crate::state::{Caller, uuid};
 use crate::workspace::Workspace;
-use crate::{catalogs, entra, files, permissions, schemas, statements, tables, vending, volumes, warehouses};
+use crate::{admin, catalogs, entra, files, permissions, schemas, statements, tables, vending, volumes, warehouses};
 
 /// An answer, and who asked.
 pub(crate) struct Answered {
@@ -58,6 +58,9 @@ fn open(workspace: &Workspace, request: &Request, parts: &[&str]) -> Option<Answ
 async fn api(workspace: &Arc<Workspace>, caller: &Caller, request: &Request, parts: &[&str]) -> Answer {
     match parts {
         ["api", "2.0", "preview", "scim", "v2", "Me"] if request.method == "GET" => me(&workspace.state(), caller),
+        ["api", "2.0", "preview", "scim", "v2", "ServicePrincipals", rest @ ..] => {
+            admin::principals(&mut workspace.state(), caller, request, rest)
+        }
         ["api", "2.0", "sql", rest @ ..] => {
             require_entitlement(caller, "databricks-sql-access")?;
             match rest {
@@ -84,6 +87,9 @@ fn unity(workspace: &Workspace, caller: &Caller, request: &Request, rest: &[&str
     match (request.method.as_str(), rest) {
         ("GET", ["current-metastore-assignment"]) => catalogs::assignment(&state),
         ("GET", ["metastore_summary"]) => catalogs::summary(&state),
+        ("POST", ["catalogs"]) => admin::create_catalog(&mut state, caller, request),
+        ("PATCH", ["bindings", "catalog", name]) => admin::bind(&mut state, caller, request, name),
+        ("POST", ["external-locations"]) => admin::create_location(&mut state, caller, request),
         (_, ["catalogs", rest @ ..]) => catalogs::handle(&state, caller, request, rest),
         (_, ["schemas", rest @ ..]) => schemas::handle(&mut state, caller, request, rest),
         (_, ["tables", rest @ ..]) => tables::handle(&mut state, caller, request, rest),

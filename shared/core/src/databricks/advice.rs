@@ -6,7 +6,7 @@ use super::answer::Meaning;
 use super::error::{Denied, Detail, Error, Failure, Subject, Unsaid, Way, Whom};
 use super::http::NO_ANSWER;
 use crate::fault::Fault;
-use words::denied_on;
+use words::{denied_on, quoted};
 
 mod sign_in;
 mod words;
@@ -134,6 +134,11 @@ fn account_console(whom: &Whom) -> Option<Advice> {
     })
 }
 
+/// Somebody answers there, and it is no workspace.
+fn no_workspace(whom: &Whom) -> Advice {
+    account_console(whom).unwrap_or_else(|| Advice::setup(format!("`{}` is no Databricks workspace", whom.host), URL))
+}
+
 /// An answer that says no.
 fn refused(error: &Error) -> Advice {
     let Detail { about, whom, said, .. } = &*error.0;
@@ -147,6 +152,7 @@ fn refused(error: &Error) -> Advice {
         _ if error.is_passing() => {
             Advice::again(format!("{} cannot be had just now: {}", about.what(), said.message), AGAIN)
         }
+        _ if *about == Subject::Host => no_workspace(whom),
         _ if error.is_denied() => denied(error),
         Meaning::Unauthenticated => sign_in::token_refused(error),
         Meaning::NoSuchCall => account_console(whom)
@@ -179,8 +185,7 @@ fn known(error: &Error) -> Option<Advice> {
     let coded = |codes: &[&str]| {
         [&said.code, &said.class].into_iter().flatten().any(|code| codes.iter().any(|known| code == known))
     };
-    let entitled = said.message.split_once("without the ").and_then(|(_, rest)| rest.split_once(" entitlement"));
-    if let Some((entitlement, _)) = entitled {
+    if let Some(entitlement) = error.entitlement() {
         return Some(not_entitled(whom, entitlement));
     }
     let advice = if coded(&["PRIVATE_LINK_VALIDATION_ERROR"]) || said.says("ip acl") || said.says("ip access list") {
@@ -334,7 +339,11 @@ fn missing(error: &Error) -> Advice {
         Advice::setup(format!("{what} does not exist, or is hidden from {principal}"), format!("{make}, or: {grant}"))
     };
     match about {
-        Subject::Catalog(name) => hidden(format!("catalog `{name}`"), "create it (set-up step: create a catalog)"),
+        Subject::Catalog(name) => {
+            let all = denied_on("ALL PRIVILEGES", "CATALOG", name).grant(whom);
+            let make = format!("create it (set-up step: create a catalog): CREATE CATALOG {}; {all}", quoted(name));
+            hidden(format!("catalog `{name}`"), &make)
+        }
         Subject::NewSchema(name) => {
             let catalog = name.split('.').next().unwrap_or_default();
             let denied = denied_on("USE CATALOG", "CATALOG", catalog);

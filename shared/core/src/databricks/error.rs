@@ -58,6 +58,8 @@ pub(super) enum Failure {
 /// What a call was about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
+    /// Whether the address is a workspace's at all.
+    Host,
     /// A token.
     SignIn,
     /// A token for Azure storage.
@@ -231,6 +233,12 @@ impl Error {
     /// The privilege that is missing, where the message names it.
     pub fn privilege(&self) -> Option<Denied> {
         denied(self.message())
+    }
+
+    /// The entitlement that is missing, where the message names it: `databricks-sql-access`.
+    pub fn entitlement(&self) -> Option<&str> {
+        let (_, rest) = self.message().split_once("without the ")?;
+        rest.split_once(" entitlement").map(|(entitlement, _)| entitlement)
     }
 
     /// Whether a server carried the request out and said no.

@@ -139,6 +139,26 @@ impl Page for Locations {
     }
 }
 
+#[derive(Deserialize)]
+struct Credentials {
+    #[serde(default)]
+    storage_credentials: Vec<StorageCredential>,
+    next_page_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct StorageCredential {
+    name: String,
+}
+
+impl Page for Credentials {
+    type Item = StorageCredential;
+
+    fn take(self) -> (Vec<StorageCredential>, Option<String>) {
+        (self.storage_credentials, self.next_page_token)
+    }
+}
+
 impl Workspace {
     /// Who we are: the cheapest proof of a token and of a place in the workspace.
     ///
@@ -182,6 +202,16 @@ impl Workspace {
     pub async fn external_locations(&self, deadline: Deadline) -> Result<Vec<ExternalLocation>, Error> {
         let base = "api/2.1/unity-catalog/external-locations";
         self.pages::<Locations>(base, &[], &[("max_results", "0")], &Subject::Workspace, deadline).await
+    }
+
+    /// The names of the storage credentials on which we have some privilege.
+    ///
+    /// # Errors
+    /// The list may not be read.
+    pub async fn storage_credentials(&self, deadline: Deadline) -> Result<Vec<String>, Error> {
+        let base = "api/2.1/unity-catalog/storage-credentials";
+        let all = self.pages::<Credentials>(base, &[], &[("max_results", "0")], &Subject::Workspace, deadline).await?;
+        Ok(all.into_iter().map(|one| one.name).collect())
     }
 }
 

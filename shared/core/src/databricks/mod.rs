@@ -124,6 +124,37 @@ impl Workspace {
         Ok(Self { inner: Arc::new(Inner { url, http, session, whom, pace }) })
     }
 
+    /// Whether somebody answers as a workspace at the address; nobody signs in.
+    ///
+    /// # Errors
+    /// There is no such host, it is none of Databricks', or it does not admit us.
+    pub async fn reach(&self, deadline: Deadline) -> Result<(), Error> {
+        self.inner.session.reach(deadline).await
+    }
+
+    /// Has a token for the workspace; a personal access token is taken as it is.
+    ///
+    /// # Errors
+    /// Databricks or Entra cannot be reached, or refuses.
+    pub async fn sign_in(&self, deadline: Deadline) -> Result<(), Error> {
+        self.inner.session.token(deadline).await.map(drop)
+    }
+
+    /// The workspace's number, where it was given or found.
+    pub fn id(&self) -> Option<&str> {
+        self.inner.session.workspace_id()
+    }
+
+    /// `https://host`, with a port that is not the usual one.
+    pub fn host(&self) -> &str {
+        &self.inner.whom.host
+    }
+
+    /// The statement that gives us a privilege.
+    pub fn grant(&self, privilege: &Denied) -> String {
+        privilege.grant(&self.inner.whom)
+    }
+
     /// A token of the same identity for Azure storage: the lake's, when one principal is used for both.
     ///
     /// # Errors

@@ -46,6 +46,15 @@ impl Session {
         Self { connection, identity_endpoint, whom, http, api, storage, found }
     }
 
+    /// Asks the workspace what it says of itself, before anybody signs in; nothing secret is sent.
+    pub(super) async fn reach(&self, deadline: Deadline) -> Result<(), Error> {
+        let find = || self.find_endpoint(Subject::Host, deadline);
+        match &self.connection.auth {
+            Auth::Databricks { .. } => self.found.get_or_try_init(find).await.map(drop),
+            _ => find().await.map(drop),
+        }
+    }
+
     /// The token for the workspace's API.
     pub(super) async fn token(&self, deadline: Deadline) -> Result<Secret, Error> {
         if let Auth::Token(token) = &self.connection.auth {
@@ -130,7 +139,7 @@ impl Session {
         client_secret: &Secret,
         deadline: Deadline,
     ) -> Result<Token, Error> {
-        let found = self.found.get_or_try_init(|| self.find_endpoint(deadline)).await?;
+        let found = self.found.get_or_try_init(|| self.find_endpoint(Subject::SignIn, deadline)).await?;
         let request = Request::new(Method::POST, self.own_url(&found.place)?, Subject::SignIn, &self.whom)
             .form(&[("grant_type", "client_credentials"), ("scope", "all-apis")]);
         let request = self.http.basic(request, client_id, client_secret)?;
@@ -139,7 +148,7 @@ impl Session {
     }
 
     /// Where the workspace gives out tokens, and which workspace it is.
-    async fn find_endpoint(&self, deadline: Deadline) -> Result<Found, Error> {
+    async fn find_endpoint(&self, about: Subject, deadline: Deadline) -> Result<Found, Error> {
         #[derive(Default, Deserialize)]
         struct Config {
             oidc_endpoint: Option<String>,
@@ -152,7 +161,7 @@ impl Session {
         }
         let mut url = self.connection.url.clone();
         url.set_path("/.well-known/databricks-config");
-        let request = Request::get(url, Subject::SignIn, &self.whom);
+        let request = Request::get(url, about.clone(), &self.whom);
         // Older workspaces have no such page, and none needs it; but a host that cannot be reached says so here.
         let config: Config = match self.http.send(&request, deadline).await {
             Ok(reply) => answer::read(&request, &reply).unwrap_or_default(),
@@ -164,7 +173,7 @@ impl Session {
             _ => format!("{}/oidc", shown(&self.connection.url)),
         };
         let url = self.own_url(&format!("{}/.well-known/oauth-authorization-server", oidc.trim_end_matches('/')))?;
-        let request = Request::get(url, Subject::SignIn, &self.whom);
+        let request = Request::get(url, about, &self.whom);
         let reply = self.http.send(&request, deadline).await?;
         let oidc: Oidc = answer::read(&request, &reply)?;
         self.own_url(&oidc.token_endpoint)?;

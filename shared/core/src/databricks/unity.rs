@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Workspace;
 use super::advice;
 use super::error::{Error, Subject};
+use super::{Page, Workspace};
 use crate::clock::Deadline;
 use crate::fault::Fault;
 
@@ -96,6 +96,8 @@ pub struct SchemaInfo {
     pub storage_location: Option<String>,
     /// Its properties.
     pub properties: BTreeMap<String, String>,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at: i64,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +125,21 @@ struct RawCatalog {
     accessible_in_current_workspace: Option<bool>,
     storage_root: Option<String>,
     storage_location: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawSchemas {
+    #[serde(default)]
+    schemas: Vec<SchemaInfo>,
+    next_page_token: Option<String>,
+}
+
+impl Page for RawSchemas {
+    type Item = SchemaInfo;
+
+    fn take(self) -> (Vec<SchemaInfo>, Option<String>) {
+        (self.schemas, self.next_page_token)
+    }
 }
 
 const CATALOGS: &str = "api/2.1/unity-catalog/catalogs";
@@ -178,6 +195,15 @@ impl Workspace {
         let name = format!("{catalog}.{schema}");
         let about = Subject::Schema(name.clone());
         optional(self.get(SCHEMAS, &[&name], &[], &about, deadline).await)
+    }
+
+    /// The schemas of a catalog that we may see.
+    ///
+    /// # Errors
+    /// The catalog is missing, or `USE CATALOG` is.
+    pub async fn schemas(&self, catalog: &str, deadline: Deadline) -> Result<Vec<SchemaInfo>, Error> {
+        let query = [("catalog_name", catalog), ("max_results", "0")];
+        self.pages::<RawSchemas>(SCHEMAS, &[], &query, &Subject::Catalog(catalog.to_owned()), deadline).await
     }
 
     /// Makes a schema; one that is there already is fine. No warehouse is needed for it.

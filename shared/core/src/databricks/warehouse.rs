@@ -55,6 +55,12 @@ pub struct Warehouse {
     /// Whether it is serverless: those start in seconds, others in minutes.
     #[serde(default, rename = "enable_serverless_compute")]
     pub serverless: bool,
+    /// The fewest clusters.
+    #[serde(default, rename = "min_num_clusters")]
+    pub min_clusters: u32,
+    /// The most clusters.
+    #[serde(default, rename = "max_num_clusters")]
+    pub max_clusters: u32,
     /// After so many idle minutes it stops; 0: never.
     #[serde(default, rename = "auto_stop_mins", deserialize_with = "minutes")]
     pub auto_stop: u32,
@@ -168,6 +174,14 @@ impl Workspace {
         self.get(WAREHOUSES, &[id], &[], &Subject::Warehouse(id.to_owned()), deadline).await
     }
 
+    /// The warehouses that we may see.
+    ///
+    /// # Errors
+    /// The list may not be read.
+    pub async fn warehouses(&self, deadline: Deadline) -> Result<Vec<Warehouse>, Error> {
+        self.pages::<Warehouses>(WAREHOUSES, &[], &[], &Subject::Workspace, deadline).await
+    }
+
     /// Starts a warehouse if it does not run, and waits for it. `told` hears what is waited for.
     ///
     /// # Errors
@@ -233,6 +247,14 @@ impl Workspace {
             Err(error) if error.already_exists() => self.find_own(spec, deadline).await?.map(|own| own.id).ok_or(error),
             made => made,
         }
+    }
+
+    /// The warehouse that [`Workspace::own_warehouse`] would take, if it is there; nothing is made.
+    ///
+    /// # Errors
+    /// What the workspace answers.
+    pub async fn known_warehouse(&self, spec: &WarehouseSpec, deadline: Deadline) -> Result<Option<String>, Error> {
+        Ok(self.find_own(spec, deadline).await?.map(|own| own.id))
     }
 
     /// The warehouse that [`Workspace::own_warehouse`] made, known by its tag.

@@ -213,6 +213,11 @@ impl Lake {
         &self.0.store
     }
 
+    /// A folder of this lake as a lake of its own: its tables and its state lie below that folder, in the same store.
+    pub(crate) fn folder(&self, name: &str) -> Result<Self, Fault> {
+        Self::with_store(&self.url_of(&[name, ""])?, Arc::clone(&self.0.store), self.0.handle.clone())
+    }
+
     /// The runtime that drives the store.
     pub fn handle(&self) -> &Handle {
         &self.0.handle

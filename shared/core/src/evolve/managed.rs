@@ -8,7 +8,7 @@ use crate::fault::Fault;
 ///
 /// # Errors
 /// Setup when they overlap.
-pub(super) fn refuse_overlap(
+pub(crate) fn refuse_overlap(
     lake: &str,
     whose: &str,
     (root, location): (Option<&str>, Option<&str>),

@@ -18,9 +18,11 @@ pub(crate) use self::awake::Awake;
 pub(crate) use self::catalog::{
     FullName, MADE_BY_INLET, Need, alter, create_managed, is_made_by_inlet, is_within, literal, need, quoted, view,
 };
+pub(crate) use self::managed::refuse_overlap;
 pub use self::report::{EvolveReport, HeldRows, NoteCounts, TableEvolved, TableStatus, WarehouseUse};
 pub(crate) use self::rounds::location_of;
 pub use self::wakes::Budget;
+pub(crate) use self::wakes::Recorded;
 
 use std::time::Duration;
 

@@ -173,3 +173,15 @@ fn asks_that_are_the_same_are_done_once() {
     assert_eq!(outcomes[0].report, outcomes[1].report);
     assert_eq!(kinds(&outcomes), [None, None]);
 }
+
+#[test]
+fn a_connection_test_is_answered_with_its_report_whatever_it_found() {
+    let site = Site::new();
+    let tick = json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
+    for payload in [json!({"action": "connect"}), tick] {
+        let outcomes = called(&site, Function::Connect, &payload, HOUR);
+        assert_eq!(kinds(&outcomes), [None]);
+        let steps = outcomes[0].report["steps"].as_array().unwrap();
+        assert!(steps.len() > 10 && steps.iter().all(|step| step["status"].is_string()), "{}", outcomes[0].report);
+    }
+}

@@ -23,6 +23,7 @@ Examples:
   inlet verify --lake ./lake tests/fixtures/uploads     prove that nothing was lost or doubled
   inlet status --lake ./lake                            what landed lately, and what waits
   inlet run-sql 'OPTIMIZE shop.tracks'                  by the warehouse, without losing what lands meanwhile
+  inlet connect --wake                                  is everything set up? what is missing?
 
 Environment: INLET_WAREHOUSE_ID, the id by which `integrations.Warehouses.warehouseIds` names this lake; stores take
 their own variables (AWS_…, AZURE_STORAGE_…).
@@ -47,6 +48,9 @@ pub(crate) enum Command {
     RunSql(RunSql),
     /// Land again what somebody else's commits have overwritten
     Mend(Mend),
+    /// Test a set-up step by step: workspace, catalog, warehouse, lake; what is missing is named with the line to run
+    #[command(visible_alias = "test")]
+    Connect(Connect),
     /// Show what three uploads cause in a pretend Databricks workspace: statements, wakes, tables; no account needed
     Demo(Demo),
     /// List what Inlet made in the catalog and the lake, and remove it
@@ -155,6 +159,28 @@ pub(crate) struct Evolve {
     /// Do nothing: print only the statements
     #[arg(long, conflicts_with = "json")]
     pub(crate) sql: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// Where uploads come from, to see that they can be read: folders or URLs, as `ingest` takes them
+    #[arg(value_name = "PATH|URL")]
+    pub(crate) places: Vec<OsString>,
+    /// Start the warehouse, and send a batch all the way: landed, registered, counted, removed
+    #[arg(long)]
+    pub(crate) wake: bool,
+    /// How long rights in the lake's store that are missing are waited for: a new role takes minutes [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) wait: Option<u64>,
+    /// The settings: a file or a URL [default: INLET_SETTINGS, else ./inlet.toml]
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) settings: Option<OsString>,
+    /// The lake: a folder or a URL [default: the settings' own]
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) lake: Option<OsString>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -86,8 +86,13 @@ fn inlet(line: &[&str], input: &'static str) -> Answer {
         keyboard: false,
     };
     let line: Vec<OsString> = std::iter::once("inlet").chain(line.iter().copied()).map(OsString::from).collect();
-    let code =
-        answer(&line, &Functions { ingest: landing, evolve: inlet_core::evolve::evolve, plan: planning }, streams);
+    let functions = Functions {
+        ingest: landing,
+        evolve: inlet_core::evolve::evolve,
+        connect: inlet_core::connect::connect,
+        plan: planning,
+    };
+    let code = answer(&line, &functions, streams);
     Answer { code, out: out.text(), err: err.text() }
 }
 

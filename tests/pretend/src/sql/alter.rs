@@ -231,6 +231,31 @@ pub(super) async fn optimize(workspace: &Workspace, place: &Place) -> Result<usi
     Ok(files)
 }
 
+/// DELETE of whole files: those whose statistics say that every row has the value. How many rows went.
+pub(super) async fn delete(workspace: &Workspace, place: &Place, column: &str, value: &str) -> Result<u64, Failure> {
+    let log = place.read(None).await?;
+    let (mut actions, mut rows) = (Vec::new(), 0);
+    for file in &log.files {
+        let stats: Value = file.stats.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let (least, greatest) = (stats["minValues"][column].as_str(), stats["maxValues"][column].as_str());
+        match (least, greatest) {
+            (Some(least), Some(greatest)) if least == value && greatest == value && !file.has_deletion_vector => {}
+            (Some(least), Some(greatest)) if value < least || greatest < value => continue,
+            _ => return Err(not_here("DELETE of some rows of a file")),
+        }
+        rows += file.rows.unwrap_or_default();
+        actions.push(json!({"remove": {
+            "path": file.path, "deletionTimestamp": clock::epoch_ms(), "dataChange": true,
+            "extendedFileMetadata": true, "partitionValues": {}, "size": file.size,
+        }}));
+    }
+    let parameters = json!({"predicate": json!([format!("({column} = {value})")]).to_string()});
+    if !actions.is_empty() {
+        commit(workspace, place, &Operation::new("DELETE", parameters), |_| Ok(actions.clone())).await?;
+    }
+    Ok(rows)
+}
+
 /// The action `metaData` with one thing changed.
 pub(super) fn with(log: &Log, key: &str, value: Value) -> Value {
     let mut metadata = log.metadata.clone();

@@ -19,7 +19,9 @@ use crate::workspace::Workspace;
 pub(crate) async fn apply(workspace: &Workspace, statement: &Statement, sql: &Sql) -> Result<Rows, Failure> {
     let _turn = workspace.turn.lock().await;
     let session = Session { workspace, statement };
-    session.require_metastore()?;
+    if !matches!(sql, Sql::Literal(_)) {
+        session.require_metastore()?;
+    }
     match sql {
         Sql::CreateSchema { name, if_not_exists, comment, managed_location } => {
             session.create_schema(name, *if_not_exists, comment.clone(), managed_location.as_deref())
@@ -73,6 +75,15 @@ pub(crate) async fn apply(workspace: &Workspace, statement: &Statement, sql: &Sq
                 None => rows::count(&log),
                 Some(only) => Ok(rows::counted(count_only(&place, &log, only).await?)),
             }
+        }
+        Sql::Delete { table, column, value } => {
+            let (_, place) = session.to_alter(table, &[Privilege::Select, Privilege::Modify])?;
+            Ok(rows::affected(alter::delete(workspace, &place, column, value).await?))
+        }
+        Sql::Vacuum { table } => {
+            // What is younger than seven days stays: of a table of a test that is everything.
+            let (full, _) = session.to_alter(table, &[Privilege::Select, Privilege::Modify])?;
+            Ok(rows::vacuumed(&session.table(&full)?.location.unwrap_or_default()))
         }
         Sql::Optimize { table } => {
             let (full, place) = session.to_alter(table, &[Privilege::Select, Privilege::Modify])?;

@@ -112,6 +112,15 @@ pub(crate) enum Sql {
         table: Name,
         only: Option<Only>,
     },
+    /// `DELETE FROM t WHERE column = 'text'`
+    Delete {
+        table: Name,
+        column: String,
+        value: String,
+    },
+    Vacuum {
+        table: Name,
+    },
     Optimize {
         table: Name,
     },

@@ -13,10 +13,10 @@ use crate::statement::Failure;
 use crate::types::SqlType;
 
 /// First words of statements that Databricks has and we have not.
-const NOT_HERE: [&str; 33] = [
-    "ANALYZE", "BEGIN", "CACHE", "CALL", "CLEAR", "CONVERT", "DECLARE", "DELETE", "EXECUTE", "EXPLAIN", "FROM", "FSCK",
-    "GRANT", "INSERT", "LIST", "LOAD", "MERGE", "PUT", "REFRESH", "REMOVE", "REORG", "RESET", "RESTORE", "REVOKE",
-    "SET", "SYNC", "TABLE", "TRUNCATE", "UNCACHE", "UNDROP", "UPDATE", "USE", "VACUUM",
+const NOT_HERE: [&str; 31] = [
+    "ANALYZE", "BEGIN", "CACHE", "CALL", "CLEAR", "CONVERT", "DECLARE", "EXECUTE", "EXPLAIN", "FROM", "FSCK", "GRANT",
+    "INSERT", "LIST", "LOAD", "MERGE", "PUT", "REFRESH", "REMOVE", "REORG", "RESET", "RESTORE", "REVOKE", "SET",
+    "SYNC", "TABLE", "TRUNCATE", "UNCACHE", "UNDROP", "UPDATE", "USE",
 ];
 
 /// Reads one statement.
@@ -61,6 +61,24 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
             match cursor.word().as_deref() {
                 Some(word @ ("WHERE" | "ZORDER" | "FULL")) => Err(not_here(&format!("OPTIMIZE … {word}"))),
                 _ => Ok(Sql::Optimize { table }),
+            }
+        }
+        Some("DELETE") => {
+            cursor.expect("DELETE FROM")?;
+            let table = cursor.name()?;
+            if !cursor.take("WHERE") {
+                return Err(not_here("DELETE without WHERE"));
+            }
+            let column = cursor.identifier()?;
+            cursor.expect_token(&Token::Eq)?;
+            Ok(Sql::Delete { table, column, value: cursor.string()? })
+        }
+        Some("VACUUM") => {
+            cursor.next();
+            let table = cursor.name()?;
+            match cursor.word().as_deref() {
+                Some(word @ ("RETAIN" | "DRY" | "LITE" | "FULL")) => Err(not_here(&format!("VACUUM … {word}"))),
+                _ => Ok(Sql::Vacuum { table }),
             }
         }
         Some("SHOW") => {

@@ -83,6 +83,16 @@ pub(super) fn history(commits: &[(u64, Value)]) -> Rows {
     }
 }
 
+/// How many rows a statement changed.
+pub(super) fn affected(rows: u64) -> Rows {
+    one(vec![("num_affected_rows", SqlType::Long, Some(rows.to_string()))])
+}
+
+/// `VACUUM`
+pub(super) fn vacuumed(location: &str) -> Rows {
+    one(vec![("path", SqlType::String, Some(location.to_owned()))])
+}
+
 /// `DESCRIBE DETAIL`
 pub(super) fn detail(log: &Log, full_name: &str, location: &str) -> Rows {
     let text = |value: &Value| Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned));

@@ -190,7 +190,8 @@ fn what_makes_no_sense_and_what_we_lack_are_told_apart() {
         "SELECT count(*) FROM t WHERE a > 'x'",
         "CREATE TABLE t (a ARRAY<INT>)",
         "SELECT a FROM t",
-        "VACUUM t",
+        "VACUUM t RETAIN 1 HOURS",
+        "DELETE FROM t",
     ] {
         let body = json!({"statement": text, "warehouse_id": WAREHOUSE});
         let answer = bench.call("POST", "/api/2.0/sql/statements", &body);

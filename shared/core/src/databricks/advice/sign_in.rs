@@ -1,7 +1,7 @@
 //! Why signing in failed: Databricks' one answer for everything, and Entra's many codes, each a set-up step that was
 //! missed.
 
-use super::{AGAIN, Advice, URL, account_console};
+use super::{AGAIN, Advice, no_workspace};
 use crate::databricks::Cloud;
 use crate::databricks::answer::Meaning;
 use crate::databricks::error::{Detail, Error, Failure, Subject, Way, Whom};
@@ -38,8 +38,7 @@ pub(super) fn refused(error: &Error) -> Advice {
             format!("Microsoft Entra gives {principal} no token: {}", said.message),
             "check `auth.client_id`, `auth.client_secret` and `auth.tenant_id`",
         ),
-        _ if matches!(said.meaning(), Meaning::Missing | Meaning::NoSuchCall) => account_console(whom)
-            .unwrap_or_else(|| Advice::setup(format!("`{}` is no Databricks workspace", whom.host), URL)),
+        _ if matches!(said.meaning(), Meaning::Missing | Meaning::NoSuchCall) => no_workspace(whom),
         _ => Advice::setup(
             format!("`{}` does not accept the client id {principal} with this secret: {}", whom.host, said.message),
             "make a new OAuth secret for the service principal and copy its Application ID into \
@@ -87,11 +86,15 @@ pub(super) fn not_a_member(whom: &Whom) -> Advice {
     let principal = whom.principal();
     let managed = if whom.way == Way::Databricks { "" } else { ", as managed by Microsoft Entra ID" };
     let managed = if whom.cloud == Cloud::Azure { managed } else { "" };
+    let add = whom.client_id.as_ref().map(|client_id| {
+        format!(", or: databricks service-principals create --json '{{\"applicationId\":\"{client_id}\"}}'")
+    });
     Advice::setup(
         format!("{principal} is not assigned to `{}`", whom.host),
         format!(
             "a workspace admin: Settings > Identity and access > Service principals > Add, with {principal}{managed} \
-             (set-up step: add the service principal to the workspace)"
+             (set-up step: add the service principal to the workspace){}",
+            add.unwrap_or_default()
         ),
     )
 }

@@ -8,14 +8,14 @@ pub(super) fn denied_on(privilege: &str, securable: &str, name: &str) -> Denied 
 
 impl Denied {
     /// The statement that grants it.
-    pub(super) fn grant(&self, whom: &Whom) -> String {
+    pub(in crate::databricks) fn grant(&self, whom: &Whom) -> String {
         let Self { privilege, securable, name } = self;
         let quoted: Vec<String> = name.split('.').map(quoted).collect();
         format!("GRANT {privilege} ON {securable} {} TO {}", quoted.join("."), whom.grantee())
     }
 }
 
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
@@ -39,6 +39,7 @@ impl Subject {
     /// As a sentence names it.
     pub(super) fn what(&self) -> String {
         match self {
+            Self::Host => "finding the workspace".to_owned(),
             Self::SignIn => "signing in".to_owned(),
             Self::StorageSignIn => "signing in to Azure storage".to_owned(),
             Self::Tenant => "finding the workspace's tenant".to_owned(),

@@ -1,0 +1,100 @@
+//! The steps of the two published set-up guides, by number and name: where a person finds what a step of ours misses.
+
+use serde::Serialize;
+
+use crate::databricks::Cloud;
+use crate::settings::Settings;
+
+/// A published set-up guide for Databricks Delta Lake destinations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guide {
+    /// The one for Azure.
+    Azure,
+    /// The general one, for AWS and others.
+    General,
+}
+
+/// A step of a guide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SetupStep {
+    /// Its number; none: it stands among the prerequisites.
+    pub number: Option<u8>,
+    /// Its name, as the guide writes it.
+    pub name: &'static str,
+}
+
+/// What a set-up guide sees to, as far as a connection test can see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Topic {
+    UnityCatalog,
+    WorkspaceUrl,
+    /// The principal and its secret.
+    Principal,
+    /// The principal is one of the workspace's.
+    Workspace,
+    Entitlements,
+    Catalog,
+    WarehouseDetails,
+    WarehouseSize,
+    Container,
+    ExternalLocation,
+    Settings,
+}
+
+impl Guide {
+    /// The guide that a set-up follows: that of the workspace's cloud, else of the lake's.
+    pub(super) fn of(settings: Option<&Settings>) -> Self {
+        let cloud = settings.and_then(|settings| settings.destination.as_ref()).map(|one| one.connection.cloud);
+        let on_s3 = settings.and_then(|settings| settings.lake.as_deref()).is_some_and(|lake| lake.starts_with("s3"));
+        match cloud {
+            Some(Cloud::Azure) => Self::Azure,
+            Some(Cloud::Aws | Cloud::Gcp) => Self::General,
+            Some(Cloud::Other) | None if on_s3 => Self::General,
+            Some(Cloud::Other) | None => Self::Azure,
+        }
+    }
+
+    /// The step that sees to a topic; none: this guide does not.
+    pub(super) fn step(self, topic: Topic) -> Option<SetupStep> {
+        let (number, name) = match self {
+            Self::Azure => azure(topic),
+            Self::General => general(topic)?,
+        };
+        Some(SetupStep { number: (number > 0).then_some(number), name })
+    }
+}
+
+fn azure(topic: Topic) -> (u8, &'static str) {
+    match topic {
+        Topic::UnityCatalog => (0, "Your Databricks workspace must be Unity Catalog enabled"),
+        Topic::WorkspaceUrl => (1, "Find your Databricks Workspace URL"),
+        Topic::Principal => {
+            (2, "Add the Segment Storage Destinations service principal to your Entra ID (Active Directory)")
+        }
+        Topic::Container => (3, "Update or create an ADLS Gen2 storage container"),
+        Topic::Workspace => (4, "Add the Segment Storage Destinations service principal to the account/workspace"),
+        Topic::Entitlements | Topic::WarehouseDetails | Topic::WarehouseSize => {
+            (5, "Enable entitlements for the service principal on the workspace")
+        }
+        Topic::ExternalLocation => (6, "Create an external location and storage credentials"),
+        Topic::Catalog => (7, "Create a new catalog in Unity Catalog and grant Segment permissions"),
+        Topic::Settings => (8, "Setup the Databricks Delta Lake destination in Segment"),
+    }
+}
+
+fn general(topic: Topic) -> Option<(u8, &'static str)> {
+    Some(match topic {
+        Topic::UnityCatalog => (0, "The target Databricks workspace must be Unity Catalog enabled"),
+        Topic::WarehouseSize => (0, "Warehouse size"),
+        Topic::Settings => (1, "Name your destination"),
+        Topic::WorkspaceUrl => (2, "Enter the Databricks compute resources URL"),
+        Topic::Catalog => (3, "Enter a Unity catalog name"),
+        Topic::WarehouseDetails => (4, "Add the SQL warehouse details from your Databricks warehouse"),
+        Topic::Principal | Topic::Workspace | Topic::Entitlements => {
+            (5, "Add the Principal service client ID and Client secret")
+        }
+        // Its tables are Unity Catalog's own.
+        Topic::Container | Topic::ExternalLocation => return None,
+    })
+}

@@ -1,0 +1,298 @@
+//! The connection test: each precondition of a set-up, tried by the cheapest call that shows it.
+//!
+//! [`STEPS`] is the whole test as data: what is tried, in which order, and what each step waits for. All that can be
+//! tried is tried, whatever failed before; a step that cannot says for which other one it waits. A right is proved by
+//! using it: what the grants say is a hint only. Everything made for that is called `inlet_connect_<8 hex>`, goes at the
+//! end, and what a killed test left goes with a later one.
+
+mod catalog;
+mod guide;
+mod location;
+mod places;
+mod report;
+mod route;
+mod scratch;
+mod storage;
+mod warehouse;
+mod workspace;
+
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use url::Url;
+
+pub use guide::{Guide, SetupStep};
+pub use places::{Landing, LandingSource};
+pub use report::{ConnectReport, StepReport, StepStatus};
+
+use crate::clock::{self, Deadline};
+use crate::databricks::{CatalogInfo, Me, Warehouse, Workspace};
+use crate::delta::Lake;
+use crate::fault::Fault;
+use crate::report::FaultReport;
+use crate::settings::{Destination, Settings};
+use guide::Topic;
+use report::Finding;
+use scratch::Scratch;
+
+/// A host that is silent for so long is taken for none.
+const HOST_WITHIN: Duration = Duration::from_secs(5);
+/// One step that only asks: it takes milliseconds where all is well.
+const STEP_WITHIN: Duration = Duration::from_secs(20);
+/// One step that makes, runs or removes things.
+const WORK_WITHIN: Duration = Duration::from_secs(120);
+
+/// What is tested.
+#[derive(Debug)]
+pub struct Parts {
+    /// What a run is told.
+    pub settings: Settings,
+    /// Where the tables live; none: no lake is named.
+    pub lake: Option<Url>,
+    /// Where uploads come from.
+    pub landing: Vec<Landing>,
+    /// Drives stores and the workspace.
+    pub handle: Handle,
+}
+
+/// What is asked of a test.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Start the warehouse, and send a batch all the way.
+    pub wake: bool,
+    /// How long rights in a cloud's store that are missing are waited for: a new role takes minutes to act.
+    pub role_wait: Duration,
+    /// What earlier tests left is removed when it is older.
+    pub leftovers_after: Duration,
+}
+
+impl Default for Ask {
+    fn default() -> Self {
+        Self { wake: false, role_wait: Duration::from_secs(60), leftovers_after: Duration::from_secs(60 * 60) }
+    }
+}
+
+/// One step of the test.
+struct Step {
+    /// Its name, for programs.
+    name: &'static str,
+    /// What it proves, for people.
+    title: &'static str,
+    /// What of a set-up guide sees to it.
+    topic: Option<Topic>,
+    /// The steps that it cannot be tried without.
+    needs: &'static [&'static str],
+    probe: fn(&mut Run<'_>) -> Result<Finding, Fault>,
+}
+
+const fn step(
+    name: &'static str,
+    title: &'static str,
+    topic: Option<Topic>,
+    needs: &'static [&'static str],
+    probe: fn(&mut Run<'_>) -> Result<Finding, Fault>,
+) -> Step {
+    Step { name, title, topic, needs, probe }
+}
+
+const SETTINGS: Step = step("settings", "the settings are right", Some(Topic::Settings), &[], settings);
+
+/// The test.
+#[rustfmt::skip]
+const STEPS: [Step; 24] = [
+    SETTINGS,
+    step("host", "the address is a workspace", Some(Topic::WorkspaceUrl), &["settings"], workspace::host),
+    step("sign_in", "the principal gets a token", Some(Topic::Principal), &["host"], workspace::sign_in),
+    step("identity", "the workspace knows the principal", Some(Topic::Workspace), &["sign_in"], workspace::identity),
+    step("entitlements", "it may use SQL", Some(Topic::Entitlements), &["identity"], workspace::entitlements),
+    step("unity_catalog", "Unity Catalog is attached", Some(Topic::UnityCatalog), &["identity"], workspace::unity_catalog),
+    step("catalog", "the catalog can hold tables", Some(Topic::Catalog), &["unity_catalog"], catalog::catalog),
+    step("grants", "a schema can be made", Some(Topic::Catalog), &["catalog"], catalog::grants),
+    step("schemas", "schemas that are there can be used", Some(Topic::Catalog), &["catalog"], catalog::schemas),
+    step("warehouse", "the warehouse can be used", Some(Topic::WarehouseDetails), &["entitlements"], warehouse::warehouse),
+    step("warehouse_size", "its size is as recommended", Some(Topic::WarehouseSize), &["warehouse"], warehouse::size),
+    step("start", "the warehouse runs", Some(Topic::WarehouseDetails), &["warehouse"], warehouse::start),
+    step("statement", "it answers SELECT 1", Some(Topic::WarehouseDetails), &["start"], warehouse::statement),
+    step("places", "landing and lake lie apart", Some(Topic::Container), &["settings"], places::apart),
+    step("credentials", "there are credentials for the lake", Some(Topic::Container), &["settings"], storage::credentials),
+    step("storage", "the lake can be written", Some(Topic::Container), &["credentials"], storage::storage),
+    step("versioning", "the lake keeps no old versions", Some(Topic::Container), &["storage"], storage::versioning),
+    step("state", "Inlet's state can be written", Some(Topic::Container), &["storage"], storage::state),
+    step("external_location", "the catalog can use the lake", Some(Topic::ExternalLocation), &["catalog"], location::external_location),
+    step("land", "a batch lands", Some(Topic::Container), &["storage"], route::land),
+    step("register", "its tables are registered and counted", Some(Topic::ExternalLocation), &["land", "statement", "grants", "external_location"], route::register),
+    step("maintain", "they can be changed, vacuumed, dropped", Some(Topic::ExternalLocation), &["register"], route::maintain),
+    step("landing", "uploads can be read", None, &["settings"], places::landing),
+    step(CLEAN_UP, "nothing is left of this test", None, &["settings"], scratch::clean_up),
+];
+
+/// It has a time of its own.
+const CLEAN_UP: &str = "clean_up";
+const OUT_OF_TIME: &str = "the time of the test is over: INLET_PATIENCE_SECONDS gives it more";
+
+/// Tests a set-up; never fails as a whole: what is wrong stands in the report.
+///
+/// Synchronous: call it from a plain thread while the runtime lives. `told` hears what takes long.
+pub fn connect(parts: &Parts, ask: Ask, deadline: Deadline, told: &(dyn Fn(&str) + Sync)) -> ConnectReport {
+    let mut report = ConnectReport::new(ask.wake, Guide::of(Some(&parts.settings)));
+    let mut run = Run::new(parts, ask, deadline, told);
+    for step in &STEPS {
+        let begun = clock::now();
+        let finding = match waits_for(&report, step) {
+            Some(because) => Ok(Finding::Skipped(because)),
+            None if deadline.is_over() && step.name != CLEAN_UP => Ok(Finding::Skipped(OUT_OF_TIME.to_owned())),
+            None => (step.probe)(&mut run),
+        };
+        let milliseconds = u64::try_from(clock::now() - begun).unwrap_or_default() / 1_000;
+        let mut done = reported(step, finding, milliseconds, report.guide);
+        if let (Some(me), Some(fault)) = (&run.me, &mut done.fault) {
+            // A token and a managed identity do not say whose they are; the workspace has said it since.
+            fault.hint = fault.hint.take().map(|hint| hint.replace("`<principal>`", &format!("`{}`", me.user_name)));
+        }
+        report.push(done);
+    }
+    report.left = run.scratch.left;
+    report
+}
+
+impl ConnectReport {
+    /// The test of settings that cannot be read: all else waits for them.
+    pub fn without_settings(fault: &Fault, wake: bool) -> Self {
+        let mut report = Self::new(wake, Guide::of(None));
+        let failed = reported(&SETTINGS, Ok(Finding::Failed(FaultReport::from(fault))), 0, report.guide);
+        report.push(failed);
+        for step in STEPS.iter().skip(1) {
+            let because = waits_for(&report, step).unwrap_or_default();
+            let skipped = reported(step, Ok(Finding::Skipped(because)), 0, report.guide);
+            report.push(skipped);
+        }
+        report
+    }
+}
+
+/// Why a step cannot be tried.
+fn waits_for(report: &ConnectReport, step: &Step) -> Option<String> {
+    step.needs.iter().find_map(|need| {
+        let before = report.step(need)?;
+        match before.status {
+            StepStatus::Failed => Some(format!("waits for `{need}`")),
+            StepStatus::Skipped => before.because.clone(),
+            StepStatus::Passed | StepStatus::Warning => None,
+        }
+    })
+}
+
+fn reported(step: &Step, finding: Result<Finding, Fault>, milliseconds: u64, guide: Guide) -> StepReport {
+    let (status, found, because, fault) = match finding {
+        Ok(Finding::Passed(found)) => (StepStatus::Passed, Some(found), None, None),
+        Ok(Finding::Warning(found, fault)) => (StepStatus::Warning, Some(found), None, Some(FaultReport::from(&fault))),
+        Ok(Finding::Skipped(because)) => (StepStatus::Skipped, None, Some(because), None),
+        Ok(Finding::Failed(fault)) => (StepStatus::Failed, None, None, Some(fault)),
+        Err(fault) => (StepStatus::Failed, None, None, Some(FaultReport::from(&fault))),
+    };
+    let setup_step = step.topic.and_then(|topic| guide.step(topic));
+    StepReport { step: step.name, title: step.title, status, found, because, fault, setup_step, milliseconds }
+}
+
+/// Said of a step that is done only when the warehouse may be woken.
+const ONLY_AWAKE: &str = "only with --wake";
+
+/// What the steps of one test have found so far.
+struct Run<'a> {
+    parts: &'a Parts,
+    ask: Ask,
+    deadline: Deadline,
+    told: &'a (dyn Fn(&str) + Sync),
+    workspace: Option<Workspace>,
+    /// Whether a token was had.
+    signed_in: bool,
+    me: Option<Me>,
+    catalog: Option<CatalogInfo>,
+    warehouse: Option<Warehouse>,
+    /// Whether the warehouse answers statements.
+    answers: bool,
+    lake: Option<Lake>,
+    /// Whether the store keeps what is overwritten or deleted.
+    is_versioned: bool,
+    scratch: Scratch,
+}
+
+impl<'a> Run<'a> {
+    fn new(parts: &'a Parts, ask: Ask, deadline: Deadline, told: &'a (dyn Fn(&str) + Sync)) -> Self {
+        Self {
+            parts,
+            ask,
+            deadline,
+            told,
+            workspace: None,
+            signed_in: false,
+            me: None,
+            catalog: None,
+            warehouse: None,
+            answers: false,
+            lake: None,
+            is_versioned: false,
+            scratch: Scratch::new(),
+        }
+    }
+
+    fn within(&self, at_most: Duration) -> Deadline {
+        Deadline::after(at_most.min(self.deadline.left()))
+    }
+
+    /// What an earlier step has found; a step that needs it names that one.
+    fn workspace(&self) -> Result<&Workspace, Fault> {
+        self.workspace.as_ref().ok_or_else(|| Fault::bug("a step was tried before the one it waits for"))
+    }
+
+    fn destination(&self) -> Result<&'a Destination, Fault> {
+        let destination = self.parts.settings.destination.as_ref();
+        destination.ok_or_else(|| Fault::bug("a step of the workspace was tried without one"))
+    }
+
+    fn lake(&self) -> Result<&Lake, Fault> {
+        self.lake.as_ref().ok_or_else(|| Fault::bug("a step of the lake was tried before it was opened"))
+    }
+
+    /// Waits for the workspace on this (plain) thread.
+    fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
+        self.parts.handle.block_on(answer)
+    }
+}
+
+/// They were read before anything else.
+fn settings(run: &mut Run<'_>) -> Result<Finding, Fault> {
+    let settings = &run.parts.settings;
+    let workspace = match &settings.destination {
+        Some(destination) => format!("catalog `{}`", destination.catalog),
+        None => "no workspace".to_owned(),
+    };
+    let lake = run.parts.lake.as_ref().map_or_else(|| "no lake".to_owned(), |lake| format!("lake {lake}"));
+    // What may be wrong with a value shows at the step that uses it.
+    let warnings = settings.warnings.iter().map(|warning| format!("; {warning}"));
+    Ok(Finding::Passed(format!("{workspace}, {lake}{}", warnings.collect::<String>())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_waits_for_steps_before_it() {
+        for (at, step) in STEPS.iter().enumerate() {
+            for need in step.needs {
+                assert!(STEPS[..at].iter().any(|before| before.name == *need), "{} waits for {need}", step.name);
+            }
+        }
+    }
+
+    #[test]
+    fn without_settings_every_step_waits_for_them() {
+        let report = ConnectReport::without_settings(&Fault::setup("`catalog` is missing"), true);
+        assert_eq!(report.steps.len(), STEPS.len());
+        assert_eq!(report.steps[0].status, StepStatus::Failed);
+        for step in &report.steps[1..] {
+            assert_eq!((step.status, step.because.as_deref()), (StepStatus::Skipped, Some("waits for `settings`")));
+        }
+    }
+}

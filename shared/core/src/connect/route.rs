@@ -1,0 +1,142 @@
+//! A batch on the real route, into a lake of its own in the folder of this test: landed, registered, counted, changed.
+
+use std::sync::Arc;
+
+use inlet_events::contract::Contracts;
+use inlet_events::selection::Selection;
+use sha2::{Digest, Sha256};
+
+use super::report::Finding;
+use super::warehouse::said;
+use super::{ONLY_AWAKE, Run, WORK_WITHIN};
+use crate::clock;
+use crate::delta::Lake;
+use crate::evolve::{self, Budget, EvolveReport, FullName};
+use crate::fault::Fault;
+use crate::report::FaultReport;
+use crate::route::{self, Unwatched};
+use crate::settings::Settings;
+use crate::upload::{Place, Upload, UploadId};
+
+/// The table of the test's event, `Connection Test`.
+const TABLE: &str = "connection_test";
+
+/// Lands a batch by the route of every upload.
+pub(super) fn land(run: &mut Run<'_>) -> Result<Finding, Fault> {
+    if !run.ask.wake {
+        return Ok(Finding::Skipped(ONLY_AWAKE.to_owned()));
+    }
+    let lake = lake(run)?;
+    match landed(run, &lake, r#""step":1"#) {
+        None => Ok(Finding::Passed("1 event".to_owned())),
+        Some(fault) => Ok(Finding::Failed(fault)),
+    }
+}
+
+/// Registers its tables as every evolve does, counts them through the warehouse; then the same with a new column.
+pub(super) fn register(run: &mut Run<'_>) -> Result<Finding, Fault> {
+    let lake = lake(run)?;
+    for (rows, properties) in [(1, None), (2, Some(r#""step":2,"column":"new""#))] {
+        if let Some(fault) = properties.and_then(|properties| landed(run, &lake, properties)) {
+            return Ok(Finding::Failed(fault));
+        }
+        if let Some(fault) = evolved(run, &lake)? {
+            return Ok(Finding::Failed(fault));
+        }
+        counted(run, rows)?;
+    }
+    Ok(Finding::Passed("1 row counted; a column added and synced; 2 rows counted".to_owned()))
+}
+
+/// What Databricks does to tables: a row is deleted, the table vacuumed and dropped.
+pub(super) fn maintain(run: &mut Run<'_>) -> Result<Finding, Fault> {
+    let table = name(run)?.quoted();
+    let deadline = run.within(WORK_WITHIN);
+    let first = upload_id(&batch(run, r#""step":1"#));
+    said(run, &format!("DELETE FROM {table} WHERE `_upload_id` = '{first}'"), deadline)?;
+    counted(run, 1)?;
+    said(run, &format!("VACUUM {table}"), deadline)?;
+    said(run, &format!("DROP TABLE {table}"), deadline)?;
+    Ok(Finding::Passed("a row deleted, vacuumed, dropped".to_owned()))
+}
+
+/// The lake of this test: its notes, leases and tables are nobody else's.
+fn lake(run: &Run<'_>) -> Result<Lake, Fault> {
+    run.lake()?.folder(&run.scratch.name)
+}
+
+fn name(run: &Run<'_>) -> Result<FullName, Fault> {
+    let catalog = run.destination()?.catalog.clone();
+    Ok(FullName { catalog, schema: run.scratch.name.clone(), table: TABLE.to_owned() })
+}
+
+/// One event, with these properties.
+fn batch(run: &Run<'_>, properties: &str) -> Vec<u8> {
+    let scratch = &run.scratch.name;
+    format!(r#"{{"type":"track","event":"Connection Test","anonymousId":"{scratch}","properties":{{{properties}}}}}"#)
+        .into_bytes()
+}
+
+fn upload_id(bytes: &[u8]) -> UploadId {
+    UploadId::of_content(&Sha256::digest(bytes).into())
+}
+
+/// Lands one event; a fault if it did not.
+fn landed(run: &mut Run<'_>, lake: &Lake, properties: &str) -> Option<FaultReport> {
+    let bytes = batch(run, properties);
+    let upload = Upload {
+        name: run.scratch.name.clone(),
+        id: upload_id(&bytes),
+        key: None,
+        size: bytes.len() as u64,
+        modified: clock::now(),
+        schema: run.scratch.name.clone(),
+        place: Place::Bytes(Arc::new(bytes)),
+    };
+    // What may land is a matter of the customer's events, not of this one.
+    let settings =
+        Settings { contracts: Contracts::default(), selection: Selection::default(), ..run.parts.settings.clone() };
+    let report = route::ingest(
+        &route::Parts { lake: lake.clone(), settings, host: "connect", allowance: None, kept: None },
+        vec![upload],
+        &Unwatched,
+    );
+    let faults = report.uploads.into_iter().filter_map(|upload| upload.fault).chain(report.fault);
+    faults.max_by_key(|fault| fault.kind.gravity())
+}
+
+/// Brings the catalog up to date with the lake of this test; a fault if it is not.
+fn evolved(run: &Run<'_>, lake: &Lake) -> Result<Option<FaultReport>, Fault> {
+    let destination = run.destination()?;
+    let parts = evolve::Parts {
+        lake: lake.clone(),
+        workspace: run.workspace()?.clone(),
+        catalog: destination.catalog.clone(),
+        warehouse: destination.warehouse.clone(),
+        budget: Budget::default(),
+        schema_changes: run.parts.settings.evolution.schema_changes,
+        hold_limit: run.parts.settings.evolution.hold_limit,
+    };
+    let ask = evolve::Ask { by_hand: true, ..evolve::Ask::default() };
+    let report = evolve::evolve(&parts, ask, run.within(WORK_WITHIN), run.told);
+    Ok(gravest(report))
+}
+
+fn gravest(report: EvolveReport) -> Option<FaultReport> {
+    let faults = report.tables.into_iter().filter_map(|table| table.fault).chain(report.fault);
+    faults.max_by_key(|fault| fault.kind.gravity())
+}
+
+/// Counts the rows through the warehouse: Databricks itself can read the lake.
+fn counted(run: &Run<'_>, rows: u64) -> Result<(), Fault> {
+    let table = name(run)?.quoted();
+    let count = said(run, &format!("SELECT count(*) FROM {table}"), run.within(WORK_WITHIN))?;
+    match count.as_deref() {
+        Some(count) if count == rows.to_string() => Ok(()),
+        count => Err(Fault::setup(format!(
+            "{rows} rows stand in the lake, and the warehouse counts {}",
+            count.unwrap_or("nothing")
+        ))
+        .hint("see that the external location leads to the lake's own store, with no cache or copy between")),
+    }
+}
