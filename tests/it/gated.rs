@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use inlet_core::clock::{self, Deadline};
 use inlet_core::databricks::Workspace;
 use inlet_core::delta::Lake;
-use inlet_core::evolve::{self, Ask, Parts};
+use inlet_core::evolve::{Ask, EvolveReport, Parts, evolve};
 use inlet_core::fault::FaultKind;
 use inlet_core::mend::{MendReport, mend};
 use inlet_core::report::{Report, Status};
@@ -22,9 +22,11 @@ use object_store::ObjectStore;
 use pretend::{Bucket, CATALOG, CLIENT_ID, CLIENT_SECRET, Pretend, Setup, WAREHOUSE};
 use serde_json::Value;
 
+use crate::databricks_made::stand;
 use crate::events::{lines, track};
 use crate::faulty::{COMMIT, DATA, Fault, Faulty, STATE, When, Which};
 use crate::lake;
+use crate::refused::drop_checks;
 use crate::support::{Room, SCHEMA, assert_landed, lake_over, land_over, runtime, the_only, upload_of};
 use crate::verify::{assert_proves_uploads, proof_under};
 
@@ -64,9 +66,7 @@ impl Customer {
     fn with(uploads: &[Upload]) -> Self {
         let customer = Self::new();
         assert_landed(&customer.land(uploads));
-        let parts = customer.parts(customer.store());
-        let ask = Ask { by_hand: true, ..Ask::default() };
-        let report = evolve::evolve(&parts, ask, soon(), &|_| {});
+        let report = customer.evolve();
         assert_eq!(report.gravest(), None, "{report:#?}");
         customer
     }
@@ -99,6 +99,11 @@ impl Customer {
             schema_changes: self.settings.evolution.schema_changes,
             hold_limit: self.settings.evolution.hold_limit,
         }
+    }
+
+    fn evolve(&self) -> EvolveReport {
+        let ask = Ask { by_hand: true, ..Ask::default() };
+        evolve(&self.parts(self.store()), ask, soon(), &|_| {})
     }
 
     /// The command, where nobody else has a commit on its way.
@@ -235,6 +240,45 @@ fn rows_behind_a_gate_that_nobody_opened_land_with_the_next_upload() {
     assert_eq!((mended.gravest(), mended.mended.len()), (None, 1), "{mended:#?}");
     customer.assert_each_once("kept", &ids(&["a", "b", "c", "z"]), "after mending");
     assert_proves_uploads(&customer.folder(), &uploads(&["a", "b", "c", "z"]));
+}
+
+/// A form of one upload, with a column for each of its orders.
+fn orders(ids: &[&str]) -> Upload {
+    let order = |id: &&str| track(id, "Order Completed", &format!(r#"{{"order_id":"o","new_{id}":1}}"#));
+    upload_of("orders.ndjson", lines(&ids.iter().map(order).collect::<Vec<_>>()))
+}
+
+#[test]
+fn rows_behind_a_gate_come_after_those_of_their_key_that_the_table_refused() {
+    let customer = Customer::with(&uploads(&["a"]));
+    let table = stand("legacy_1_3", &customer.folder());
+    let report = customer.land(&[orders(&["o1"])]);
+    let held = |report: &Report| {
+        let part = the_only(report).tables.iter().find(|part| part.status == Status::Held).expect("rows are held");
+        (part.waits_for, part.because.as_ref().and_then(|because| because.hint.clone()))
+    };
+    let (waits_for, hint) = held(&report);
+    assert_eq!(waits_for, Some("change"));
+    let way_out = "run: inlet run-sql 'ALTER TABLE `events`.`order_completed` DROP FEATURE checkConstraints'";
+    assert_eq!(hint.as_deref(), Some(way_out));
+    assert_eq!(customer.evolve().gravest(), Some(FaultKind::Setup), "it is registered, and still refuses them");
+    drop_checks(&table);
+    customer.pretend.knobs(|knobs| knobs.commit_ms = 60_000);
+    let ran = std::thread::scope(|scope| {
+        let running = scope.spawn(|| customer.run_sql(customer.store(), "OPTIMIZE events.order_completed"));
+        until("the statement", || customer.was_said("OPTIMIZE"));
+        assert_eq!(held(&customer.land(&[orders(&["o1", "o2"])])), (Some("gate"), None));
+        let tried = customer.evolve();
+        assert_eq!(tried.gravest(), Some(FaultKind::Again), "the gate is closed for them too: {tried:#?}");
+        customer.pretend.knobs(|knobs| knobs.commit_ms = 0);
+        running.join().expect("the statement is run")
+    });
+    let landed = ran.held.as_ref().map(|held| (held.rows, held.duplicates));
+    assert_eq!((ran.gravest(), landed), (None, Some((2, 1))), "{ran:#?}");
+    customer.assert_each_once("order_completed", &["o1", "o2"].map(str::to_owned).into(), "after the statement");
+    let types = lake::read(&customer.folder(), SCHEMA, "order_completed").types();
+    assert!(types.contains_key("new_o1") && types.contains_key("new_o2"), "with the columns of both");
+    assert_eq!(customer.evolve().gravest(), None);
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn assert_proved(customer: &Customer) {
 }
 
 /// As Delta commits DROP FEATURE checkConstraints.
-fn drop_checks(table: &Path) {
+pub(crate) fn drop_checks(table: &Path) {
     let dropped = "{\"commitInfo\":{\"timestamp\":1773446500000,\"operation\":\"DROP FEATURE\",\"operationParameters\":\
                    {\"featureName\":\"checkConstraints\",\"truncateHistory\":false}}}\n\
                    {\"protocol\":{\"minReaderVersion\":1,\"minWriterVersion\":2}}\n";

@@ -31,7 +31,11 @@ pub(super) fn refusal(table: &Table, reason: &str, new_columns: &[StructField]) 
         let why = format!("{how} {}", work.join(", "));
         let hint = match work.iter().find(|feature| **feature != CHECKS) {
             Some(feature) => format!("no SQL drops {feature}: {}", fresh_table(table)),
-            None => format!("run: {}ALTER TABLE {sql_name} DROP FEATURE {CHECKS}", drop_constraints(table)),
+            None => {
+                let mut statements = drop_constraints(table);
+                statements.push(format!("ALTER TABLE {sql_name} DROP FEATURE {CHECKS}"));
+                run(table, &statements)
+            }
         };
         return (why, hint);
     }
@@ -41,20 +45,17 @@ pub(super) fn refusal(table: &Table, reason: &str, new_columns: &[StructField]) 
         return (why, format!("no SQL drops it: {}", fresh_table(table)));
     }
     let hint = if reason.contains("checkpointProtection") {
-        format!(
-            "run: ALTER TABLE {sql_name} DROP FEATURE checkpointProtection TRUNCATE HISTORY -- a day after the feature \
-             was dropped that left it behind, at the earliest"
-        )
+        let line = run(table, &[format!("ALTER TABLE {sql_name} DROP FEATURE checkpointProtection TRUNCATE HISTORY")]);
+        format!("{line} -- a day after the feature was dropped that left it behind, at the earliest")
     } else if !new_columns.is_empty() && ["allowColumnDefaults", "icebergCompat"].iter().any(|f| reason.contains(f)) {
         let column = |field: &StructField| format!("`{}` {}", field.name(), sql_type(field));
         let columns: Vec<String> = new_columns.iter().map(column).collect();
-        format!(
-            "run: ALTER TABLE {sql_name} ADD COLUMNS ({}) -- such a table takes rows from Inlet, and columns by SQL",
-            columns.join(", ")
-        )
+        let line = run(table, &[format!("ALTER TABLE {sql_name} ADD COLUMNS ({})", columns.join(", "))]);
+        format!("{line} -- such a table takes rows from Inlet, and columns by SQL")
     } else {
         let feature = quoted(reason).unwrap_or("…");
-        format!("run: ALTER TABLE {sql_name} DROP FEATURE {feature} -- where that is refused, {}", fresh_table(table))
+        let line = run(table, &[format!("ALTER TABLE {sql_name} DROP FEATURE {feature}")]);
+        format!("{line} -- where that is refused, {}", fresh_table(table))
     };
     (reason.to_owned(), hint)
 }
@@ -90,12 +91,23 @@ fn work(table: &Table) -> (Vec<&'static str>, bool) {
 }
 
 /// The feature cannot be dropped while a constraint stands.
-fn drop_constraints(table: &Table) -> String {
+fn drop_constraints(table: &Table) -> Vec<String> {
     let names = table.snapshot.metadata_configuration().keys().filter_map(|key| key.strip_prefix(CONSTRAINT));
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
     let sql_name = sql_name(&table.schema, &table.name);
-    names.iter().map(|name| format!("ALTER TABLE {sql_name} DROP CONSTRAINT `{name}`; ")).collect()
+    names.iter().map(|name| format!("ALTER TABLE {sql_name} DROP CONSTRAINT `{name}`")).collect()
+}
+
+/// The line that has Databricks run statements on a table: on S3 behind the table's gate.
+pub(super) fn run(table: &Table, statements: &[String]) -> String {
+    match table.lake.needs_gates() {
+        true => {
+            let gated: Vec<String> = statements.iter().map(|one| format!("inlet run-sql '{one}'")).collect();
+            format!("run: {}", gated.join(" && "))
+        }
+        false => format!("run: {}", statements.join("; ")),
+    }
 }
 
 /// What is left to do when what forbids writing stays for good.

@@ -13,7 +13,7 @@ use inlet_events::{ColumnType, KnownType};
 
 use super::ENGINE_INFO;
 use super::faults::{kernel_fault, without_backtrace};
-use super::features::{fresh_table, refusal, sql_name};
+use super::features::{fresh_table, refusal, run, sql_name};
 use super::table::Table;
 use super::types::kernel_field;
 use crate::fault::Fault;
@@ -86,7 +86,7 @@ fn check(table: &Table, transaction: &Transaction) -> Result<(), Fault> {
     if let Some(column) = refused(table, "Inlet cannot append to", &[], defaults)?.keys().min() {
         // A writer must fill in defaults itself, by evaluating their SQL; NULL would be wrong rows.
         return Err(Fault::setup(format!("column `{column}` of table `{label}` has a default (allowColumnDefaults)"))
-            .hint(format!("run: ALTER TABLE {sql_name} ALTER COLUMN `{column}` DROP DEFAULT")));
+            .hint(run(table, &[format!("ALTER TABLE {sql_name} ALTER COLUMN `{column}` DROP DEFAULT")])));
     }
     let must_fill = |column: &&super::Column| !column.nullable && column.column_type == KnownType::Foreign;
     if let Some(column) = table.columns.iter().find(must_fill) {
@@ -94,7 +94,7 @@ fn check(table: &Table, transaction: &Transaction) -> Result<(), Fault> {
         return Err(Fault::setup(format!(
             "column `{name}` of table `{label}` is NOT NULL and of a type Inlet does not write"
         ))
-        .hint(format!("run: ALTER TABLE {sql_name} ALTER COLUMN `{name}` DROP NOT NULL")));
+        .hint(run(table, &[format!("ALTER TABLE {sql_name} ALTER COLUMN `{name}` DROP NOT NULL")])));
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What a person may have the warehouse run on a table of Inlet's: read as far as its verb and its table. Pure.
+//! What a person may have the warehouse run on a table of Inlet's: read as far as its verb, its table, and what an ALTER
+//! TABLE alters. Pure.
 
 use crate::fault::Fault;
 
@@ -13,14 +14,18 @@ pub(super) struct Statement {
 
 /// What may run. Each changes one table, which is named right behind it, and does no harm when an answer is lost and it
 /// runs twice (an UPDATE, as far as it sets what it does not read).
-const VERBS: [&str; 3] = ["OPTIMIZE", "DELETE FROM", "UPDATE"];
+const VERBS: [&str; 4] = ["OPTIMIZE", "DELETE FROM", "UPDATE", ALTER];
+
+const ALTER: &str = "ALTER TABLE";
+
+/// What ALTER TABLE may do: all that has a table take rows which it refuses.
+const ALTERATIONS: [&str; 5] = ["DROP FEATURE", "DROP CONSTRAINT", "SET TBLPROPERTIES", "ALTER COLUMN", "ADD COLUMNS"];
 
 /// Why others do not run here.
-const REFUSALS: [(&str, &str); 6] = [
+const REFUSALS: [(&str, &str); 5] = [
     ("MERGE", "it brings rows that no upload brought; write DELETE or UPDATE, or MERGE into a table of your own"),
     ("INSERT", "it brings rows that no upload brought; write to a table of your own"),
     ("VACUUM", "it commits nothing to a log on S3: run it in the SQL editor at any time"),
-    ("ALTER", "columns are Inlet's to add; `inlet evolve` brings the catalog up to date"),
     ("RESTORE", "it takes back commits that `_loads` says landed"),
     ("TRUNCATE", "write DELETE FROM, which says in the table's history what was meant"),
 ];
@@ -51,6 +56,10 @@ impl Statement {
                     .hint("name the table as schema.table"));
             }
         };
+        if verb == ALTER && !ALTERATIONS.iter().any(|may| self::behind(rest.trim_start(), may).is_some()) {
+            return Err(Fault::setup("of ALTER TABLE not everything runs behind a gate")
+                .hint(format!("it may {}", ALTERATIONS.join(", "))));
+        }
         // Unity Catalog has them in small letters, and so do the folders of a lake.
         let (schema, table) = (schema.to_lowercase(), table.to_lowercase());
         Ok(Self { verb, schema, table, rest: rest.to_owned() })
@@ -67,7 +76,7 @@ fn behind<'a>(text: &'a str, verb: &str) -> Option<&'a str> {
     let mut rest = text;
     for word in verb.split(' ') {
         let (first, others) = rest.split_at_checked(word.len())?;
-        if !first.eq_ignore_ascii_case(word) || !others.starts_with(|c: char| c.is_whitespace() || c == '`') {
+        if !first.eq_ignore_ascii_case(word) || !others.starts_with(|c: char| c.is_whitespace() || "`(".contains(c)) {
             return None;
         }
         rest = others.trim_start();
@@ -113,7 +122,7 @@ fn identifier(text: &str) -> Option<(String, &str)> {
 
 fn refused(text: &str) -> Fault {
     let first = text.split_whitespace().next().unwrap_or_default().to_uppercase();
-    let may = "OPTIMIZE, DELETE FROM and UPDATE run here";
+    let may = "OPTIMIZE, DELETE FROM, UPDATE and ALTER TABLE run here";
     match REFUSALS.iter().find(|(verb, _)| *verb == first) {
         Some((verb, why)) => Fault::setup(format!("{verb} does not run behind a gate: {may}")).hint(*why),
         None => Fault::setup(format!("the statement begins with none of the words that may: {may}"))
@@ -144,6 +153,8 @@ mod tests {
                 "DELETE FROM T where raw LIKE '%;%'",
             ),
             ("UPDATE web.tracks SET user_id = NULL", "web", "tracks", "UPDATE T SET user_id = NULL"),
+            ("ALTER TABLE web.tracks\n DROP FEATURE a", "web", "tracks", "ALTER TABLE T\n DROP FEATURE a"),
+            ("alter table `web`.`a` add columns(b INT)", "web", "a", "ALTER TABLE T add columns(b INT)"),
             ("DELETE FROM`web`.`2go`", "web", "2go", "DELETE FROM T"),
         ] {
             let wanted = (schema.to_owned(), table.to_owned(), sql.to_owned());
@@ -157,7 +168,10 @@ mod tests {
             ("MERGE INTO web.tracks USING x ON true", "MERGE does not run"),
             ("insert into web.tracks values (1)", "INSERT does not run"),
             ("VACUUM web.tracks", "VACUUM does not run"),
-            ("ALTER TABLE web.tracks ADD COLUMNS (a INT)", "ALTER does not run"),
+            ("ALTER TABLE web.tracks RENAME TO web.pages", "not everything runs"),
+            ("ALTER TABLE web.tracks DROP COLUMN a", "not everything runs"),
+            ("ALTER TABLE web.tracks", "not everything runs"),
+            ("ALTER VIEW web.users AS SELECT 1", "begins with none"),
             ("-- all of them\nDELETE FROM web.tracks", "begins with none"),
             ("DROP TABLE web.tracks", "begins with none"),
             ("OPTIMIZEweb.tracks", "begins with none"),

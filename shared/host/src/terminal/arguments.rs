@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Status(Status),
     /// Bring Unity Catalog up to date with the lake; wakes the warehouse once, and only when something changed
     Evolve(Evolve),
-    /// Have the warehouse run OPTIMIZE, DELETE or UPDATE on a table; on S3 behind a gate that keeps its commits and
+    /// Have the warehouse run OPTIMIZE, DELETE, UPDATE or ALTER TABLE on a table; on S3 behind a gate that keeps its commits and
     /// Inlet's apart
     RunSql(RunSql),
     /// Land again what somebody else's commits have overwritten
@@ -188,7 +188,7 @@ pub(crate) struct Connect {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunSql {
-    /// OPTIMIZE, DELETE FROM or UPDATE of one table that Inlet lands in, as schema.table
+    /// OPTIMIZE, DELETE FROM, UPDATE or ALTER TABLE of one table that Inlet lands in, as schema.table
     #[arg(value_name = "STATEMENT")]
     pub(crate) statement: String,
     /// The settings: a file or a URL [default: INLET_SETTINGS, else ./inlet.toml]

@@ -186,15 +186,26 @@ mod tests {
             reasons: vec![ReasonCount { reason: "invalid_json".to_owned(), count: 10 }],
             underway: vec![UnderwayNote { uploads: vec!["b".to_owned(), "c".to_owned()], seconds: 4_000 }],
             waiting: Waiting {
-                held: vec![HeldTable {
-                    table: "orders".to_owned(),
-                    rows: 12,
-                    seconds: 70,
-                    columns: vec!["coupon".to_owned()],
-                    waits_for: "change",
-                    refused: None,
-                    failed: Some(FailedAttempts { count: 2, message: "denied".to_owned(), hint: None }),
-                }],
+                held: vec![
+                    HeldTable {
+                        table: "orders".to_owned(),
+                        rows: 12,
+                        seconds: 70,
+                        waits_for: "change",
+                        columns: vec!["coupon".to_owned()],
+                        refused: None,
+                        failed: Some(FailedAttempts { count: 2, message: "denied".to_owned(), hint: None }),
+                    },
+                    HeldTable {
+                        table: "pages".to_owned(),
+                        rows: 3,
+                        seconds: 9,
+                        waits_for: "gate",
+                        columns: vec!["a".to_owned()],
+                        refused: None,
+                        failed: None,
+                    },
+                ],
                 catalog: vec![BehindTable { table: "pages".to_owned(), seconds: 9, failed: None }],
             },
         };
@@ -208,6 +219,7 @@ mod tests {
              \x20 rejected  lately: 10 invalid_json\n\
              \x20 held      none\n\
              \x20           for 1 min 10 s: 12 rows of `orders` wait for coupon, which failed 2 times: denied\n\
+             \x20           for 9 s: 3 rows of `pages` wait for its gate: the next run after it has opened lands them\n\
              \x20 catalog   1 table changed since, the first 9 s ago: run inlet evolve\n\
              \x20 under way for 1 h 6 min: `b` and 1 more upload\n\
              \x20           a run is at work or was killed: if none is, run ingest again with these uploads\n"
