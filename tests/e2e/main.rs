@@ -187,7 +187,10 @@ fn what_aws_deploys_lands_each_upload_once_and_the_catalog_follows() -> Result<(
 fn what_azure_deploys_lands_each_upload_once_and_the_catalog_follows() -> Result<(), Failure> {
     let Some(tools) = Tools::python_and_node("the way through Azure")? else { return Ok(()) };
     let (server, queues) = Server::azure_with_queues(&tools)?;
-    let script = Script::new("deployed_azure.py").inlet(&tools)?.program("--pretend", pretend()?).path("--functions", "functions");
+    let script = Script::new("deployed_azure.py")
+        .inlet(&tools)?
+        .program("--pretend", pretend()?)
+        .path("--functions", "functions");
     script.option("--endpoint", &server.endpoint()).option("--queues", &queues).run(&tools)
 }
 

@@ -256,7 +256,7 @@ pub(crate) mod testing {
         pub(crate) fn again(&self) -> Self {
             let kept = self.kept.lock().unwrap();
             let kept = Kept { source: Some(Source::Environment), open: kept.open.clone() };
-            Self { handle: self.handle.clone(), workers: self.workers, kept: Mutex::new(kept) }
+            Self { kept: Mutex::new(kept), ..Self::new(self.handle.clone(), self.workers) }
         }
     }
 
