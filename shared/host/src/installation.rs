@@ -269,12 +269,7 @@ pub(crate) mod testing {
         pub(crate) fn again(&self) -> Self {
             let kept = self.kept.lock().unwrap();
             let kept = Kept { source: Some(Source::Environment), open: kept.open.clone() };
-            Self {
-                handle: self.handle.clone(),
-                workers: self.workers,
-                kept: Mutex::new(kept),
-                function_timeout: Mutex::new(self.function_timeout()),
-            }
+            Self { kept: Mutex::new(kept), ..Self::new(self.handle.clone(), self.workers) }
         }
     }
 
