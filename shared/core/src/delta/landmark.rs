@@ -176,8 +176,9 @@ mod tests {
             assert!(note(&test, &mut table), "there is a commit of that version");
             // Its size may be the same again, its time cannot.
             let first = test.path("t").join(format!("_delta_log/{:020}.json", 0));
-            let later = fs::metadata(&first).unwrap().modified().unwrap() + Duration::from_secs(2);
-            fs::File::options().write(true).open(first).unwrap().set_modified(later).unwrap();
+            let file = fs::File::options().write(true).open(first).unwrap();
+            let made = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(made + Duration::from_secs(2)).unwrap();
             assert!(!table.resume().unwrap(), "{length} commits");
         }
     }
