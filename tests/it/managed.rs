@@ -50,7 +50,7 @@ impl Bench {
     fn try_stage(&self, upload: Upload) -> Result<Report, inlet_core::fault::Fault> {
         let managed = self.managed();
         let lake = managed.volume(runtime().handle().clone())?;
-        let parts = Parts { lake, settings: self.0.settings.clone(), host: "terminal", allowance: None };
+        let parts = Parts { lake, settings: self.0.settings.clone(), host: "terminal", allowance: None, kept: None };
         let report = route::stage(&parts, &managed, vec![upload], &Unwatched);
         assert!(report.uploads.iter().all(|upload| upload.counts.balance()), "{report:#?}");
         Ok(report)
