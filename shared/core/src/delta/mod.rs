@@ -37,11 +37,12 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use access::LAKE_IDENTITY;
 pub use append::{Append, Appended, Comments, add_columns_only, commit};
 pub use column_chunk::Encoder;
 pub(crate) use create::{IDS_KEPT, statistics_columns};
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
-pub(crate) use faults::store_fault;
+pub(crate) use faults::{is_denied, store_fault};
 pub(crate) use kept_file::KeptFile;
 pub(crate) use lake::STATE;
 pub use lake::{Credentials, Lake};
