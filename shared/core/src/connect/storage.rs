@@ -12,9 +12,9 @@ use super::Run;
 use super::report::Finding;
 use crate::clock;
 use crate::databricks::Auth;
-use crate::delta::{Lake, STATE, store_fault};
+use crate::delta::{LAKE_IDENTITY, Lake, STATE, is_denied, store_fault};
 use crate::fault::Fault;
-use crate::settings::{Settings, StorageAccess};
+use crate::settings::StorageAccess;
 use crate::storage::open_lake;
 
 /// How often a role that does not act yet is tried again.
@@ -149,7 +149,7 @@ fn try_out(run: &Run<'_>, lake: &Lake, place: &Path) -> Result<Tried, Fault> {
                 ));
                 clock::sleep(ROLE_PAUSE, until);
             }
-            Err(failed) => return Err(failed.fault(lake, &run.parts.settings)),
+            Err(failed) => return Err(failed.fault(lake, &run.parts.settings.storage)),
         }
     }
 }
@@ -169,12 +169,10 @@ impl Failed {
         move |error| if is_denied(&error) { Self::Denied(error) } else { Self::Store(what, error) }
     }
 
-    fn fault(self, lake: &Lake, settings: &Settings) -> Fault {
+    fn fault(self, lake: &Lake, access: &StorageAccess) -> Fault {
         let url = lake.url();
         match self {
-            Self::Denied(error) => {
-                Fault::setup(format!("this identity may not write to {url}")).hint(grant(url, settings)).because(error)
-            }
+            Self::Denied(error) => named(store_fault("a right is missing", url, error), access),
             Self::Unconditional => Fault::setup(format!(
                 "{url}: of two writers of one name both won, and one has lost its data"
             ))
@@ -183,6 +181,20 @@ impl Failed {
                 .hint("see that nothing else writes to the lake's folder, and no cache stands before the store"),
             Self::Store(what, error) => store_fault(what, url, error),
         }
+    }
+}
+
+/// A fault whose hint names the identity, where the settings do.
+fn named(fault: Fault, access: &StorageAccess) -> Fault {
+    match (fault.hint_text(), access) {
+        (
+            Some(hint),
+            StorageAccess::Principal { client_id, .. } | StorageAccess::ManagedIdentity { client_id: Some(client_id) },
+        ) => {
+            let hint = hint.replace(LAKE_IDENTITY, client_id);
+            fault.hint(hint)
+        }
+        _ => fault,
     }
 }
 
@@ -226,48 +238,8 @@ fn won(put: Result<PutResult, Error>) -> Result<u32, Failed> {
     }
 }
 
-/// Errors of listings come without a kind: only their text tells.
-fn is_denied(error: &Error) -> bool {
-    let text = error.to_string();
-    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    matches!(error, Error::PermissionDenied { .. })
-        || says(&["403 Forbidden", "AccessDenied", "AuthorizationPermissionMismatch"])
-}
-
-/// What gives the lake's identity its rights.
-fn grant(lake: &Url, settings: &Settings) -> String {
-    if lake.scheme() == "file" {
-        return "make the folder writable for this user".to_owned();
-    }
-    if matches!(lake.scheme(), "s3" | "s3a") {
-        let bucket = lake.host_str().unwrap_or_default();
-        let prefix = lake.path().trim_start_matches('/');
-        return format!(
-            "add to the role's policy: {{\"Effect\":\"Allow\",\"Action\":[\"s3:ListBucket\",\"s3:GetObject\",\
-             \"s3:PutObject\",\"s3:DeleteObject\",\"s3:AbortMultipartUpload\"],\"Resource\":[\"arn:aws:s3:::{bucket}\",\
-             \"arn:aws:s3:::{bucket}/{prefix}*\"]}}"
-        );
-    }
-    let (account, container) = (account(lake), container(lake));
-    let assignee = match &settings.storage {
-        StorageAccess::Principal { client_id, .. } | StorageAccess::ManagedIdentity { client_id: Some(client_id) } => {
-            client_id
-        }
-        _ => "<the identity's object id>",
-    };
-    format!(
-        "az role assignment create --role 'Storage Blob Data Contributor' --assignee {assignee} --scope \"$(az storage \
-         account show --name {account} --query id --output tsv)/blobServices/default/containers/{container}\" (it takes \
-         up to 10 minutes to act; if the role is there, let the account's firewall admit this network)"
-    )
-}
-
 fn account(lake: &Url) -> &str {
     lake.host_str().and_then(|host| host.split('.').next()).unwrap_or_default()
-}
-
-fn container(lake: &Url) -> &str {
-    if lake.username().is_empty() { lake.host_str().unwrap_or_default() } else { lake.username() }
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 
 use url::Url;
 
+/// What stands for the identity that uses a lake in a line to run, where nobody knows its id.
+pub(crate) const LAKE_IDENTITY: &str = "<client id of the identity that uses the lake>";
+
 /// What to grant after a store denied something at `place`, in these words.
 pub(super) fn way_in(place: &Url, said: &str) -> String {
     let says = |words: &str| said.contains(words);
@@ -35,7 +38,7 @@ fn s3_statements(bucket: &str) -> String {
 
 fn azure_assignment(place: &Url) -> String {
     format!(
-        "run: az role assignment create --assignee <client id of the identity that uses the lake> --role \"Storage Blob \
+        "run: az role assignment create --assignee {LAKE_IDENTITY} --role \"Storage Blob \
          Data Contributor\" --scope /subscriptions/<subscription>/resourceGroups/<group>/providers/Microsoft.Storage/\
          storageAccounts/{}/blobServices/default/containers/{} -- it takes effect within some minutes",
         azure_account(place),

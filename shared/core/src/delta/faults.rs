@@ -39,6 +39,11 @@ pub(crate) fn fault_within(error: &StoreError) -> Option<&Fault> {
     None
 }
 
+/// Whether a store refuses us a right.
+pub(crate) fn is_denied(error: &StoreError) -> bool {
+    matches!(reason(error), Reason::Denied)
+}
+
 /// Who can mend a store's error.
 enum Reason {
     Missing,

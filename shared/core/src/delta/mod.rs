@@ -38,11 +38,12 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use access::LAKE_IDENTITY;
 pub use append::{Append, Appended, Comments, add_columns_only, commit};
 pub use column_chunk::Encoder;
 pub(crate) use create::{IDS_KEPT, statistics_columns};
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
-pub(crate) use faults::{fault_within, store_fault};
+pub(crate) use faults::{fault_within, is_denied, store_fault};
 pub(crate) use kept_file::KeptFile;
 pub use lake::{Credentials, Lake};
 pub(crate) use lake::{LOG_FOLDER, REQUEST_WITHIN, STATE};

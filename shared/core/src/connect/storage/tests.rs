@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 use super::*;
 use crate::connect::{Ask, Parts};
 use crate::fault::FaultKind;
+use crate::settings::Settings;
 
 /// A store with a fault.
 #[derive(Debug, Default)]
@@ -126,11 +127,13 @@ fn a_missing_role_is_granted_on_the_container() {
     assert_eq!(fault.kind(), FaultKind::Setup);
     assert!(fault.chain().contains("AuthorizationPermissionMismatch"), "{}", fault.chain());
     let hint = fault.hint_text().unwrap();
-    for part in ["'Storage Blob Data Contributor'", "--assignee 0a1b", "--name acme", "/containers/events\""] {
-        assert!(hint.contains(part), "{hint}");
-    }
+    assert!(
+        hint.contains("--assignee 0a1b --role \"Storage Blob Data Contributor\"")
+            && hint.contains("/containers/events"),
+        "{hint}"
+    );
     let (found, _) = tried(refusing(), "s3://acme-lake/bronze/", Duration::ZERO);
-    assert!(words(&found[0]).contains("\"arn:aws:s3:::acme-lake/bronze/*\""), "{}", words(&found[0]));
+    assert!(words(&found[0]).contains("arn:aws:s3:::acme-lake/*"), "{}", words(&found[0]));
 }
 
 #[test]
