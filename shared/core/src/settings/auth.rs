@@ -16,7 +16,7 @@ const AUTHORITIES: [&str; 4] = [
 ];
 
 /// Variables of the principal that an installation has of its own, for customers who let it in by their tenant.
-const INSTALLATION: [&str; 2] = ["INLET_PRINCIPAL_CLIENT_ID", "INLET_PRINCIPAL_CLIENT_SECRET"];
+pub(super) const INSTALLATION: [&str; 2] = ["INLET_PRINCIPAL_CLIENT_ID", "INLET_PRINCIPAL_CLIENT_SECRET"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Method {
@@ -133,10 +133,10 @@ pub(super) fn principal(given: &mut Given<'_>, table: &str) -> Option<(String, S
         return pair(given, table);
     }
     let [id_variable, secret_variable] = INSTALLATION;
-    match (given.variable(id_variable), given.variable(secret_variable)) {
-        (Some(id), Some(secret)) => Some((id.trim().to_owned(), Secret::new(secret.trim()))),
-        (has_id, has_secret) => {
-            let unset = [(id_variable, has_id.is_none()), (secret_variable, has_secret.is_none())];
+    match (given.variable(id_variable), given.variable(secret_variable).is_some()) {
+        (Some(id), true) => Some((id.trim().to_owned(), given.secret_of_variable(secret_variable)?)),
+        (own, has_secret) => {
+            let unset = [(id_variable, own.is_none()), (secret_variable, !has_secret)];
             let unset: Vec<_> = unset.iter().filter(|(_, unset)| *unset).map(|(name, _)| format!("`{name}`")).collect();
             let why = format!(
                 "left blank it means the service principal of this installation, which has none: {} not set",

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::auth::INSTALLATION;
 use super::document;
 use super::faults::Faults;
 use super::keys::{self, KEYS, Shape};
@@ -218,7 +219,20 @@ impl<'a> Given<'a> {
     /// Where secrets stand that a store has to be asked for.
     pub(super) fn secret_places(&self) -> Vec<SecretPlace> {
         let secrets = KEYS.iter().filter(|key| key.shape == Shape::Secret);
-        secrets.filter_map(|key| SecretPlace::parse(&self.text(key.path)?)?.ok()).collect()
+        let told = secrets.filter_map(|key| self.text(key.path)).chain(self.variable(INSTALLATION[1]));
+        told.filter_map(|text| SecretPlace::parse(&text)?.ok()).collect()
+    }
+
+    /// The secret of a variable that is no key: itself, or where it stands.
+    pub(super) fn secret_of_variable(&mut self, name: &'static str) -> Option<Secret> {
+        let text = self.variable(name)?;
+        match secrets::resolve(text.trim(), true, None, &|name| self.variable(name), self.stored) {
+            Ok(secret) => Some(secret),
+            Err((what, advice)) => {
+                self.wrong_at(name, Place::Variable(name), &what, &advice);
+                None
+            }
+        }
     }
 
     /// A secret, from where the settings say it stands.

@@ -85,6 +85,15 @@ fn sign_ins_that_are_half_filled_or_contradict_themselves_are_refused() {
 }
 
 #[test]
+fn the_installations_own_secret_may_stand_elsewhere_and_is_no_reference() {
+    let secret = |text: &str| load(AZURE, &["INLET_PRINCIPAL_CLIENT_ID=ours", text, "S=dose2"]);
+    assert!(secret("INLET_PRINCIPAL_CLIENT_SECRET=env:S").is_ok());
+    let unresolved = "INLET_PRINCIPAL_CLIENT_SECRET=@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/n)";
+    let said = secret(unresolved).unwrap_err().to_string();
+    assert!(said.contains("INLET_PRINCIPAL_CLIENT_SECRET") && said.contains("Key Vault"), "{said}");
+}
+
+#[test]
 fn an_authority_of_ones_own_must_be_allowed() {
     let ours = ["INLET_PRINCIPAL_CLIENT_ID=ours", "INLET_PRINCIPAL_CLIENT_SECRET=dose1"];
     let authority = |text: &str| {
