@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,9 @@ def terraform(folder: Path):
                         check_block(f"{text(resource)}.{text(name)}", block, known[f"{kind} {text(resource)}"])
     used = set(re.findall(r"\bvar\.(\w+)", source))
     holds("variables that are not declared, or not used:", used == declared, used ^ declared)
+    if shutil.which("terraform"):
+        form = subprocess.run(["terraform", "fmt", "-check", "-diff", str(folder)], capture_output=True, text=True)
+        holds("terraform fmt:", form.returncode == 0, form.stdout)
     settings_known(re.findall(r"^\s*(INLET_\w+)\s*=", source, re.M), folder)
 
 
@@ -166,7 +170,7 @@ def main() -> int:
     terraform(o.infra / "azure")
     for line in bad:
         print(line)
-    print(f"{len(bad)} differences")
+    print(f"{len(bad)} differences{'' if shutil.which('terraform') else '; SKIPPED terraform fmt: there is no terraform'}")
     return 1 if bad else 0
 
 
