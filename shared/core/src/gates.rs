@@ -6,7 +6,7 @@
 //! `_inlet/gates/<schema>/<table>/<n>.json`, which is renewed, and expires when its owner dies. Everybody else looks at
 //! it right before each try of a commit.
 //!
-//! One race is left: looked, then closed, then committed. A request to the store is over within [`COMMIT_WITHIN`],
+//! One race is left: looked, then closed, then committed. A request to the store is over within `COMMIT_WITHIN`,
 //! whatever becomes of it, and nothing but the request lies between the look and its end. So the owner waits that long
 //! after it has closed the gate: from then on the log stands still. Only a machine that sleeps between its look and
 //! its request is later than that; its commit is one that the owner's mending, or a later one, finds gone.

@@ -1,6 +1,6 @@
 //! The connection test: each precondition of a set-up, tried by the cheapest call that shows it.
 //!
-//! [`STEPS`] is the whole test as data: what is tried, in which order, and what each step waits for. All that can be
+//! `STEPS` is the whole test as data: what is tried, in which order, and what each step waits for. All that can be
 //! tried is tried, whatever failed before; a step that cannot says for which other one it waits. A right is proved by
 //! using it: what the grants say is a hint only. Everything made for that is called `inlet_connect_<8 hex>`, goes at the
 //! end, and what a killed test left goes with a later one.
