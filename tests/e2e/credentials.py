@@ -166,7 +166,7 @@ def expired(world: World):
             signature, vended = world.signature(minutes)
             c.workspace.control("PATCH", "knobs", {"vended": vended})
             if minutes < 0:
-                c.fails("a signature that the store refuses", c.run("ingest", first), 78, "grant this identity")
+                c.fails("a signature that the store refuses", c.run("ingest", first), 78, "network into storage account")
             else:
                 away = c.run("ingest", first, AZURE_STORAGE_ENDPOINT=f"https://127.0.0.1:1/{world.store.ACCOUNT}")
                 c.fails("a store that is away", away, 75)
@@ -203,7 +203,7 @@ def blank(world: World):
         for what, token in tokens_without_use(c):
             answer = {"answer": {"status": 200, "body": token}}
             c.workspace.control("POST", "faults", {"method": "POST", "path": "*/oauth2/v2.0/token", "times": 1, "wrong": answer})
-            c.fails(what, land(), 78, "grant this identity read, write and list")
+            c.fails(what, land(), 78, "az role assignment create")
             c.workspace.control("DELETE", "faults")
         c.asked()
         c.same("afterwards", land().code, 0)

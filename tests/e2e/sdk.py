@@ -116,7 +116,7 @@ def tables(w: Workspace, client: WorkspaceClient, lake: Path):
     same("a failed statement", (failed.status.state, failed.status.error.error_code), (sql.StatementState.FAILED, sql.ServiceErrorCode.BAD_REQUEST))
     raises("a wait that is none", errors.InvalidParameterValue,
            lambda: client.statement_execution.execute_statement(statement="SELECT 1", warehouse_id=w.warehouse_id, wait_timeout="3s"))
-    raises("what it has not", errors.NotImplemented, lambda: run(client, w, "VACUUM segment.web.tracks"))
+    raises("what it has not", errors.NotImplemented, lambda: run(client, w, "ANALYZE TABLE segment.web.tracks COMPUTE STATISTICS"))
     w.control("PATCH", "knobs", {"rows_per_chunk": 1})
     run(client, w, "CREATE VIEW segment.web.latest AS SELECT id, max(n) AS n FROM segment.web.tracks GROUP BY id")
     first = run(client, w, "SHOW TABLES IN segment.web")
