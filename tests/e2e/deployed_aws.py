@@ -9,6 +9,7 @@ executable. A pretend workspace stands over the lake. Steps, one after another i
   doubled    each of twelve uploads announced three times, to instances at once: each event once
   killed     the process of ingest killed in the middle, twice: each event once
   ticks      what no event announced lands by the schedule of backfill, and the catalog follows by that of evolve
+  connects   the set-up is tested by its function, and no step fails
   rights     no function did what its role does not allow; what is no business of a role's is refused
 
 Exit 1 with what differs. Needs requirements.txt."""
@@ -292,16 +293,25 @@ def ticks(c: Route):
     c.verified()
 
 
+def connects(c: Route):
+    answer = c.stack.functions.invoke(FunctionName=c.stack.resources["Connect"], Payload=b"{}")
+    report = json.loads(answer["Payload"].read())
+    c.same("the call", answer.get("FunctionError"), None)
+    failed = [step for step in report["steps"] if step["status"] == "failed"]
+    c.same("steps that failed", failed, [])
+    c.holds("the steps that need no warehouse", sum(step["status"] == "passed" for step in report["steps"]) >= 12, report)
+
+
 def rights(c: Route):
-    for function in ("Ingest", "Evolve", "Backfill"):
+    for function in ("Ingest", "Evolve", "Backfill", "Connect"):
         said = c.stack.said(function)
         c.holds(f"{function} says what it does", any(isinstance(line, dict) for line in said), said[-3:])
         faults = [line for line in said if isinstance(line, dict) and line.get("level") == "ERROR" and "poison" not in str(line)]
         c.same(f"faults of {function}", [line for line in faults if "AccessDenied" in str(line) or "not authorized" in str(line)], [])
         everything = "".join(map(str, said))
         c.holds(f"{function} keeps the secret to itself", c.workspace.client_secret not in everything)
-    role = {function: c.stack.functions.get_function_configuration(FunctionName=c.stack.resources[function])["Role"] for function in ("Ingest", "Evolve", "Backfill")}
-    c.same("roles", len(set(role.values())), 3)
+    role = {function: c.stack.functions.get_function_configuration(FunctionName=c.stack.resources[function])["Role"] for function in ("Ingest", "Evolve", "Backfill", "Connect")}
+    c.same("roles", len(set(role.values())), 4)
     iam, lake, landing = c.store.of("iam"), f"arn:aws:s3:::lake/{c.root}", f"arn:aws:s3:::{LANDING}"
     judged = [("Ingest", "s3:PutObject", f"{lake}/events/tracks/x", True), ("Ingest", "s3:DeleteObject", f"{lake}/events/tracks/x", False),
               ("Ingest", "s3:DeleteObject", f"{lake}/_inlet/underway/x", True), ("Ingest", "s3:PutObject", f"{landing}/x", False), ("Ingest", "s3:DeleteObject", f"{landing}/x", False),
@@ -322,7 +332,7 @@ def main() -> int:
     sys.stdout.reconfigure(errors="backslashreplace")
     exe, failed = shutil.which(o.inlet) or o.inlet, 0
     with Route(exe, o.pretend, Aws(o.endpoint), o.template) as c:
-        for step in (follows, poison, doubled, killed, ticks, rights):
+        for step in (follows, poison, doubled, killed, ticks, connects, rights):
             began, before = time.monotonic(), len(c.bad)
             try:
                 step(c)

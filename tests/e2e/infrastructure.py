@@ -79,7 +79,7 @@ def template(file: Path, cfn_lint: str):
         logs = one["LoggingConfig"]["LogGroup"]["!Ref"]
         holds(f"{name} keeps its logs for ever", "RetentionInDays" in resources[logs]["Properties"])
         holds(f"{name} shares a role", one["Role"] == {"!GetAtt": f"{name}Role.Arn"}, one["Role"])
-        for event in one["Events"].values():
+        for event in one.get("Events", {}).values():
             properties = event["Properties"]
             if event["Type"] == "SQS":
                 queue = queues[properties["Queue"]["!GetAtt"].split(".")[0]]

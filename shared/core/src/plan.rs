@@ -32,16 +32,7 @@ pub(crate) struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     pub(crate) fn new(settings: &'a Settings) -> Self {
-        let report = PlanReport {
-            function: "ingest",
-            plan: true,
-            tables: Vec::new(),
-            rejections: Vec::new(),
-            skipped: Vec::new(),
-            totals: Totals::default(),
-            fault: None,
-        };
-        Self { settings, report }
+        Self { settings, report: PlanReport::new() }
     }
 
     pub(crate) fn finish(self) -> PlanReport {

@@ -269,6 +269,27 @@ pub struct PlanReport {
     pub fault: Option<FaultReport>,
 }
 
+impl PlanReport {
+    /// A plan of nothing.
+    pub fn new() -> Self {
+        Self {
+            function: "ingest",
+            plan: true,
+            tables: Vec::new(),
+            rejections: Vec::new(),
+            skipped: Vec::new(),
+            totals: Totals::default(),
+            fault: None,
+        }
+    }
+}
+
+impl Default for PlanReport {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// One table of a plan.
 #[derive(Debug, Serialize)]
 pub struct PlannedTable {

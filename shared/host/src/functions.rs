@@ -1,9 +1,11 @@
 //! What the executable can do. A face finds the arguments of a function, and says what came of it in its place's words.
 
 use inlet_core::clock::Deadline;
+use inlet_core::connect::ConnectReport;
 use inlet_core::delta::Lake;
 use inlet_core::evolve::{Ask, EvolveReport};
-use inlet_core::report::{PlanReport, Report};
+use inlet_core::fault::Fault;
+use inlet_core::report::{FaultReport, PlanReport, Report};
 use inlet_core::route::{Parts, Watch};
 use inlet_core::settings::Settings;
 use inlet_core::upload::Upload;
@@ -12,12 +14,8 @@ use inlet_core::upload::Upload;
 pub type EvolveFunction = fn(&inlet_core::evolve::Parts, Ask, Deadline, &(dyn Fn(&str) + Sync)) -> EvolveReport;
 
 /// The function `connect`: it is told how long it may take, and tells what takes long.
-pub type ConnectFunction = fn(
-    &inlet_core::connect::Parts,
-    inlet_core::connect::Ask,
-    Deadline,
-    &(dyn Fn(&str) + Sync),
-) -> inlet_core::connect::ConnectReport;
+pub type ConnectFunction =
+    fn(&inlet_core::connect::Parts, inlet_core::connect::Ask, Deadline, &(dyn Fn(&str) + Sync)) -> ConnectReport;
 
 /// What the executable can do.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +28,25 @@ pub struct Functions {
     pub connect: ConnectFunction,
     /// Says what uploads would become.
     pub plan: fn(Option<&Lake>, &Settings, Vec<Upload>, &dyn Watch) -> PlanReport,
+}
+
+impl Functions {
+    /// None of them: what an executable with one function alone answers for the others.
+    pub const NONE: Self = Self {
+        ingest: |_, _, _| Report { fault: Some(missing("ingest")), ..Report::new() },
+        evolve: |_, _, _, _| EvolveReport::failed(missing("evolve")),
+        connect: |_, ask, _, _| ConnectReport::without_settings(&not_built_in("connect"), ask.wake),
+        plan: |_, _, _, _| PlanReport { fault: Some(missing("ingest")), ..PlanReport::new() },
+    };
+}
+
+fn missing(name: &str) -> FaultReport {
+    FaultReport::from(&not_built_in(name))
+}
+
+fn not_built_in(name: &str) -> Fault {
+    Fault::setup(format!("this executable is built without the function `{name}`"))
+        .hint("ask the function that has it, or deploy the package with all functions")
 }
 
 /// A function that is called by its name: `_HANDLER` on Lambda, the path on Azure.

@@ -25,7 +25,7 @@ pub mod trigger;
 use std::process::ExitCode;
 
 use inlet_core::fault::Fault;
-use inlet_core::settings::Host;
+use inlet_core::settings::{Host, LambdaHost};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -42,6 +42,20 @@ pub fn run(functions: &Functions) -> ExitCode {
         Ok(Host::Terminal) => terminal::run(functions),
         Ok(Host::Lambda(host)) => lambda::run(functions, &host),
         Ok(Host::Azure(port)) => azure::run(functions, port),
+        Err(fault) => terminal::refused(&fault),
+    }
+}
+
+/// Runs one function alone, in a cloud: the handler's setting does not choose. Other commands than that function's are not
+/// in the executable, so the linker leaves out whatever only they need.
+pub fn run_alone(name: &str, functions: &Functions) -> ExitCode {
+    match Host::of_environment() {
+        Ok(Host::Lambda(host)) => lambda::run(functions, &LambdaHost { handler: name.to_owned(), ..host }),
+        Ok(Host::Azure(port)) => azure::run(functions, port),
+        Ok(Host::Terminal) => terminal::refused(
+            &Fault::setup(format!("this is the function `{name}` for AWS Lambda and Azure Functions"))
+                .hint("the command line is another executable: inlet"),
+        ),
         Err(fault) => terminal::refused(&fault),
     }
 }

@@ -65,15 +65,7 @@ fn planning(lake: Option<&Lake>, _: &Settings, uploads: Vec<Upload>, watch: &dyn
         watch.read(upload.size);
         totals.uploads += 1;
     }
-    PlanReport {
-        function: "ingest",
-        plan: true,
-        tables: Vec::new(),
-        rejections: Vec::new(),
-        skipped: Vec::new(),
-        totals,
-        fault: None,
-    }
+    PlanReport { totals, ..PlanReport::new() }
 }
 
 fn inlet(line: &[&str], input: &'static str) -> Answer {
