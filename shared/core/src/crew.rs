@@ -21,6 +21,8 @@ const ROWS_BYTES: std::ops::RangeInclusive<usize> = 32 << 20..=56 << 20;
 const FILES_BYTES: usize = 20 << 20;
 /// Files of all workers that may be on their way in parts: on a disk each is an open file.
 const FILES_UNDER_WAY: usize = 400;
+/// Bytes of a table's rows that a worker without anything to read encodes: a smaller row group is hardly larger in all.
+const AHEAD_BYTES: usize = ROW_GROUP_BYTES / 4;
 /// Bytes of rejected text after which it is encoded.
 const REJECT_BYTES: usize = 2 << 20;
 
@@ -100,6 +102,14 @@ impl Crewman {
             self.encode_rejects(yard)?;
         }
         self.relieve_files(yard)
+    }
+
+    /// Encodes the largest table, for want of anything to read. False when none is worth it.
+    pub(crate) fn encode_ahead(&mut self, yard: Yard<'_>, plans: &[Arc<TablePlan>]) -> Result<bool, Fault> {
+        let largest = self.worker.held().max_by_key(|(_, bytes)| *bytes);
+        let Some((table, _)) = largest.filter(|(_, bytes)| *bytes >= AHEAD_BYTES) else { return Ok(false) };
+        self.encode(yard, plans, table)?;
+        self.relieve_files(yard).map(|()| true)
     }
 
     fn relieve_files(&mut self, yard: Yard<'_>) -> Result<(), Fault> {

@@ -1,5 +1,6 @@
 //! A group of uploads: read one after another, committed together.
 
+mod ahead;
 mod commits;
 mod holding;
 mod reports;
@@ -7,11 +8,11 @@ mod staging;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
 
 use hashbrown::HashSet;
 use inlet_events::{Reason, UploadContext};
 
+use self::ahead::{Ahead, Taker};
 pub(crate) use self::reports::{counts_of, rejected_report};
 use crate::crew::{Crewman, Files, Yard, lock, worker_panicked};
 use crate::delta::delete_files;
@@ -26,7 +27,12 @@ use crate::schema::SchemaRun;
 use crate::settings::Settings;
 use crate::source::{Opened, Refusal, Source};
 use crate::underway::{leave, remove};
-use crate::upload::Upload;
+use crate::upload::{Place, Upload};
+
+/// Uploads of a store that are opened at once and not taken: each waits for the store's answer.
+const OPENED_OF_STORES: usize = 8;
+/// The same of this machine: while one is read, the next is unpacked.
+const OPENED_HERE: usize = 2;
 
 /// What reading an upload came to.
 #[derive(Debug)]
@@ -50,7 +56,7 @@ impl<'r, 'a> Group<'r, 'a> {
         Self { run, entries: Vec::new(), held: HashSet::new() }
     }
 
-    /// Reads uploads into the workers' files, while the next one is being unpacked. Answers how many were taken: a
+    /// Reads uploads into the workers' files, while the next ones are being opened. Answers how many were taken: a
     /// giant, which streams and can fail at its end, shares no file and no commit with others.
     ///
     /// # Errors
@@ -61,26 +67,20 @@ impl<'r, 'a> Group<'r, 'a> {
         let handle = self.run.parts.lake.handle().clone();
         let buffers = Arc::clone(&self.run.buffers);
         let admits = self.run.admits();
-        let progress = |bytes| watch.read(bytes);
+        let is_stored = |upload: &Upload| matches!(upload.place, Place::Object { .. });
+        let at_once = if uploads.iter().any(is_stored) { OPENED_OF_STORES } else { OPENED_HERE };
+        let ahead = Ahead::new(uploads.len(), at_once, &buffers);
         std::thread::scope(|scope| {
-            let (send, receive) = sync_channel(0);
-            scope.spawn(|| {
-                let send = send;
-                for upload in uploads {
-                    let opened =
-                        Source { upload, limits: &limits, admits, handle: &handle, buffers: &buffers }.open(&progress);
-                    // What comes behind a giant is not of this group.
-                    let is_last = matches!(&opened, Ok(opened) if !opened.is_whole);
-                    // Nobody listens any more: the group is complete without this one.
-                    if send.send(opened).is_err() || is_last {
-                        return;
-                    }
-                }
-            });
-            let taken = self.read_opened(uploads, pasts, &receive);
-            // The opener waits for somebody to take what it unpacked: nobody will.
-            drop(receive);
-            taken
+            for _ in 0..at_once.min(uploads.len()) {
+                scope.spawn(|| {
+                    ahead.work(|at, go_on| {
+                        let upload = &uploads[at];
+                        let source = Source { upload, limits: &limits, admits, handle: &handle, buffers: &buffers };
+                        source.open_while(go_on)
+                    });
+                });
+            }
+            self.read_opened(uploads, pasts, &ahead.taker(), watch)
         })
     }
 
@@ -88,14 +88,16 @@ impl<'r, 'a> Group<'r, 'a> {
         &mut self,
         uploads: &[Upload],
         pasts: Vec<Past>,
-        opened: &Receiver<Result<Opened, Refusal>>,
+        opened: &Taker<'_>,
+        watch: &dyn Watch,
     ) -> Result<usize, (usize, Fault)> {
         for (at, (upload, past)) in uploads.iter().zip(pasts).enumerate() {
-            let Ok(next) = opened.recv() else { return Err((at, Fault::bug("an upload was not opened"))) };
+            let Some(next) = opened.take() else { return Err((at, Fault::bug("an upload was not opened"))) };
             let is_giant = matches!(&next, Ok(opened) if !opened.is_whole);
             if is_giant && at > 0 {
                 return Ok(at);
             }
+            watch.read(upload.size);
             let entry = match next {
                 Ok(opened) => self.land(upload, past, opened).map_err(|fault| (at, fault))?,
                 Err(Refusal::Rejected(reason, what)) => Entry::Rejected(reason, what),

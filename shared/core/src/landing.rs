@@ -6,7 +6,7 @@
 //! stopped. Columns that the limits forbid stay unknown, and their values are rescued.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use hashbrown::{HashMap, HashSet};
@@ -67,6 +67,8 @@ struct Shared<'a> {
     /// Where there were too many ids to remember: from there on nothing is decided yet.
     full_at: Mutex<Option<Position>>,
     left_traces: AtomicBool,
+    /// Workers that still read.
+    reading: AtomicUsize,
     failure: Mutex<Option<Refusal>>,
     failed: AtomicBool,
 }
@@ -106,6 +108,7 @@ pub(crate) fn land(
         is_whole,
         full_at: Mutex::new(None),
         left_traces: AtomicBool::new(false),
+        reading: AtomicUsize::new(0),
         failure: Mutex::new(None),
         failed: AtomicBool::new(false),
     };
@@ -208,6 +211,7 @@ impl Shared<'_> {
         lock(&self.chunks).keep(matches!(pass, Pass::Observe { .. }));
         loop {
             let mut crew: Vec<_> = crew.iter_mut().zip(&mut *deferred).collect();
+            self.reading.store(crew.len(), Ordering::SeqCst);
             let counts = self.together(&mut crew, |(man, deferred)| {
                 let mut rescued = Vec::new();
                 self.work_through(man, deferred, pass, &mut rescued);
@@ -277,7 +281,9 @@ impl Shared<'_> {
     ) {
         // A panic must not leave the others waiting for their turn.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            self.try_work_through(man, deferred, pass, rescued)
+            self.try_work_through(man, deferred, pass, rescued)?;
+            self.reading.fetch_sub(1, Ordering::SeqCst);
+            self.encode_ahead(man)
         }));
         let outcome = outcome.unwrap_or_else(|_| Err(Refusal::Fault(worker_panicked())));
         if let Err(refusal) = outcome {
@@ -337,6 +343,15 @@ impl Shared<'_> {
                 Pass::Observe { rooms, only } => man.worker.observe(&batch, &plans, rooms, only),
             }
         }
+    }
+
+    /// The next upload begins when the last worker is done with this one; the others encode meanwhile what they would have
+    /// to encode later.
+    fn encode_ahead(&self, man: &mut Crewman) -> Result<(), Refusal> {
+        let Some(yard) = self.work.yard else { return Ok(()) };
+        let plans = lock(self.work.registry).plans();
+        while self.reading.load(Ordering::SeqCst) > 0 && man.encode_ahead(yard, &plans).map_err(Refusal::Fault)? {}
+        Ok(())
     }
 
     /// Rejects events that frozen tables have no place for.

@@ -14,7 +14,7 @@ use crate::group::{counts_of, rejected_report, upload_context};
 use crate::held::Pending;
 use crate::landing::{Work, land};
 use crate::registry::{Past, Registry, Writes};
-use crate::report::{FaultReport, PlanReport, PlannedColumn, PlannedConflict, PlannedRejection, PlannedTable, Totals};
+use crate::report::{FaultReport, PlanReport, PlannedColumn, PlannedConflict, PlannedRejection, PlannedTable};
 use crate::route::Watch;
 use crate::settings::Settings;
 use crate::source::{Refusal, Source};
@@ -72,7 +72,9 @@ impl<'a> Planner<'a> {
             let work = Work { registry: &registry, yard: None, context: &context, rejects_landed: false, deadline };
             self.report.totals.uploads += 1;
             let begun = lock(&registry).begin(Past::default());
-            let landed = match begun.map_err(Refusal::Fault).and_then(|()| source.open(&|bytes| watch.read(bytes))) {
+            let opened = begun.map_err(Refusal::Fault).and_then(|()| source.open());
+            watch.read(upload.size);
+            let landed = match opened {
                 Ok(opened) => land(work, &source, opened, &mut crew).map_err(|stopped| stopped.refusal),
                 Err(refusal) => Err(refusal),
             };

@@ -24,9 +24,6 @@ use crate::upload::{Place, Upload};
 /// Stored bytes read at once.
 const READ_BYTES: usize = 1 << 20;
 
-/// Told how many stored bytes were read.
-pub(crate) type Progress<'a> = &'a (dyn Fn(u64) + Sync);
-
 /// Why an upload cannot be used as a whole.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -87,12 +84,16 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Opens the upload and looks at its beginning; waits for room while other uploads hold a window's worth.
-    pub(crate) fn open(&self, progress: Progress<'_>) -> Result<Opened, Refusal> {
+    /// Opens the upload and looks at its beginning.
+    pub(crate) fn open(&self) -> Result<Opened, Refusal> {
+        self.open_while(|| true)
+    }
+
+    /// Opens the upload as long as `go_on` says yes; it is asked before each chunk, and may wait. Whoever says no has no
+    /// use for the answer.
+    pub(crate) fn open_while(&self, go_on: impl FnMut() -> bool) -> Result<Opened, Refusal> {
         let mut chunks = self.reopen()?;
-        let wait = |own| self.buffers.wait_for_room(TYPING_WINDOW_BYTES, own);
-        let is_whole = chunks.read_ahead(TYPING_WINDOW_BYTES, wait).map_err(Refusal::of)?;
-        progress(self.upload.size);
+        let is_whole = chunks.read_ahead(TYPING_WINDOW_BYTES, go_on).map_err(Refusal::of)?;
         let first = chunks.held().next().map_or(&[][..], |chunk| &chunk.data);
         if sniff(chunks.held(), self.limits.line_bytes) == Sniff::NotNdjson || is_tar(first) {
             return Err(Refusal::Rejected(Reason::NotNdjson, foreign_format(first).map(str::to_owned)));
@@ -236,7 +237,7 @@ mod tests {
             handle: runtime.handle(),
             buffers: &Arc::default(),
         }
-        .open(&|_| {})
+        .open()
     }
 
     fn reason(opened: Result<Opened, Refusal>) -> &'static str {
@@ -271,7 +272,7 @@ mod tests {
             handle: runtime.handle(),
             buffers: &Arc::default(),
         };
-        let refused = match source.open(&|_| {}) {
+        let refused = match source.open() {
             Ok(mut opened) => loop {
                 match opened.chunks.next_chunk() {
                     Err(error) => break Refusal::of(error),

@@ -70,12 +70,20 @@ impl Buffers {
         self.state().lent
     }
 
-    /// Waits while all chunks hold `limit` bytes or more, of which others than the caller, who holds `own`, hold some.
-    pub fn wait_for_room(&self, limit: usize, own: usize) {
+    /// Waits as long as `must_wait` says so of the bytes that all chunks hold; asked again when some come back, and when
+    /// woken.
+    pub fn wait_while(&self, mut must_wait: impl FnMut(usize) -> bool) {
         let mut state = self.state();
-        while state.lent >= limit && state.lent > own {
+        while must_wait(state.lent) {
             state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Has those who wait ask again.
+    pub fn wake(&self) {
+        // Whoever has asked and does not wait yet holds the state.
+        drop(self.state());
+        self.returned.notify_all();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -85,6 +93,8 @@ impl Buffers {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -102,14 +112,18 @@ mod tests {
     }
 
     #[test]
-    fn room_is_waited_for_unless_all_is_ones_own() {
+    fn who_waits_asks_again_when_bytes_come_back_and_when_woken() {
         let buffers = Arc::new(Buffers::default());
         let bytes = buffers.lend(buffers.take(), 1);
-        buffers.wait_for_room(1, 1);
+        let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| buffers.wait_for_room(1, 0));
+            let returned = scope.spawn(|| buffers.wait_while(|lent| lent > 0));
+            let woken = scope.spawn(|| buffers.wait_while(|_| !is_over.load(Ordering::SeqCst)));
             drop(bytes);
-            waiting.join().unwrap();
+            returned.join().unwrap();
+            is_over.store(true, Ordering::SeqCst);
+            buffers.wake();
+            woken.join().unwrap();
         });
     }
 }

@@ -122,15 +122,17 @@ impl<'a> Chunks<'a> {
         Self::of_stream(Box::new(io::Cursor::new(data)), line_bytes, Arc::default())
     }
 
-    /// Reads ahead until more than `bytes` are held; answers whether the upload ended before that. `wait` is called
-    /// before each chunk, with the bytes that are held.
+    /// Reads ahead until more than `bytes` are held; answers whether the upload ended before that. `go_on` is
+    /// asked before each chunk; it may wait.
     ///
     /// # Errors
-    /// What the stream says: the upload is unreadable, or its source is.
-    pub fn read_ahead(&mut self, bytes: usize, mut wait: impl FnMut(usize)) -> io::Result<bool> {
+    /// What the stream says: the upload is unreadable, or its source is. Or `go_on` said no.
+    pub fn read_ahead(&mut self, bytes: usize, mut go_on: impl FnMut() -> bool) -> io::Result<bool> {
         let mut held: usize = self.held.iter().map(|chunk| chunk.data.len()).sum();
         while held <= bytes {
-            wait(held);
+            if !go_on() {
+                return Err(io::Error::other("given up"));
+            }
             match self.read_chunk()? {
                 Some(chunk) => {
                     held += chunk.data.len();
@@ -361,7 +363,7 @@ mod tests {
     fn sniffing() {
         let sniffed = |data: &[u8]| {
             let mut chunks = Chunks::of_bytes(Bytes::copy_from_slice(data), 100);
-            chunks.read_ahead(8 << 20, |_| ()).unwrap();
+            chunks.read_ahead(8 << 20, || true).unwrap();
             sniff(chunks.held(), 100)
         };
         assert_eq!(sniffed(b""), Sniff::Nothing);
@@ -430,7 +432,7 @@ mod tests {
     fn positions_lead_back() {
         let data = Bytes::from("{\"some\":\"event\"}\n".repeat(100_000));
         let mut kept = Chunks::of_bytes(data.clone(), 1000);
-        assert!(kept.read_ahead(8 << 20, |_| ()).unwrap());
+        assert!(kept.read_ahead(8 << 20, || true).unwrap());
         kept.next_chunk().unwrap();
         let position = kept.position();
         kept.keep(true);
@@ -440,7 +442,7 @@ mod tests {
         kept.keep(false);
         assert_eq!(kept.next_chunk().unwrap().unwrap().offset, second.offset);
         let mut opened = stream(Box::new(&data[..]), 1000);
-        assert!(!opened.read_ahead(1, |_| ()).unwrap(), "it goes on");
+        assert!(!opened.read_ahead(1, || true).unwrap(), "it goes on");
         opened.keep(true);
         opened.next_chunk().unwrap();
         opened.next_chunk().unwrap();

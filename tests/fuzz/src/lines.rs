@@ -32,7 +32,7 @@ pub fn lines(data: &[u8]) {
     let (said, in_stream) = (read(&at_once, &context), read(&stream, &context));
     assert_eq!(said, in_stream, "both say the same");
     let mut kept = Chunks::of_bytes(Bytes::from(text.clone()), limit);
-    assert!(kept.read_ahead(2 * BYTES, |_| ()).expect("memory can be read"));
+    assert!(kept.read_ahead(2 * BYTES, || true).expect("memory can be read"));
     kept.keep(true);
     goes_back(&at_once, kept, None);
     goes_back(&stream, streamed(&text, &reads, limit), Some(&|| streamed(&text, &[7], limit)));

@@ -75,7 +75,7 @@ impl Anew<'_> {
         let buffers = Arc::default();
         let (upload, limits) = (given.upload, &self.settings.limits);
         let source = Source { upload, limits, admits: None, handle: self.lake.handle(), buffers: &buffers };
-        let read = source.open(&|_| {}).and_then(|opened| self.read_opened(opened, given, &context, each));
+        let read = source.open().and_then(|opened| self.read_opened(opened, given, &context, each));
         match read {
             Ok(counts) => Ok(counts.into()),
             // One event, one rejection.
