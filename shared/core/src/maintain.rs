@@ -19,6 +19,7 @@ use std::time::Duration;
 pub use self::report::{Compacted, MaintainReport, TableMaintained};
 use self::table::maintain_table;
 use crate::clock::{Deadline, Micros};
+pub use crate::delta::FILE_BYTES as LARGE_FILE_BYTES;
 use crate::delta::{Lake, Table};
 use crate::evolve::Parts;
 use crate::fault::Fault;

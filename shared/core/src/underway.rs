@@ -119,7 +119,8 @@ impl Left {
 /// # Errors
 /// When the state folder cannot be read.
 pub(crate) fn left_behind(lake: &Lake, schema: &str, is_done: impl Fn(&str) -> bool) -> Result<Vec<Underway>, Fault> {
-    let (done, open): (Vec<Left>, Vec<Left>) = notes(lake, schema)?.into_iter().partition(|note| note.is_done(&is_done));
+    let (done, open): (Vec<Left>, Vec<Left>) =
+        notes(lake, schema)?.into_iter().partition(|note| note.is_done(&is_done));
     remove(lake, &done.into_iter().map(|note| note.place).collect::<Vec<_>>());
     Ok(open.into_iter().flat_map(|note| note.uploads).collect())
 }

@@ -43,6 +43,8 @@ pub(crate) enum Function {
     Backfill,
     /// Tests its own set-up.
     Connect,
+    /// Puts tables in order.
+    Maintain,
     /// Any of them: what it is called with tells which.
     Any,
 }
@@ -56,6 +58,7 @@ impl Function {
             "evolve" => Self::Evolve,
             "backfill" => Self::Backfill,
             "connect" => Self::Connect,
+            "maintain" => Self::Maintain,
             _ => Self::Any,
         }
     }
@@ -67,6 +70,7 @@ impl Function {
             Self::Evolve => "evolve",
             Self::Backfill => "backfill",
             Self::Connect => "connect",
+            Self::Maintain => "maintain",
             Self::Any => "inlet",
         }
     }
@@ -82,6 +86,7 @@ mod tests {
         assert_eq!(Function::named("ingest_eventgrid"), Function::Ingest);
         assert_eq!(Function::named("bin/evolve"), Function::Evolve);
         assert_eq!(Function::named("backfill"), Function::Backfill);
+        assert_eq!(Function::named("maintain"), Function::Maintain);
         for any in ["bootstrap", "", "hello.handler", "ingestion"] {
             assert_eq!(Function::named(any), Function::Any, "{any}");
         }

@@ -28,7 +28,7 @@ use crate::crew::no_encoder;
 use crate::fault::Fault;
 
 /// A compacted file is at most about this large.
-const FILE_BYTES: u64 = 128 << 20;
+pub const FILE_BYTES: u64 = 128 << 20;
 /// A file ends here, should its rows take more than they took before: by a part of a row group it may be larger.
 const FILE_ENDS_AT: u64 = FILE_BYTES - (4 << 20);
 /// Rows of this much memory become a row group: larger than the append's, which has many tables open at once.
@@ -58,8 +58,10 @@ pub(crate) fn may_compact(table: &Table) -> Result<(), Fault> {
     table.may_append()?;
     let (label, optimize) = (table.label(), format!("OPTIMIZE {}", sql_name(&table.schema, &table.name)));
     if let Some(feature) = feature_beyond(table, &KEPT_FEATURES) {
-        return Err(Fault::setup(format!("Inlet does not compact table `{label}`: it has the table feature {feature}"))
-            .hint(run(table, &[optimize])));
+        return Err(Fault::setup(format!(
+            "Inlet does not compact table `{label}`: it has the table feature {feature}"
+        ))
+        .hint(run(table, &[optimize])));
     }
     if let Some(column) = table.columns().iter().find(|column| column.column_type == KnownType::Foreign) {
         return Err(Fault::setup(format!(

@@ -47,6 +47,7 @@ mod tests;
 pub(crate) use access::LAKE_IDENTITY;
 pub use append::{Append, Appended, Comments, add_columns_only, commit};
 pub use column_chunk::Encoder;
+pub use compact::FILE_BYTES;
 pub(crate) use compact::{LiveFiles, may_compact};
 pub(crate) use create::{IDS_KEPT, statistics_columns};
 pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};

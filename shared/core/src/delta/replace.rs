@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use arrow_array::Array;
-use arrow_array::cast::AsArray;
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
 use delta_kernel::committer::FileSystemCommitter;
 use delta_kernel::engine::arrow_data::{ArrowEngineData, EngineDataArrowExt};
 use delta_kernel::transaction::{Transaction, UpdateTableOperation};

@@ -154,8 +154,7 @@ fn expired(table: &Table, log: &[LogFile], now: Micros) -> Vec<Path> {
 fn remove_all(lake: &Lake, table: &Table, expired: Vec<Path>) -> Result<usize, Fault> {
     let removal = lake.store().delete_stream(futures::stream::iter(expired.into_iter().map(Ok)).boxed());
     let removed: Result<Vec<_>, _> = lake.wait(removal.try_collect());
-    let removed =
-        removed.map_err(|error| store_fault("cannot remove expired files of the log", table.url(), error))?;
+    let removed = removed.map_err(|error| store_fault("cannot remove expired files of the log", table.url(), error))?;
     Ok(removed.len())
 }
 

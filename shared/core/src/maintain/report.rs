@@ -70,8 +70,8 @@ pub struct TableMaintained {
     /// What did not work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<FaultReport>,
-    #[serde(skip)]
-    pub(super) unfinished: bool,
+    /// Whether time was over before all was done.
+    pub unfinished: bool,
 }
 
 /// Small files of a table that became large ones.
