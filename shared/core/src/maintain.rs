@@ -116,7 +116,7 @@ impl Run<'_> {
                 Ok(Some(table)) => table,
                 Ok(None) => continue,
                 Err(fault) => {
-                    self.report.tables.push(TableMaintained::failed(schema, &name, &fault));
+                    self.report.tables.push(TableMaintained::unread(schema, &name, &fault));
                     continue;
                 }
             };

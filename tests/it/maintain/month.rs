@@ -137,7 +137,7 @@ fn a_table_of_many_small_commits_stays_few_files_and_opens_with_few_requests() {
         Ask { rules: Rules { compact_after: Duration::ZERO, ..Rules::default() }, ..ask_in(Duration::from_secs(1)) };
     let mut opens = Vec::new();
     for _ in 0..3 {
-        stream.land(COMMITS / 2);
+        stream.land(COMMITS / 3);
         stream.maintain(&Ask { now: inlet_core::clock::after(Duration::from_secs(1)), ..ask });
         let figures = stream.figures();
         assert!(figures.live_files <= 4, "{figures:#?}");

@@ -60,8 +60,8 @@ pub(crate) use replace::{Replaced, replace};
 pub(crate) use small_files::Small;
 pub use sweep::{delete_files, sweep_uncommitted};
 pub use table::{Column, Table};
-pub(crate) use tidy::clean_log;
 pub use tidy::{COMMITS_PER_CHECKPOINT, Tidied, tidy};
+pub(crate) use tidy::{clean_log, tidy_beyond};
 #[cfg(feature = "verify")]
 pub(crate) use types::arrow_field;
 pub(crate) use types::{by_name, value};

@@ -1,8 +1,8 @@
 //! Which small files of a table are worth one large one. Pure.
 //!
-//! Every compaction writes its rows anew, so a file is taken only together with others that are as much as it is: what it
-//! becomes is twice its size. A byte is written again at most as often as sizes double up to the bound, and of the files
-//! that stay each is larger than all smaller ones together: there are at most as many of them.
+//! Every compaction writes its rows anew, so a file is taken only together with smaller ones that are half as much as it is:
+//! what it becomes is half as large again, at least. So a byte is written again a few times until its file is large, not
+//! at every run; and of the files that stay each is larger than all smaller ones together twice, so that few stay.
 
 /// A file that may be compacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) fn groups(mut small: Vec<Small>, file_bytes: u64) -> Vec<Vec<Small>> 
     let mut before = 0;
     let mut taken = 0;
     for (place, file) in small.iter().enumerate() {
-        if place > 0 && file.bytes <= before {
+        if place > 0 && file.bytes <= 2 * before {
             taken = place + 1;
         }
         before += file.bytes;
@@ -59,8 +59,9 @@ mod tests {
     }
 
     #[test]
-    fn a_file_waits_until_others_are_as_much_as_it_is() {
+    fn a_file_waits_until_smaller_ones_are_half_as_much_as_it_is() {
         assert_eq!(grouped(&[60, 5, 5], 100), [[5, 5]]);
+        assert_eq!(grouped(&[20, 5, 5], 100), [[20, 5, 5]]);
         assert_eq!(grouped(&[60, 30, 30, 1], 200), [[60, 30, 30, 1]], "and takes the smallest along");
         assert_eq!(grouped(&[64, 16, 4, 1], 200), [[0; 0]; 0]);
     }

@@ -46,9 +46,14 @@ pub struct Tidied {
 /// # Errors
 /// The gate's refusal for a table that we may not write to; what the store answers.
 pub fn tidy(lake: &Lake, table: &mut Table, memory_bytes: u64) -> Result<Tidied, Fault> {
+    tidy_beyond(COMMITS_PER_CHECKPOINT, lake, table, memory_bytes)
+}
+
+/// [`tidy`] with another number of commits that may be behind the last checkpoint.
+pub(crate) fn tidy_beyond(commits: u64, lake: &Lake, table: &mut Table, memory_bytes: u64) -> Result<Tidied, Fault> {
     let behind = table.commits_behind();
     let mut tidied = Tidied { commits_behind: behind, ..Tidied::default() };
-    if behind <= COMMITS_PER_CHECKPOINT {
+    if behind <= commits {
         return Ok(tidied);
     }
     table.may_append()?;

@@ -128,8 +128,12 @@ impl TableMaintained {
         Self { table: format!("{schema}.{name}"), ..Self::default() }
     }
 
-    pub(super) fn failed(schema: &str, name: &str, fault: &Fault) -> Self {
-        Self { fault: Some(FaultReport::from(fault)), ..Self::new(schema, name) }
+    /// A table that cannot be read. Where somebody would have to change it, it is one that takes no rows either, or none
+    /// of Inlet's.
+    pub(super) fn unread(schema: &str, name: &str, fault: &Fault) -> Self {
+        let (kind, fault) = (fault.kind(), Some(FaultReport::from(fault)));
+        let (skipped, fault) = if kind == FaultKind::Setup { (fault, None) } else { (None, fault) };
+        Self { skipped, fault, ..Self::new(schema, name) }
     }
 
     /// Whether something was done, is to be done, or could not be done. A table that is skipped and has nothing to compact

@@ -7,7 +7,7 @@ use super::{Ask, unneeded};
 use crate::clock::Deadline;
 use crate::delta::{
     COMMITS_PER_CHECKPOINT, DataFile, Lake, LiveFiles, Replaced, Small, Table, Tidied, clean_log, may_compact, replace,
-    sweep_uncommitted, tidy,
+    sweep_uncommitted, tidy_beyond,
 };
 use crate::fault::Fault;
 use crate::ledger::{LOADS, REJECTS};
@@ -109,7 +109,10 @@ fn shorten(lake: &Lake, table: &mut Table, ask: &Ask, done: &mut TableMaintained
     if ask.plan {
         done.checkpoint = (table.commits_behind() > COMMITS_PER_CHECKPOINT).then_some(table.version());
     } else {
-        let Tidied { checkpoint, would_take_bytes, removed_log_files, .. } = tidy(lake, table, CHECKPOINT_BYTES)?;
+        // Behind a compaction one is small, and whoever opens the table reads it instead of all that came before.
+        let may_be_behind = if done.compacted.commits > 0 { 0 } else { COMMITS_PER_CHECKPOINT };
+        let Tidied { checkpoint, would_take_bytes, removed_log_files, .. } =
+            tidy_beyond(may_be_behind, lake, table, CHECKPOINT_BYTES)?;
         (done.checkpoint, done.would_take_bytes, done.removed_log_files) =
             (checkpoint, would_take_bytes, removed_log_files);
     }
