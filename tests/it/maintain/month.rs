@@ -6,8 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use inlet_core::clock::{self, Micros};
 use inlet_core::delta::{Lake, Table};
 use inlet_core::maintain::{Ask, Rules};
 use inlet_core::upload::Upload;
@@ -19,8 +20,11 @@ use crate::faulty::{Faulty, Method, Object};
 use crate::kept::process;
 use crate::support::{Room, SCHEMA, assert_landed, land_by, listing, runtime, upload_of};
 
-/// Uploads between two maintenances: six hours of one a minute.
-const COMMITS: usize = 360;
+/// One upload a minute.
+const OF_A_DAY: usize = 24 * 60;
+/// Uploads between two maintenances: six hours.
+const COMMITS: usize = OF_A_DAY / 4;
+const MONTH: usize = 30 * OF_A_DAY;
 
 fn upload(number: usize) -> Upload {
     let call = |n: usize| {
@@ -33,6 +37,10 @@ fn upload(number: usize) -> Upload {
     };
     let text = (0..10).map(|n| call(n) + "\n").collect::<String>();
     upload_of(&format!("uploads/{number:08}.ndjson"), text.into_bytes())
+}
+
+fn since(begun: Micros) -> Duration {
+    Duration::from_micros(u64::try_from(clock::now() - begun).expect("time goes on"))
 }
 
 /// What a table is at one moment.
@@ -91,9 +99,9 @@ impl Stream {
         let store = Faulty::over(Arc::new(object_store::local::LocalFileSystem::new()));
         let url = self.parts.lake.url().clone();
         let lake = Lake::with_store(&url, store.store(), runtime().handle().clone()).expect("the lake opens");
-        let begun = Instant::now();
+        let begun = clock::now();
         let table = Table::open(&lake, SCHEMA, "identifies").expect("it can be read").expect("it is there");
-        let opens_in = begun.elapsed();
+        let opens_in = since(begun);
         assert!(table.has(&upload(self.landed - 1).id.app_id()), "its ids are known");
         let asked = |object| store.counts().get(&(Method::Get, object)).copied().unwrap_or_default();
         let live = crate::lake::open(&self.room.lake(), SCHEMA, "identifies");
@@ -138,7 +146,7 @@ fn a_table_of_many_small_commits_stays_few_files_and_opens_with_few_requests() {
     let mut opens = Vec::new();
     for _ in 0..3 {
         stream.land(COMMITS / 3);
-        stream.maintain(&Ask { now: inlet_core::clock::after(Duration::from_secs(1)), ..ask });
+        stream.maintain(&Ask { now: clock::after(Duration::from_secs(1)), ..ask });
         let figures = stream.figures();
         assert!(figures.live_files <= 4, "{figures:#?}");
         opens.push(figures.opens_with);
@@ -148,18 +156,17 @@ fn a_table_of_many_small_commits_stays_few_files_and_opens_with_few_requests() {
     crate::lake::assert_ledger(&stream.room.lake(), SCHEMA);
 }
 
-/// `INLET_MONTH_COMMITS=43200 cargo test --release -p it --test it month -- --ignored --nocapture`: a commit a minute for a
-/// month, each six hours put in order, with logs that are kept for seven days instead of Delta's thirty, so that they are
-/// cut within the month. A minute is as long as an upload takes here, measured at the beginning.
+/// `cargo test --release -p it --test it a_month_of -- --ignored --nocapture`: a commit a minute for a month, each six
+/// hours put in order, with logs that are kept for seven days instead of Delta's thirty, so that they are cut within the
+/// month. A minute is as long as an upload takes here, measured at the beginning.
 #[test]
-#[ignore = "takes minutes; its figures stand in docs/maintain.md"]
+#[ignore = "takes many minutes; it prints figures"]
 fn a_month_of_one_commit_a_minute() {
-    let commits: usize = option_env!("INLET_MONTH_COMMITS").and_then(|text| text.parse().ok()).unwrap_or(43_200);
     let mut stream = Stream::new();
     stream.land(100);
-    let begun = Instant::now();
+    let begun = clock::now();
     stream.land(200);
-    let of_a_day = begun.elapsed() / 200 * 24 * 60;
+    let of_a_day = since(begun) / 200 * OF_A_DAY as u32;
     stream.keep(7.0, of_a_day);
     println!("a day is {of_a_day:?}");
     let rules = Rules { compact_after: of_a_day / 24, keep_removed: of_a_day * 7, ..Rules::default() };
@@ -167,10 +174,10 @@ fn a_month_of_one_commit_a_minute() {
         "{:>8} {:>6} {:>6} {:>6} {:>10} {:>10} {:>5} {:>8} {:>8}",
         "commits", "live", "data", "log", "log B", "checkpt B", "reqs", "open", "RSS MB"
     );
-    while stream.landed < commits {
-        stream.land(COMMITS.min(commits - stream.landed));
+    while stream.landed < MONTH {
+        stream.land(COMMITS.min(MONTH - stream.landed));
         stream.maintain(&Ask { rules, ..ask_in(Duration::ZERO) });
-        if stream.landed % (COMMITS * 8) < COMMITS {
+        if stream.landed % (2 * OF_A_DAY) < COMMITS {
             let figures = stream.figures();
             let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
             let rss = status

@@ -50,7 +50,7 @@ fn what_inlet_does_not_write_anew_the_warehouse_compacts_and_nothing_else() {
 
     let report = maintained(&customer, &ask_in(2 * HOUR));
     assert_eq!(report.gravest(), None, "{report:#?}");
-    assert_eq!(said(&customer), [optimize.clone()]);
+    assert_eq!(said(&customer), std::slice::from_ref(&optimize));
     assert_eq!(of(&report, "kept").statement.as_deref(), Some(optimize.as_str()));
     assert!(of(&report, "kept").skipped.is_some() && report.warehouse.is_some(), "{report:#?}");
     assert!(of(&report, "tracks").statement.is_none() && of(&report, "tracks").compacted.to_files == 1, "{report:#?}");
