@@ -34,6 +34,7 @@ locals {
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING = "ClientId=${azurerm_user_assigned_identity.functions.client_id};Authorization=AAD"
     EVOLVE_SCHEDULE                           = var.evolve_schedule
     BACKFILL_SCHEDULE                         = var.backfill_schedule
+    MAINTAIN_SCHEDULE                         = var.maintain_schedule
     # Events come by the queue, which repeats and gives up. This one is for who would rather have them pushed.
     "AzureWebJobs.ingest_eventgrid.Disabled" = "true"
     "AzureWebJobs.evolve.Disabled"           = tostring(!local.has_workspace)

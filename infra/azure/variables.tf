@@ -133,6 +133,12 @@ variable "backfill_schedule" {
   default     = "0 30 3 * * *"
 }
 
+variable "maintain_schedule" {
+  description = "When tables are put in order: small files made large ones, logs cut, files removed that nobody needs."
+  type        = string
+  default     = "0 0 4 * * *"
+}
+
 variable "log_retention_days" {
   description = "Days that logs are kept."
   type        = number

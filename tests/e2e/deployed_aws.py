@@ -310,13 +310,14 @@ def rights(c: Route):
         c.same(f"faults of {function}", [line for line in faults if "AccessDenied" in str(line) or "not authorized" in str(line)], [])
         everything = "".join(map(str, said))
         c.holds(f"{function} keeps the secret to itself", c.workspace.client_secret not in everything)
-    role = {function: c.stack.functions.get_function_configuration(FunctionName=c.stack.resources[function])["Role"] for function in ("Ingest", "Evolve", "Backfill", "Connect")}
-    c.same("roles", len(set(role.values())), 4)
+    role = {function: c.stack.functions.get_function_configuration(FunctionName=c.stack.resources[function])["Role"] for function in ("Ingest", "Evolve", "Backfill", "Maintain", "Connect")}
+    c.same("roles", len(set(role.values())), 5)
     iam, lake, landing = c.store.of("iam"), f"arn:aws:s3:::lake/{c.root}", f"arn:aws:s3:::{LANDING}"
     judged = [("Ingest", "s3:PutObject", f"{lake}/events/tracks/x", True), ("Ingest", "s3:DeleteObject", f"{lake}/events/tracks/x", False),
               ("Ingest", "s3:DeleteObject", f"{lake}/_inlet/underway/x", True), ("Ingest", "s3:PutObject", f"{landing}/x", False), ("Ingest", "s3:DeleteObject", f"{landing}/x", False),
               ("Evolve", "s3:GetObject", f"{landing}/x", False), ("Evolve", "s3:DeleteObject", f"{lake}/events/_delta_log/x", False),
-              ("Backfill", "s3:PutObject", f"{landing}/x", False), ("Backfill", "s3:PutObject", "arn:aws:s3:::lake/other/x", False)]
+              ("Backfill", "s3:PutObject", f"{landing}/x", False), ("Backfill", "s3:PutObject", "arn:aws:s3:::lake/other/x", False),
+              ("Maintain", "s3:DeleteObject", f"{lake}/events/tracks/x", True), ("Maintain", "s3:GetObject", f"{landing}/x", False), ("Maintain", "s3:DeleteObject", "arn:aws:s3:::lake/other/x", False)]
     for function, action, on, wanted in judged:
         found = iam.simulate_principal_policy(PolicySourceArn=role[function], ActionNames=[action], ResourceArns=[on])["EvaluationResults"][0]
         c.same(f"{function}: {action} on {on}", found["EvalDecision"] == "allowed", wanted)

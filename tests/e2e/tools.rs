@@ -270,8 +270,10 @@ fn installed(
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let all = target().join("e2e-tools");
-    let home = all.join(format!("{kind}-{hash}"));
     fs::create_dir_all(&all).map_err(|error| unusable(&all, error))?;
+    // Installed programs name their folder: not by a link, which may be gone later.
+    let all = fs::canonicalize(&all).map_err(|error| unusable(&all, error))?;
+    let home = all.join(format!("{kind}-{hash}"));
     let lock_path = all.join(format!("{kind}.lock"));
     let lock = File::create(&lock_path).map_err(|error| unusable(&lock_path, error))?;
     lock.lock().map_err(|error| unusable(&lock_path, error))?;

@@ -92,7 +92,10 @@ impl Bucket {
                 if let Some(path) = action["add"]["path"].as_str() {
                     assert!(files.insert(path.to_owned()), "`{name}` names {path} twice");
                 }
-                assert!(action.get("remove").is_none(), "nothing removes rows here");
+                if let Some(path) = action["remove"]["path"].as_str() {
+                    assert_eq!(action["remove"]["dataChange"], false, "nothing removes rows here");
+                    assert!(files.remove(path), "`{name}` removes {path}, which it has not");
+                }
             }
         }
         let mut rows = Vec::new();

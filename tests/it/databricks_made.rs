@@ -4,7 +4,7 @@
 //! They are read back by the log's own JSON and the Parquet reader alone, since few of them can be read by `deltalake`
 //! (`why_the_kernel`); where it can, it must see the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -98,6 +98,12 @@ fn cases() -> Vec<(&'static str, Takes)> {
     ]
 }
 
+/// Made tables that take rows.
+pub(crate) fn open_to_rows() -> Vec<&'static str> {
+    let takes_rows = |(name, takes): (&'static str, Takes)| (!matches!(takes, Nothing(..))).then_some(name);
+    cases().into_iter().filter_map(takes_rows).collect()
+}
+
 /// The made tables' names.
 pub(crate) fn names() -> BTreeSet<String> {
     let entries = fs::read_dir(tests_folder("fixtures/tables")).expect("the tables are there");
@@ -111,7 +117,7 @@ pub(crate) fn stand(made: &str, lake: &Path) -> PathBuf {
     folder
 }
 
-fn order(id: &str, more: &str) -> String {
+pub(crate) fn order(id: &str, more: &str) -> String {
     track(id, "Order Completed", &format!(r#"{{"order_id":"o-{id}","total":1.5{more}}}"#))
 }
 
@@ -126,7 +132,7 @@ fn columns_of(id: &str) -> Vec<u8> {
 }
 
 /// All actions of a log, commit by commit.
-fn log(table: &Path) -> Vec<Vec<Json>> {
+pub(crate) fn log(table: &Path) -> Vec<Vec<Json>> {
     let commits = listing(&table.join("_delta_log"));
     let commits = commits.iter().filter(|(name, _)| name.extension().is_some_and(|extension| extension == "json"));
     let actions = |(name, _): &(PathBuf, u64)| {
@@ -142,8 +148,8 @@ fn last<'a>(log: &'a [Vec<Json>], kind: &str) -> &'a Json {
     found.unwrap_or_else(|| panic!("the log has no {kind}"))
 }
 
-/// The rows of the files that were added since version 0, as the schema of the log names their columns.
-fn read(table: &Path, log: &[Vec<Json>]) -> Table {
+/// The rows of the files that were added since version 0 and not removed, as the schema of the log names their columns.
+pub(crate) fn read(table: &Path, log: &[Vec<Json>]) -> Table {
     let schema = last(log, "metaData")["schemaString"].as_str().expect("a schema");
     let schema: Json = serde_json::from_str(schema).expect("a schema is JSON");
     let fields = schema["fields"].as_array().expect("a list of fields");
@@ -157,7 +163,9 @@ fn read(table: &Path, log: &[Vec<Json>]) -> Table {
     let physical: Vec<_> = fields.iter().map(physical).collect();
     let logical: BTreeMap<_, _> =
         physical.iter().map(|(name, _)| name).zip(fields.iter().map(|f| named(f).0)).collect();
-    let adds: Vec<&Json> = log[1..].iter().flatten().filter_map(|action| action.get("add")).collect();
+    let of_kind = |kind: &'static str| log[1..].iter().flatten().filter_map(move |action| action.get(kind));
+    let removed: HashSet<&Json> = of_kind("remove").map(|action| &action["path"]).collect();
+    let adds: Vec<&Json> = of_kind("add").filter(|action| !removed.contains(&action["path"])).collect();
     let mut rows: Vec<Row> = Vec::new();
     for add in &adds {
         let path = table.join(add["path"].as_str().expect("a path"));

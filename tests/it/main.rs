@@ -32,6 +32,7 @@ mod json;
 mod kept;
 mod lake;
 mod landing;
+mod maintain;
 mod managed;
 mod metamorphic;
 mod once;

@@ -16,6 +16,7 @@ mod landing;
 pub mod landing_store;
 mod lease;
 pub mod ledger;
+pub mod maintain;
 pub mod managed;
 pub mod mend;
 pub mod nearest;

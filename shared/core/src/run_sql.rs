@@ -106,12 +106,14 @@ pub struct Ask<'a> {
     pub commits_within: Duration,
     /// How long commits are tried that land what was overwritten or held, once the statement is over.
     pub patience: Duration,
+    /// A person asks: the warehouse may be woken outside its window.
+    pub by_hand: bool,
 }
 
 impl<'a> Ask<'a> {
-    /// A statement beside others' work.
+    /// A statement of a person, beside others' work.
     pub fn new(statement: &'a str, patience: Duration) -> Self {
-        Self { statement, commits_within: COMMIT_WITHIN, patience }
+        Self { statement, commits_within: COMMIT_WITHIN, patience, by_hand: true }
     }
 }
 
@@ -137,7 +139,7 @@ fn try_run(
     let name = table_of(parts, &statement, deadline)?;
     let sql = statement.sql(&name.quoted());
     let label = format!("{}.{}", name.schema, name.table);
-    let (awake, started) = Awake::begin(parts, true, deadline, told, std::slice::from_ref(&label))?;
+    let (awake, started) = Awake::begin(parts, ask.by_hand, deadline, told, std::slice::from_ref(&label))?;
     let run = Run { parts, name: &name, sql: &sql, warehouse: &awake.id, deadline, told };
     let done = started.and_then(|()| match parts.lake.needs_gates() {
         true => run.behind_gate(ask, report),

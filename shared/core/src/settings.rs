@@ -13,6 +13,7 @@ mod given;
 mod host;
 mod keys;
 mod landing;
+mod maintenance;
 mod secrets;
 mod sources;
 mod storage;
@@ -36,6 +37,7 @@ pub use warehouse::WarehouseChoice;
 
 use crate::databricks::IdentityEndpoint;
 use crate::fault::Fault;
+use crate::maintain::Rules;
 use crate::secret::Secret;
 use crate::secret_store::{SecretPlace, StoredSecrets};
 use given::Given;
@@ -76,6 +78,8 @@ pub struct Settings {
     pub storage: StorageAccess,
     /// How the catalog is brought up to date.
     pub evolution: Evolution,
+    /// What of the tables is put in order, and when.
+    pub maintenance: Rules,
     /// Sources that are connected; none: all are.
     pub sources: Vec<Source>,
     /// Which tables and columns land, and which columns are hashed.
@@ -101,6 +105,7 @@ impl Default for Settings {
             destination: None,
             storage: StorageAccess::Ambient,
             evolution: Evolution::default(),
+            maintenance: Rules::default(),
             sources: Vec::new(),
             selection: Selection::default(),
             contracts: Contracts::default(),
@@ -209,6 +214,7 @@ fn read(given: &mut Given<'_>) -> Settings {
         limits: limits(given),
         patience: given.number("patience_seconds").map_or(usual.patience, Duration::from_secs),
         evolution: evolution::evolution(given, lake.as_deref()),
+        maintenance: maintenance::rules(given),
         sources: sources::sources(given),
         selection: contract::selection(given),
         contracts: contract::contracts(given),

@@ -107,15 +107,33 @@ pub(crate) fn notes(lake: &Lake, schema: &str) -> Result<Vec<Left>, Fault> {
     Ok(notes)
 }
 
+impl Left {
+    /// Whether all its uploads are done.
+    pub(crate) fn is_done(&self, is_done: impl Fn(&str) -> bool) -> bool {
+        self.uploads.iter().all(|upload| is_done(&upload.upload_id))
+    }
+}
+
 /// Uploads that other runs had, or have, under way. Notes of which `is_done` says that all uploads are done go.
 ///
 /// # Errors
 /// When the state folder cannot be read.
 pub(crate) fn left_behind(lake: &Lake, schema: &str, is_done: impl Fn(&str) -> bool) -> Result<Vec<Underway>, Fault> {
     let (done, open): (Vec<Left>, Vec<Left>) =
-        notes(lake, schema)?.into_iter().partition(|note| note.uploads.iter().all(|upload| is_done(&upload.upload_id)));
+        notes(lake, schema)?.into_iter().partition(|note| note.is_done(&is_done));
     remove(lake, &done.into_iter().map(|note| note.place).collect::<Vec<_>>());
     Ok(open.into_iter().flat_map(|note| note.uploads).collect())
+}
+
+/// Removes the notes of which `is_done` says that all uploads are done; answers how many.
+///
+/// # Errors
+/// When the state folder cannot be read.
+pub(crate) fn sweep(lake: &Lake, schema: &str, is_done: impl Fn(&str) -> bool) -> Result<usize, Fault> {
+    let notes = notes(lake, schema)?.into_iter().filter(|note| note.is_done(&is_done));
+    let places: Vec<Path> = notes.map(|note| note.place).collect();
+    remove(lake, &places);
+    Ok(places.len())
 }
 
 #[cfg(test)]

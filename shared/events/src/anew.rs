@@ -32,6 +32,17 @@ pub enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// The type of the column that it stands in.
+    fn column_type(self) -> ColumnType {
+        match self {
+            Self::Boolean(_) => ColumnType::Boolean,
+            Self::BigInt(_) => ColumnType::BigInt,
+            Self::Double(_) => ColumnType::Double,
+            Self::Timestamp(_) => ColumnType::Timestamp,
+            Self::Text(_) => ColumnType::String,
+        }
+    }
+
     /// As a STRING column shows it.
     fn text(self) -> Cow<'a, str> {
         match self {
@@ -109,6 +120,22 @@ impl Anew {
         is_kept
     }
 
+    /// Adds cells to one column, each in the row of its number behind the rows that are there; rows come in ascending order.
+    /// [`Anew::advance`] makes them rows. False when the table has no such column, or one of another type.
+    #[must_use]
+    pub fn extend<'a>(&mut self, name: &str, cells: impl IntoIterator<Item = (usize, Value<'a>)>) -> bool {
+        let Some((_, column)) = self.columns.iter_mut().find(|(known, _)| known == name) else { return false };
+        let rows = self.rows;
+        cells.into_iter().all(|(row, value)| {
+            value.column_type() == column.column_type() && push(column, rows + row, value) == Fit::Exact
+        })
+    }
+
+    /// So many rows have their cells: see [`Anew::extend`].
+    pub fn advance(&mut self, rows: usize) {
+        self.rows += rows;
+    }
+
     /// How many rows there are.
     pub fn rows(&self) -> usize {
         self.rows
@@ -126,9 +153,9 @@ impl Anew {
         RowGroup { rows: self.rows, columns: columns.map(|(name, column)| (name.as_str(), column)).collect() }
     }
 
-    /// Forgets the rows and keeps their memory for the next ones.
+    /// Forgets the rows and gives their memory back: [`Anew::memory`] is of the next ones then.
     pub fn clear(&mut self) {
-        self.columns.iter_mut().for_each(|(_, column)| column.clear());
+        self.columns.iter_mut().for_each(|(_, column)| column.release());
         self.rows = 0;
     }
 }
@@ -189,6 +216,33 @@ mod tests {
         assert_eq!(written(ColumnType::BigInt, &[Value::Double(3.0), Value::Text("7")]), vec![(true, None); 2]);
         let moments = [Value::Text("2026-01-15T10:00:00.5Z"), Value::Timestamp(MOMENT)];
         assert_eq!(written(ColumnType::Timestamp, &moments), vec![(true, None); 2]);
+    }
+
+    #[test]
+    fn columns_are_filled_one_after_another_over_several_batches() {
+        let known = |name: &str, column_type| (name.to_owned(), KnownType::Ours(column_type));
+        let mut anew = Anew::new(&[known("n", ColumnType::BigInt), known("s", ColumnType::String)]);
+        for batch in 0..3 {
+            assert!(anew.extend("n", [(0, Value::BigInt(batch)), (1, Value::BigInt(-batch))]));
+            assert!(anew.extend("s", [(1, Value::Text("x"))]));
+            anew.advance(2);
+        }
+        assert!(!anew.extend("n", [(0, Value::Text("7"))]), "a copy casts nothing");
+        assert!(!anew.extend("other", []));
+        let group = anew.row_group();
+        assert_eq!(group.rows, 6);
+        let numbers: Vec<_> = group.column("n").unwrap().integers().collect();
+        assert_eq!(numbers, [(0, 0), (1, 0), (2, 1), (3, -1), (4, 2), (5, -2)]);
+        assert_eq!(group.column("s").unwrap().texts().map(|(row, _)| row).collect::<Vec<_>>(), [1, 3, 5]);
+    }
+
+    #[test]
+    fn rows_that_were_forgotten_take_no_memory() {
+        let mut anew = Anew::new(&[("s".to_owned(), KnownType::Ours(ColumnType::String))]);
+        assert!(anew.push([("s", Value::Text(&"x".repeat(1 << 20)))]));
+        assert!(anew.memory() >= 1 << 20);
+        anew.clear();
+        assert_eq!((anew.rows(), anew.memory()), (0, 0));
     }
 
     #[test]

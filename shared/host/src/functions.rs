@@ -60,6 +60,8 @@ pub(crate) enum Function {
     Backfill,
     /// Tests its own set-up.
     Connect,
+    /// Puts tables in order.
+    Maintain,
     /// Any of them: what it is called with tells which.
     Any,
 }
@@ -73,6 +75,7 @@ impl Function {
             "evolve" => Self::Evolve,
             "backfill" => Self::Backfill,
             "connect" => Self::Connect,
+            "maintain" => Self::Maintain,
             _ => Self::Any,
         }
     }
@@ -84,6 +87,7 @@ impl Function {
             Self::Evolve => "evolve",
             Self::Backfill => "backfill",
             Self::Connect => "connect",
+            Self::Maintain => "maintain",
             Self::Any => "inlet",
         }
     }
@@ -99,6 +103,7 @@ mod tests {
         assert_eq!(Function::named("ingest_eventgrid"), Function::Ingest);
         assert_eq!(Function::named("bin/evolve"), Function::Evolve);
         assert_eq!(Function::named("backfill"), Function::Backfill);
+        assert_eq!(Function::named("maintain"), Function::Maintain);
         for any in ["bootstrap", "", "hello.handler", "ingestion"] {
             assert_eq!(Function::named(any), Function::Any, "{any}");
         }

@@ -7,8 +7,10 @@ use inlet_core::clock::Deadline;
 use inlet_core::connect::{self, ConnectReport};
 use inlet_core::evolve::{self, EvolveReport};
 use inlet_core::fault::{Fault, FaultKind};
+use inlet_core::maintain::{self, MaintainReport, TableMaintained};
 use inlet_core::report::FaultReport;
-use inlet_core::{status, upkeep};
+use inlet_core::settings::Settings;
+use inlet_core::{clock, status, upkeep};
 use serde_json::{Value, json};
 
 use crate::delivery::{Delivered, Delivery, Dock};
@@ -104,8 +106,10 @@ fn usual(function: Function) -> Result<Ask, Fault> {
         Function::Evolve => Ok(EVOLVE),
         Function::Backfill => Ok(Ask::Backfill(Backfill::default())),
         Function::Connect => Ok(Ask::Connect { wake: false }),
-        Function::Ingest | Function::Any => Err(Fault::setup("called without a word of what to do")
-            .hint("a schedule is to call `evolve` or `backfill`, or with an input: {\"action\": \"evolve\"}")),
+        Function::Maintain => Ok(Ask::Maintain { plan: false, schema: None }),
+        Function::Ingest | Function::Any => Err(Fault::setup("called without a word of what to do").hint(
+            "a schedule is to call `evolve`, `backfill` or `maintain`, or with an input: {\"action\": \"evolve\"}",
+        )),
     }
 }
 
@@ -207,6 +211,7 @@ fn try_perform(call: &Call<'_>, ask: &Ask) -> Result<(Value, Option<FaultReport>
             Ok((json(&report), gravest))
         }
         Ask::Connect { wake } => Ok((json(&connect(call, *wake)), None)),
+        Ask::Maintain { plan, schema } => maintain(call, *plan, schema.as_deref()),
     }
 }
 
@@ -234,6 +239,54 @@ fn connect(call: &Call<'_>, wake: bool) -> ConnectReport {
         }
     }
     report
+}
+
+/// Puts tables in order, as long as there is time; the next tick does the rest.
+fn maintain(call: &Call<'_>, plan: bool, schema: Option<&str>) -> Result<(Value, Option<FaultReport>), Fault> {
+    let open = call.dock.installation.current()?;
+    let schemas = lake::chosen(open.lake.schemas()?, schema)?;
+    let Settings { maintenance: rules, patience, .. } = open.settings;
+    let ask = maintain::Ask { plan, by_hand: false, rules, now: clock::now(), patience };
+    let told = |text: &str| call.log.info(text, json!({}));
+    let parts = open.evolve_parts();
+    let report = maintain::maintain(&open.lake, parts.as_ref(), &schemas, &ask, call.allowance().deadline(), &told);
+    say_maintained(call, &report);
+    let faults = report.tables.iter().filter_map(|table| table.fault.as_ref()).chain(&report.fault);
+    let gravest = faults.max_by_key(|fault| fault.kind.gravity()).cloned();
+    Ok((json(&report), gravest))
+}
+
+fn say_maintained(call: &Call<'_>, report: &MaintainReport) {
+    for table in &report.tables {
+        let compacted = &table.compacted;
+        let more = json!({
+            "table": table.table,
+            "files": table.files,
+            "from_files": compacted.from_files,
+            "to_files": compacted.to_files,
+            "removed_files": table.removed_files,
+        });
+        match (&table.fault, &table.skipped) {
+            (Some(fault), _) => call.log.fault(fault, more),
+            (None, Some(why)) if table.statement.is_none() => call.log.warn(&why.message, more),
+            _ => call.log.info("table", more),
+        }
+    }
+    for lost in &report.lost {
+        call.log.warn("rows are lost", json!({"table": lost.table, "upload": lost.upload, "rows": lost.rows}));
+    }
+    if let Some(fault) = &report.fault {
+        call.log.fault(fault, json!({}));
+    }
+    let sum = |count: fn(&TableMaintained) -> u64| report.tables.iter().map(count).sum::<u64>() as f64;
+    let failed = report.tables.iter().filter(|table| table.fault.is_some()).count();
+    let metrics: [Metric; 4] = [
+        ("Compacted", sum(|table| table.compacted.from_files), Unit::Count),
+        ("Removed", sum(|table| table.removed_files), Unit::Count),
+        ("WarehouseSeconds", report.warehouse.as_ref().map_or(0.0, |used| used.seconds), Unit::Seconds),
+        ("Failed", failed as f64, Unit::Count),
+    ];
+    call.log.metrics(&metrics);
 }
 
 fn evolve(call: &Call<'_>, ask: evolve::Ask) -> Result<(Value, Option<FaultReport>), Fault> {

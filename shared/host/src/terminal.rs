@@ -11,6 +11,7 @@ mod demo;
 mod demo;
 mod evolve;
 mod ingest;
+mod maintain;
 mod mend;
 mod output;
 mod plan;
@@ -80,6 +81,7 @@ fn answer(arguments: &[OsString], functions: &Functions, mut streams: Streams) -
         Ok(Arguments { command: Command::Evolve(asked) }) => evolve::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::RunSql(asked) }) => run_sql::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::Mend(asked) }) => mend::run(&asked, &call, &streams),
+        Ok(Arguments { command: Command::Maintain(asked) }) => maintain::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::Connect(asked) }) => connect::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::Demo(asked) }) => demo::run(&asked, &call, &streams),
         Ok(Arguments { command: Command::Teardown(asked) }) => teardown::run(&asked, &call, &streams),

@@ -81,7 +81,7 @@ pub enum Appended {
 }
 
 /// What one try came to.
-enum Tried {
+pub(super) enum Tried {
     Committed(u64, Option<SnapshotRef>),
     /// Anything else: the log knows.
     Unknown(Option<KernelError>),
@@ -295,7 +295,7 @@ fn try_append(table: &mut Table, columns: &[(String, ColumnType)], append: &Appe
     Ok(understood(transaction.commit(table.lake.engine().as_ref())))
 }
 
-fn understood<S>(answer: KernelResult<CommitResult<S>>) -> Tried {
+pub(super) fn understood<S>(answer: KernelResult<CommitResult<S>>) -> Tried {
     match answer {
         Ok(CommitResult::Committed(done)) => {
             Tried::Committed(done.commit_version(), done.post_commit_snapshot().cloned())
@@ -315,18 +315,22 @@ fn reload(
     paths: &[&str],
     deadline: Deadline,
 ) -> Result<Vec<(u64, String)>, Fault> {
+    patiently(deadline, || match table.as_mut() {
+        Some(table) => table.refresh_watching(paths),
+        None => open_watching(lake, schema, name, table, paths),
+    })
+}
+
+/// Asks again while that may help.
+pub(super) fn patiently<T>(deadline: Deadline, mut ask: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
     let mut attempt = 0;
     loop {
-        let read = match table.as_mut() {
-            Some(table) => table.refresh_watching(paths),
-            None => open_watching(lake, schema, name, table, paths),
-        };
-        match read {
+        match ask() {
             Err(fault) if fault.kind() == FaultKind::Again && !deadline.is_over() => {
                 clock::sleep(clock::jitter(attempt), deadline);
                 attempt += 1;
             }
-            read => return read,
+            answer => return answer,
         }
     }
 }
@@ -355,7 +359,7 @@ fn open_watching(
 }
 
 /// The version that adds all our files; a commit is whole or not there.
-fn ours(added: &[(u64, String)], paths: &[&str]) -> Option<u64> {
+pub(super) fn ours(added: &[(u64, String)], paths: &[&str]) -> Option<u64> {
     let (version, _) = added.first()?;
     paths.iter().all(|path| added.iter().any(|(at, added)| at == version && added == path)).then_some(*version)
 }
@@ -388,7 +392,7 @@ fn missing_columns(table: &Table, wanted: &[(String, ColumnType)]) -> Option<Vec
 }
 
 /// Whether every file can be read as the table's: its columns are the table's, and what must not be NULL is in it.
-fn fits(files: &[DataFile], table: &[FileColumn]) -> bool {
+pub(super) fn fits(files: &[DataFile], table: &[FileColumn]) -> bool {
     let same = |in_file: &FileColumn, in_table: &FileColumn| {
         in_file.name == in_table.name
             && in_file.physical.name() == in_table.physical.name()

@@ -1,4 +1,4 @@
-//! A table that does not exist yet. One of the three files that use the kernel's internal API.
+//! A table that does not exist yet. One of the four files that use the kernel's internal API.
 
 use std::sync::Arc;
 

@@ -230,6 +230,11 @@ impl FileWriter {
         sent.map_err(|error| store_fault("cannot write a data file", &self.url, error))
     }
 
+    /// Bytes of the file so far, whether the store has them or not; its footer comes to them.
+    pub(super) fn bytes(&self) -> u64 {
+        self.writer.bytes_written() as u64
+    }
+
     /// Rows written so far.
     pub fn rows(&self) -> u64 {
         self.rows

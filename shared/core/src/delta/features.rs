@@ -1,6 +1,6 @@
 //! The features of a table's protocol that forbid a write, and the SQL that gets rid of them.
 //!
-//! One of the three files that use the kernel's internal API: its refusal names the first feature that it meets, and a
+//! One of the four files that use the kernel's internal API: its refusal names the first feature that it meets, and a
 //! way out that leaves the next one standing is none. What `DROP FEATURE` can drop is said by Delta itself; the cloud tier
 //! runs these lines.
 
@@ -77,6 +77,13 @@ pub(super) fn unreadable(schema: &str, name: &str, url: &Url, error: KernelError
         }
         error => kernel_fault("cannot read the table", url, error),
     }
+}
+
+/// The first feature of a table's protocol, by name, that is none of these; the features of old protocols have no names.
+pub(super) fn feature_beyond(table: &Table, known: &[&str]) -> Option<String> {
+    let protocol = table.snapshot.get_protocol_derived_properties();
+    let names = protocol.keys().filter_map(|key| key.strip_prefix("delta.feature."));
+    names.filter(|name| !known.contains(name)).min().map(str::to_owned)
 }
 
 /// The features whose work is a writer's, in a fixed order; and whether the protocol only implies them.

@@ -74,7 +74,7 @@ pub(super) fn refused<T>(
 }
 
 /// What the kernel would let pass.
-fn check(table: &Table, transaction: &Transaction) -> Result<(), Fault> {
+pub(super) fn check(table: &Table, transaction: &Transaction) -> Result<(), Fault> {
     let (label, sql_name) = (table.label(), sql_name(&table.schema, &table.name));
     let partitions = transaction.logical_partition_columns();
     if !partitions.is_empty() {

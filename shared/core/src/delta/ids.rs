@@ -1,4 +1,4 @@
-//! The `txn` ids of a table, all read in one pass. One of the three files that use the kernel's internal API.
+//! The `txn` ids of a table, all read in one pass. One of the four files that use the kernel's internal API.
 //!
 //! Asking the kernel for one id reads the log again each time (25-38 ms each at 300,000 ids); one pass over the txn
 //! column of the checkpoint and over the commits since reads all in about 0.1 s. Expired ids that still stand there

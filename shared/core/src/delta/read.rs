@@ -12,6 +12,7 @@ use delta_kernel::scan::state::{ScanFile, transform_to_logical};
 use delta_kernel::{Engine, Expression, FileMeta, FilteredEngineData, KernelError, KernelResult, Predicate};
 use hashbrown::HashSet;
 use object_store::path::Path;
+use url::Url;
 
 use super::faults::kernel_fault;
 use super::table::Table;
@@ -72,11 +73,13 @@ pub(super) fn data_files(table: &Table) -> Result<HashSet<Path>, Fault> {
     let fault = |error| kernel_fault(&format!("cannot read table `{}`", table.label()), table.url(), error);
     let scan = Arc::clone(&table.snapshot).scan_builder().build().map_err(fault)?;
     let files = files_of(&scan, table.lake.engine().as_ref()).map_err(fault)?;
-    let key = |file: &ScanFile| {
-        let url = scan.table_root().join(&file.path).map_err(KernelError::generic_err)?;
-        Path::from_url_path(url.path()).map_err(KernelError::generic_err)
-    };
-    files.iter().map(|file| key(file).map_err(fault)).collect()
+    files.iter().map(|file| place_of(scan.table_root(), &file.path).map_err(fault)).collect()
+}
+
+/// Where a file lies, as a key of the store, by its path in the log of the table at `root`.
+pub(super) fn place_of(root: &Url, path: &str) -> KernelResult<Path> {
+    let url = root.join(path).map_err(KernelError::generic_err)?;
+    Path::from_url_path(url.path()).map_err(KernelError::generic_err)
 }
 
 fn skipping_predicate(column: &str, values: &[String]) -> Option<Predicate> {
@@ -89,7 +92,7 @@ fn skipping_predicate(column: &str, values: &[String]) -> Option<Predicate> {
     Some(Predicate::and(cell().ge(literal(least)), cell().le(literal(greatest))))
 }
 
-fn files_of(scan: &Scan, engine: &dyn Engine) -> KernelResult<Vec<ScanFile>> {
+pub(super) fn files_of(scan: &Scan, engine: &dyn Engine) -> KernelResult<Vec<ScanFile>> {
     let mut files = Vec::new();
     for found in scan.scan_metadata(engine)? {
         files = found?.visit_scan_files(files, Vec::push)?;
@@ -97,7 +100,7 @@ fn files_of(scan: &Scan, engine: &dyn Engine) -> KernelResult<Vec<ScanFile>> {
     Ok(files)
 }
 
-fn read_file(
+pub(super) fn read_file(
     scan: &Scan,
     engine: &Arc<dyn Engine>,
     file: &ScanFile,

@@ -20,7 +20,8 @@ use super::lake::{LOG_FOLDER, Lake};
 use super::landmark::Landmark;
 use super::tail::read_tail;
 use super::types::known_type;
-use super::{gate, read};
+use super::{gate, ids, read, removed};
+use crate::clock::Micros;
 use crate::fault::Fault;
 
 /// A column of a table, in the table's order.
@@ -149,6 +150,21 @@ impl Table {
         self.snapshot.version()
     }
 
+    /// Its schema.
+    pub(crate) fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// Its name, without its schema.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Commits behind the last checkpoint, as last read.
+    pub(crate) fn commits_behind(&self) -> u64 {
+        self.version() - ids::checkpoint_version(&self.snapshot).unwrap_or(0)
+    }
+
     /// The columns, in the table's order.
     pub fn columns(&self) -> &[Column] {
         &self.columns
@@ -218,6 +234,19 @@ impl Table {
     /// What the store answers.
     pub(crate) fn data_files(&self) -> Result<HashSet<Path>, Fault> {
         read::data_files(self)
+    }
+
+    /// Where the files lie that were removed from it since then, and that readers of an earlier version may still read.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub(crate) fn removed_since(&self, since: Micros) -> Result<HashSet<Path>, Fault> {
+        removed::removed_since(self, since)
+    }
+
+    /// For how long it wants files kept that were removed from it, if its properties say.
+    pub(crate) fn removed_kept_for(&self) -> Option<Duration> {
+        self.snapshot.table_properties().deleted_file_retention_duration
     }
 
     /// `schema.table`, for messages.

@@ -12,7 +12,7 @@ use super::faults::{kernel_fault, store_fault};
 use super::ids::checkpoint_version;
 use super::lake::{LOG_FOLDER, Lake};
 use super::table::Table;
-use crate::clock;
+use crate::clock::{self, Micros};
 use crate::fault::Fault;
 
 /// A checkpoint is written when more commits than this are behind the last one.
@@ -46,9 +46,14 @@ pub struct Tidied {
 /// # Errors
 /// The gate's refusal for a table that we may not write to; what the store answers.
 pub fn tidy(lake: &Lake, table: &mut Table, memory_bytes: u64) -> Result<Tidied, Fault> {
-    let behind = table.version() - checkpoint_version(&table.snapshot).unwrap_or(0);
+    tidy_beyond(COMMITS_PER_CHECKPOINT, lake, table, memory_bytes)
+}
+
+/// [`tidy`] with another number of commits that may be behind the last checkpoint.
+pub(crate) fn tidy_beyond(commits: u64, lake: &Lake, table: &mut Table, memory_bytes: u64) -> Result<Tidied, Fault> {
+    let behind = table.commits_behind();
     let mut tidied = Tidied { commits_behind: behind, ..Tidied::default() };
-    if behind <= COMMITS_PER_CHECKPOINT {
+    if behind <= commits {
         return Ok(tidied);
     }
     table.may_append()?;
@@ -62,8 +67,19 @@ pub fn tidy(lake: &Lake, table: &mut Table, memory_bytes: u64) -> Result<Tidied,
     let (_, snapshot) = written.map_err(|error| kernel_fault("cannot write a checkpoint", table.url(), error))?;
     table.adopt(snapshot);
     tidied.checkpoint = Some(table.version());
-    tidied.removed_log_files = remove_expired(lake, table, &log)?;
+    tidied.removed_log_files = remove_all(lake, table, expired(table, &log, clock::now()))?;
     Ok(tidied)
+}
+
+/// Removes what has expired of a log, as [`tidy`] does, whether a checkpoint is due or not; only counts it when `plan`.
+/// Who appends may lack the right to delete.
+///
+/// # Errors
+/// As [`tidy`].
+pub(crate) fn clean_log(lake: &Lake, table: &Table, now: Micros, plan: bool) -> Result<usize, Fault> {
+    table.may_append()?;
+    let expired = expired(table, &list_log(lake, table)?, now);
+    if plan { Ok(expired.len()) } else { remove_all(lake, table, expired) }
 }
 
 /// One file of a log.
@@ -126,22 +142,25 @@ fn memory_needed(log: &[LogFile], checkpoint: Option<u64>, version: u64) -> u64 
     MEMORY_AT_LEAST + MEMORY_PER_LOG_BYTE * bytes
 }
 
-fn remove_expired(lake: &Lake, table: &Table, log: &[LogFile]) -> Result<usize, Fault> {
+/// Files of the log from before the newest checkpoint that is older than the cut.
+fn expired(table: &Table, log: &[LogFile], now: Micros) -> Vec<Path> {
     let properties = table.snapshot.table_properties();
     if properties.enable_expired_log_cleanup == Some(false) {
-        return Ok(0);
+        return Vec::new();
     }
     let kept_for = properties.log_retention_duration.unwrap_or(LOG_RETENTION);
-    let cut_ms = clock::now() / 1_000 - i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX);
-    let Some(anchor) = newest_anchor(log, cut_ms) else { return Ok(0) };
+    let cut_ms = now / 1_000 - i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX);
+    let Some(anchor) = newest_anchor(log, cut_ms) else { return Vec::new() };
     // Everything before the anchor, but nothing that is younger than the cut.
     let expired = log.iter().filter(|file| file.version < anchor && file.modified_ms() < cut_ms);
-    let expired: Vec<_> = expired.map(|file| Ok(file.object.location.clone())).collect();
-    let count = expired.len();
-    let removal = lake.store().delete_stream(futures::stream::iter(expired).boxed());
+    expired.map(|file| file.object.location.clone()).collect()
+}
+
+fn remove_all(lake: &Lake, table: &Table, expired: Vec<Path>) -> Result<usize, Fault> {
+    let removal = lake.store().delete_stream(futures::stream::iter(expired.into_iter().map(Ok)).boxed());
     let removed: Result<Vec<_>, _> = lake.wait(removal.try_collect());
-    removed.map_err(|error| store_fault("cannot remove expired files of the log", table.url(), error))?;
-    Ok(count)
+    let removed = removed.map_err(|error| store_fault("cannot remove expired files of the log", table.url(), error))?;
+    Ok(removed.len())
 }
 
 /// The newest complete checkpoint that is older than the cut: history begins there from now on.

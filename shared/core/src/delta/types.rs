@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType as ArrowType, Field, TimeUnit};
 use delta_kernel::schema::{DataType, StructField};
-use inlet_events::{ColumnType, KnownType};
+use inlet_events::{ColumnType, KnownType, Value};
 
 use super::append::Comments;
 
@@ -60,6 +63,20 @@ pub(super) fn commented(field: StructField, comments: &Comments) -> StructField 
 /// A nullable column of ours for an Arrow schema.
 pub(crate) fn arrow_field(name: &str, column_type: ColumnType, nullable: bool) -> Field {
     Field::new(name, arrow_type(column_type), nullable)
+}
+
+/// A cell of an array that has our exact type; none when it is NULL.
+pub(crate) fn value(column_type: ColumnType, array: &ArrayRef, row: usize) -> Option<Value<'_>> {
+    if array.is_null(row) {
+        return None;
+    }
+    Some(match column_type {
+        ColumnType::Boolean => Value::Boolean(array.as_boolean_opt()?.value(row)),
+        ColumnType::BigInt => Value::BigInt(array.as_primitive_opt::<Int64Type>()?.value(row)),
+        ColumnType::Double => Value::Double(array.as_primitive_opt::<Float64Type>()?.value(row)),
+        ColumnType::Timestamp => Value::Timestamp(array.as_primitive_opt::<TimestampMicrosecondType>()?.value(row)),
+        ColumnType::String => Value::Text(array.as_string_opt::<i32>()?.value(row)),
+    })
 }
 
 /// A type in JSON: its name.

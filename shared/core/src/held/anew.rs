@@ -1,8 +1,6 @@
 //! Rows that cannot be committed as they were written: they are read back, and written for the table as it is.
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::RecordBatch;
 use hashbrown::{HashMap, HashSet};
 use inlet_events::order::id_hash;
 use inlet_events::table::{RESCUED_DATA, UPLOAD_ID, UUID_TS};
@@ -10,7 +8,7 @@ use inlet_events::{Anew, ColumnType, KnownType, Value};
 
 use crate::clock::Micros;
 use crate::crew::no_encoder;
-use crate::delta::{DataFile, Encoder, FileLayout, FileWriter, KeptFile, Lake, ROW_GROUP_BYTES, Table};
+use crate::delta::{DataFile, Encoder, FileLayout, FileWriter, KeptFile, Lake, ROW_GROUP_BYTES, Table, value};
 use crate::fault::Fault;
 
 /// Rows of a note that must not land.
@@ -210,18 +208,4 @@ pub(crate) fn origin<'a>(
         several => id_hash(&format!("{:?}", several.iter().map(|name| cell(name)).collect::<Vec<_>>())),
     };
     Origin { upload: text(lineage.upload).unwrap_or_default(), id: text("id"), written_at, key }
-}
-
-/// A cell of a file of ours; none when it is NULL.
-fn value(column_type: ColumnType, array: &ArrayRef, row: usize) -> Option<Value<'_>> {
-    if array.is_null(row) {
-        return None;
-    }
-    Some(match column_type {
-        ColumnType::Boolean => Value::Boolean(array.as_boolean_opt()?.value(row)),
-        ColumnType::BigInt => Value::BigInt(array.as_primitive_opt::<Int64Type>()?.value(row)),
-        ColumnType::Double => Value::Double(array.as_primitive_opt::<Float64Type>()?.value(row)),
-        ColumnType::Timestamp => Value::Timestamp(array.as_primitive_opt::<TimestampMicrosecondType>()?.value(row)),
-        ColumnType::String => Value::Text(array.as_string_opt::<i32>()?.value(row)),
-    })
 }

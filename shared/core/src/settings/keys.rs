@@ -82,6 +82,8 @@ pub(super) const KEYS: &[Key] = &[
     file_only("table.name", Text),
     file_only("table.on_drift", Text),
     file_only("table.on_type_change", Text),
+    key("maintain.compact_after", "INLET_MAINTAIN_COMPACT_AFTER", Duration),
+    key("maintain.small_file_bytes", "INLET_MAINTAIN_SMALL_FILE_BYTES", Number),
     key("landing", "INLET_LANDING", List),
     key("function_timeout", "INLET_FUNCTION_TIMEOUT", Duration),
     key("warehouse_id", "INLET_WAREHOUSE_ID", Text),

@@ -46,6 +46,8 @@ fn the_defaults_in_the_page_are_those_of_a_run_without_settings() {
         ("window", usual.evolution.window.as_secs()),
         ("hold_limit", usual.evolution.hold_limit.as_secs()),
         ("function_timeout", usual.function_timeout.as_secs()),
+        ("maintain.compact_after", usual.maintenance.compact_after.as_secs()),
+        ("maintain.small_file_bytes", usual.maintenance.small_file_bytes),
         ("limits.max_tables", limits.tables_per_schema as u64),
         ("limits.max_columns", limits.columns_per_table as u64),
         ("limits.max_new_columns", limits.new_columns_per_upload as u64),

@@ -159,7 +159,10 @@ fn a_schedule_and_a_person_call_a_function_by_what_it_does() {
     assert_eq!(kinds(&called(&site, Function::Ingest, &tick, HOUR)), [Some(FaultKind::Setup)]);
     let outcomes = called(&site, Function::Evolve, &tick, HOUR);
     assert!(outcomes[0].fault.as_ref().unwrap().message.contains("no Databricks workspace"));
-    for (ask, function) in [("status", "status"), ("tidy", "tidy"), ("backfill", "backfill")] {
+    let outcomes = called(&site, Function::Maintain, &tick, HOUR);
+    assert_eq!((kinds(&outcomes), &outcomes[0].report["looked_at"]), (vec![None], &json!(2)), "tracks and _loads");
+    for (ask, function) in [("status", "status"), ("tidy", "tidy"), ("backfill", "backfill"), ("maintain", "maintain")]
+    {
         let outcomes = called(&site, Function::Any, &json!({"action": ask}), HOUR);
         assert_eq!((kinds(&outcomes), &outcomes[0].report["function"]), (vec![None], &json!(function)));
     }

@@ -23,6 +23,7 @@ Examples:
   inlet verify --lake ./lake tests/fixtures/uploads     prove that nothing was lost or doubled
   inlet status --lake ./lake                            what landed lately, and what waits
   inlet run-sql 'OPTIMIZE shop.tracks'                  by the warehouse, without losing what lands meanwhile
+  inlet maintain --plan                                 which files and logs would be put in order
   inlet connect --wake                                  is everything set up? what is missing?
 
 Environment: INLET_WAREHOUSE_ID, the id by which `integrations.Warehouses.warehouseIds` names this lake; stores take
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     RunSql(RunSql),
     /// Land again what somebody else's commits have overwritten
     Mend(Mend),
+    /// Put tables in order: small files become large ones, logs are kept short, files that nobody needs go
+    Maintain(Maintain),
     /// Test a set-up step by step: workspace, catalog, warehouse, lake; what is missing is named with the line to run
     #[command(visible_alias = "test")]
     Connect(Connect),
@@ -216,6 +219,28 @@ pub(crate) struct Mend {
     /// Only this schema
     #[arg(long, value_name = "NAME")]
     pub(crate) schema: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Maintain {
+    /// Only these schemas [default: all of the lake]
+    #[arg(value_name = "SCHEMA")]
+    pub(crate) schemas: Vec<String>,
+    /// Change nothing: say what would be done
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// The lake: a folder or a URL [default: that of the settings]
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) lake: Option<OsString>,
+    /// Settings to read: a file or an object's URL [default: INLET_SETTINGS, else inlet.toml where it stands]
+    #[arg(long, value_name = "PATH|URL")]
+    pub(crate) settings: Option<OsString>,
+    /// Nothing is begun after this
+    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_440))]
+    pub(crate) minutes: u64,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -8,11 +8,12 @@ use serde_json::{Map, Value};
 use super::content::{described, quoted};
 
 /// Every action with its members.
-const ACTIONS: [(&str, &[&str]); 6] = [
+const ACTIONS: [(&str, &[&str]); 7] = [
     ("backfill", &["prefix", "from", "to", "max_objects", "continuation", "scheduled_time"]),
     ("connect", &["wake"]),
     ("evolve", &["all", "plan", "retry"]),
     ("ingest", &["places", "schema"]),
+    ("maintain", &["plan", "schema"]),
     ("status", &["schema"]),
     ("tidy", &["schema"]),
 ];
@@ -41,6 +42,13 @@ pub enum Ask {
         /// URLs of objects, or of prefixes; one or more.
         places: Vec<String>,
         /// The schema to land in.
+        schema: Option<String>,
+    },
+    /// Put tables in order: few files, a short log, nothing that nobody needs.
+    Maintain {
+        /// Do nothing: say what would be done.
+        plan: bool,
+        /// Only this schema.
         schema: Option<String>,
     },
     /// Say what landed lately.
@@ -95,6 +103,7 @@ impl Ask {
                 Self::Evolve { all: members.flag("all")?, plan: members.flag("plan")?, retry: members.flag("retry")? }
             }
             "ingest" => Self::Ingest { places: members.texts("places")?, schema: members.text("schema")? },
+            "maintain" => Self::Maintain { plan: members.flag("plan")?, schema: members.text("schema")? },
             "status" => Self::Status { schema: members.text("schema")? },
             "tidy" => Self::Tidy { schema: members.text("schema")? },
             other => return Err(Fault::bug(format!("the action `{other}` is known but not read"))),
@@ -214,6 +223,10 @@ mod tests {
                 json!({"action": "ingest", "places": ["s3://acme-landing/a b.gz"], "schema": "shop"}),
                 Ask::Ingest { places: vec!["s3://acme-landing/a b.gz".to_owned()], schema: some("shop") },
             ),
+            (
+                json!({"action": "maintain", "plan": true, "schema": "shop"}),
+                Ask::Maintain { plan: true, schema: some("shop") },
+            ),
             (json!({"action": "status", "schema": "shop"}), Ask::Status { schema: some("shop") }),
             (json!({"action": "tidy", "schema": "shop"}), Ask::Tidy { schema: some("shop") }),
         ];
@@ -242,7 +255,7 @@ mod tests {
         };
         assert_eq!(hint(json!({"action": "evlove"})), "did you mean `evolve`?");
         assert_eq!(hint(json!({"action": "backfill", "form": "2026"})), "did you mean `from`?");
-        assert!(hint(json!({"action": "drop tables"})).contains("`ingest`, `status`"));
+        assert!(hint(json!({"action": "drop tables"})).contains("`ingest`, `maintain`, `status`"));
         assert!(hint(json!({"action": ["evolve"]})).contains("`evolve`"));
         assert_eq!(hint(json!({"action": "connect", "all": true})), "write one of `wake`");
     }
