@@ -180,7 +180,7 @@ impl Page {
 
     fn is_idle(&self) -> bool {
         let since = clock::now().saturating_sub(self.touched.load(Ordering::Relaxed));
-        self.turn.try_lock().is_ok() && u128::try_from(since).is_ok_and(|since| since > IDLE.as_micros())
+        u128::try_from(since).is_ok_and(|since| since > IDLE.as_micros()) && self.turn.try_lock().is_ok()
     }
 
     /// The fields as they are given now, and the steps to come.
@@ -196,7 +196,6 @@ impl Page {
             "file": name,
             "can_save": matches!(self.file, File::Local(_)),
             "steps": steps.collect::<Vec<_>>(),
-            "wake": true,
         }))
     }
 
@@ -304,8 +303,8 @@ async fn guarded(State(page): State<Arc<Page>>, request: Request, next: Next) ->
 /// For those who have the cookie.
 async fn admitted(State(page): State<Arc<Page>>, request: Request, next: Next) -> Response {
     if !page.door.admits(request.headers()) {
-        return refused((StatusCode::UNAUTHORIZED, "This link was used before, or is an old one. Start `inlet connect --open` \
-                                                   again; if it was not you who used it, do so now."));
+        return refused((StatusCode::UNAUTHORIZED, "This link was used before, or is an old one. Start inlet connect --open again, \
+                                                   at once if it was not you who used it."));
     }
     page.touched.store(clock::now(), Ordering::Relaxed);
     next.run(request).await

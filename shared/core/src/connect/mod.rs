@@ -241,6 +241,8 @@ struct Run<'a> {
     lake: Option<Lake>,
     /// Whether the store keeps what is overwritten or deleted.
     is_versioned: bool,
+    /// Whether the schema of this test was made.
+    made_schema: bool,
     scratch: Scratch,
 }
 
@@ -259,6 +261,7 @@ impl<'a> Run<'a> {
             answers: false,
             lake: None,
             is_versioned: false,
+            made_schema: false,
             scratch: Scratch::new(),
         }
     }
