@@ -4,6 +4,11 @@ use inlet_core::clock::Deadline;
 use inlet_core::connect::{self, Ask, ConnectReport, Parts, Progress};
 
 /// Tests a set-up.
-pub(crate) fn run(parts: &Parts, ask: Ask, deadline: Deadline, progress: &(dyn Fn(Progress<'_>) + Sync)) -> ConnectReport {
+pub(crate) fn run(
+    parts: &Parts,
+    ask: Ask,
+    deadline: Deadline,
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> ConnectReport {
     connect::connect(parts, ask, deadline, progress)
 }

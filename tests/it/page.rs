@@ -67,7 +67,12 @@ impl Page {
     /// As the page asks.
     fn asks(&self, line: &str, body: &Value) -> Answer {
         let origin = format!("http://{}", self.host);
-        let own = [("host", self.host.as_str()), ("origin", &origin), ("content-type", "application/json"), ("cookie", &self.cookie)];
+        let own = [
+            ("host", self.host.as_str()),
+            ("origin", &origin),
+            ("content-type", "application/json"),
+            ("cookie", &self.cookie),
+        ];
         self.asks_with(line, &own, &body.to_string())
     }
 
@@ -119,11 +124,19 @@ fn nobody_comes_in_but_by_the_link_and_the_page() {
     let customer = Customer::new();
     let page = Page::of(&customer);
     let origin = format!("http://{}", page.host);
-    let own = [("host", page.host.as_str()), ("origin", &origin), ("content-type", "application/json"), ("cookie", &page.cookie)];
+    let own = [
+        ("host", page.host.as_str()),
+        ("origin", &origin),
+        ("content-type", "application/json"),
+        ("cookie", &page.cookie),
+    ];
     let body = json!({"values": {}}).to_string();
     let shown = page.asks_with("GET /", &own[..1], "");
     assert_eq!(shown.status, 200);
-    assert!(shown.body.contains("Test Connection") && !shown.body.contains(&page.token), "the page tells nothing by itself");
+    assert!(
+        shown.body.contains("Test Connection") && !shown.body.contains(&page.token),
+        "the page tells nothing by itself"
+    );
     for part in ["default-src 'none'", "frame-ancestors 'none'", "x-frame-options: DENY", "cache-control: no-store"] {
         assert!(shown.head.contains(part), "{part}: {}", shown.head);
     }
@@ -166,7 +179,8 @@ fn a_test_is_told_step_by_step_and_says_no_secret() {
     let begun: Vec<_> = lines.iter().filter_map(|line| line["begins"].as_str()).collect();
     let done: Vec<_> = lines.iter().filter_map(|line| line["done"]["step"].as_str()).collect();
     let all: Vec<_> = report["steps"].as_array().unwrap().iter().filter_map(|step| step["step"].as_str()).collect();
-    let outline: Vec<_> = settings["steps"].as_array().unwrap().iter().filter_map(|step| step["step"].as_str()).collect();
+    let outline: Vec<_> =
+        settings["steps"].as_array().unwrap().iter().filter_map(|step| step["step"].as_str()).collect();
     assert_eq!((&begun, &done, &outline), (&all, &all, &all));
     assert!(report["next"].as_array().unwrap().len() >= 5, "{report:#}");
 

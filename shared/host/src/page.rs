@@ -8,6 +8,7 @@ mod asset;
 mod browser;
 mod door;
 mod form;
+mod requests;
 mod save;
 
 use std::ffi::{OsStr, OsString};
@@ -19,13 +20,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use inlet_core::clock::{self, Deadline};
 use inlet_core::connect::{self, Ask, ConnectReport, Parts, Progress};
 use inlet_core::fault::{Fault, FaultKind};
@@ -35,12 +29,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex as Turn, OwnedMutexGuard, mpsc};
+use tokio::sync::Mutex as Turn;
 
 use crate::address::{Address, StoreAddress};
 use crate::functions::Functions;
-use crate::{lake, on_thread, secrets, settings, tested};
-use door::{Door, Refusal};
+use crate::{lake, secrets, settings, tested};
+use door::Door;
 use form::{Filled, KEYS, Values};
 use save::Keep;
 
@@ -48,8 +42,6 @@ use save::Keep;
 const IDLE: Duration = Duration::from_secs(30 * 60);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(5);
-/// What is filled in is short.
-const BODY_BYTES: usize = 64 << 10;
 
 /// What the command was told.
 #[derive(Clone, Debug)]
@@ -110,7 +102,9 @@ impl File {
         match Address::parse(&named.unwrap_or_else(|| settings::USUAL.into()))? {
             Address::Local(path) => Ok(Self::Local(path)),
             Address::Store(address) => Ok(Self::Elsewhere(address)),
-            Address::Stdin => Err(Fault::setup("settings are not read from standard input").hint("--settings inlet.toml")),
+            Address::Stdin => {
+                Err(Fault::setup("settings are not read from standard input").hint("--settings inlet.toml"))
+            }
         }
     }
 
@@ -187,9 +181,9 @@ impl Page {
     fn fields(&self) -> Result<Value, Fault> {
         let (name, text) = (self.file.name(), self.file.text(&self.runtime)?);
         let shown = Settings::shown(Some((&name, &text)), KEYS);
-        let fields = shown.into_iter().map(|(key, shown)| {
-            (key.to_owned(), json!({"text": shown.text, "variable": shown.variable}))
-        });
+        let fields = shown
+            .into_iter()
+            .map(|(key, shown)| (key.to_owned(), json!({"text": shown.text, "variable": shown.variable})));
         let steps = connect::outline().map(|(step, title)| json!({"step": step, "title": title}));
         Ok(json!({
             "fields": fields.collect::<serde_json::Map<_, _>>(),
@@ -250,7 +244,7 @@ async fn until_its_end(page: Arc<Page>, listener: TcpListener) -> Result<&'stati
             _ = terminated.recv() => {}
         }
     };
-    let serving = tokio::spawn(axum::serve(listener, routes(Arc::clone(&page))).into_future());
+    let serving = tokio::spawn(axum::serve(listener, requests::routes(Arc::clone(&page))).into_future());
     let why = tokio::select! {
         () = ended() => "ended",
         () = idle(&page) => "ended: nobody has used the page for 30 minutes",
@@ -270,118 +264,29 @@ async fn idle(page: &Page) {
     }
 }
 
-fn routes(page: Arc<Page>) -> Router {
-    let kept = Router::new()
-        .route("/settings", get(fields))
-        .route("/test", post(test))
-        .route("/save", post(saved))
-        .layer(middleware::from_fn_with_state(Arc::clone(&page), admitted));
-    Router::new()
-        .route("/", get(shown))
-        .route("/session", post(session))
-        .merge(kept)
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .layer(middleware::from_fn_with_state(Arc::clone(&page), guarded))
-        .with_state(page)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::installation::testing::Site;
 
-/// What every request must be, and every answer says.
-async fn guarded(State(page): State<Arc<Page>>, request: Request, next: Next) -> Response {
-    let mut response = match page.door.refuses(request.method(), request.headers()) {
-        Some(refusal) => refused(refusal),
-        None => next.run(request).await,
-    };
-    for (name, value) in asset::HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    #[test]
+    fn a_page_that_nobody_uses_is_idle_unless_it_tests() {
+        let site = Site::new();
+        let told =
+            Told { settings: None, lake: None, places: Vec::new(), ask: Ask::default(), program: "inlet".to_owned() };
+        let file = File::of(Some(OsStr::new("inlet.toml"))).unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4711));
+        let page = Page::new(told, file, site.functions, site.installation.handle().clone(), address);
+        assert!(!page.is_idle());
+        let long_ago = clock::now() - i64::try_from(IDLE.as_micros()).unwrap() - 1;
+        page.touched.store(long_ago, Ordering::Relaxed);
+        assert!(page.is_idle());
+        let _test = page.turn.try_lock().unwrap();
+        assert!(!page.is_idle());
     }
-    if let Ok(policy) = HeaderValue::try_from(asset::policy()) {
-        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+
+    #[test]
+    fn settings_are_not_read_from_standard_input() {
+        assert!(File::of(Some(OsStr::new("-"))).is_err());
     }
-    response
-}
-
-/// For those who have the cookie.
-async fn admitted(State(page): State<Arc<Page>>, request: Request, next: Next) -> Response {
-    if !page.door.admits(request.headers()) {
-        return refused((StatusCode::UNAUTHORIZED, "This link was used before, or is an old one. Start inlet connect --open again, \
-                                                   at once if it was not you who used it."));
-    }
-    page.touched.store(clock::now(), Ordering::Relaxed);
-    next.run(request).await
-}
-
-fn refused((status, message): Refusal) -> Response {
-    answered(status, &json!({ "message": message }))
-}
-
-fn answered(status: StatusCode, body: &Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
-}
-
-/// What became of a request.
-fn became(done: Option<Result<Value, Fault>>) -> Response {
-    match done {
-        Some(Ok(body)) => answered(StatusCode::OK, &body),
-        Some(Err(fault)) => {
-            let hint = fault.hint_text().map(|hint| format!(": {hint}")).unwrap_or_default();
-            answered(StatusCode::CONFLICT, &json!({"message": format!("{}{hint}", fault.chain())}))
-        }
-        None => refused((StatusCode::INTERNAL_SERVER_ERROR, "a bug: the request broke off")),
-    }
-}
-
-async fn shown() -> Response {
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], asset::PAGE).into_response()
-}
-
-#[derive(Deserialize)]
-struct Session {
-    token: String,
-}
-
-async fn session(State(page): State<Arc<Page>>, body: Bytes) -> Response {
-    let cookie = serde_json::from_slice::<Session>(&body).ok().and_then(|asked| page.door.exchange(&asked.token));
-    match cookie {
-        Some(cookie) => ([(header::SET_COOKIE, cookie)], answered(StatusCode::OK, &json!({}))).into_response(),
-        None => refused((StatusCode::FORBIDDEN, "This link was used before, or is an old one.")),
-    }
-}
-
-async fn fields(State(page): State<Arc<Page>>) -> Response {
-    became(on_thread(move || page.fields()).await)
-}
-
-/// What was sent; why it is none is not said in the parser's words, which repeat values.
-fn read(body: &Bytes) -> Result<Asked, Response> {
-    serde_json::from_slice(body).map_err(|_| refused((StatusCode::BAD_REQUEST, "this is not what the page sends")))
-}
-
-async fn saved(State(page): State<Arc<Page>>, body: Bytes) -> Response {
-    match read(&body) {
-        Ok(asked) => became(on_thread(move || page.save(&asked)).await),
-        Err(response) => response,
-    }
-}
-
-/// Starts a test; the answer is a line of JSON for each step that begins or is done, and the report at last.
-async fn test(State(page): State<Arc<Page>>, body: Bytes) -> Response {
-    let asked = match read(&body) {
-        Ok(asked) => asked,
-        Err(response) => return response,
-    };
-    let Ok(turn) = Arc::clone(&page.turn).try_lock_owned() else {
-        return refused((StatusCode::CONFLICT, "A test is under way. It ends by itself."));
-    };
-    let (lines, heard) = mpsc::unbounded_channel();
-    std::thread::spawn(move || {
-        let line = |said: Value| drop(lines.send(Bytes::from(format!("{said}\n"))));
-        let _turn: OwnedMutexGuard<()> = turn;
-        page.test(&asked, &line);
-        page.touched.store(clock::now(), Ordering::Relaxed);
-    });
-    let body = futures::stream::unfold(heard, |mut heard| async {
-        let line = heard.recv().await?;
-        Some((Ok::<_, io::Error>(line), heard))
-    });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
 }

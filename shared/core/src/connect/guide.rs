@@ -104,9 +104,7 @@ impl Guide {
             (Self::General, Topic::UnityCatalog) => {
                 "https://docs.databricks.com/en/data-governance/unity-catalog/enable-workspaces.html"
             }
-            (Self::General, Topic::WorkspaceUrl) => {
-                "https://docs.databricks.com/en/workspace/workspace-details.html"
-            }
+            (Self::General, Topic::WorkspaceUrl) => "https://docs.databricks.com/en/workspace/workspace-details.html",
             (Self::General, Topic::Principal) => "https://docs.databricks.com/en/dev-tools/auth/oauth-m2m.html",
             (Self::General, Topic::Workspace | Topic::Entitlements) => {
                 "https://docs.databricks.com/en/administration-guide/users-groups/service-principals.html"

@@ -56,7 +56,8 @@ pub(super) fn steps(parts: &Parts, warehouse: Option<&Warehouse>) -> Vec<NextSte
     if catalog.is_some() {
         next.push(NextStep {
             title: "Show its tables in Unity Catalog",
-            text: "Functions do this by themselves. It wakes the warehouse only when a table or a column is new.".to_owned(),
+            text: "Functions do this by themselves. It wakes the warehouse only when a table or a column is new."
+                .to_owned(),
             to_run: Some(ToRun::new("shell", "inlet evolve")),
         });
     }

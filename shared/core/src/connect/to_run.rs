@@ -113,13 +113,15 @@ mod tests {
             lines(entitled),
             [("shell", "databricks service-principals patch 7 --json '{\"op\":\"a; b\"}'".to_owned())]
         );
-        let location = "create one (set-up step): CREATE EXTERNAL LOCATION `inlet` URL 's3://a' WITH (STORAGE CREDENTIAL `c`)";
+        let location =
+            "create one (set-up step): CREATE EXTERNAL LOCATION `inlet` URL 's3://a' WITH (STORAGE CREDENTIAL `c`)";
         assert_eq!(lines(location)[0].1, location.split_once("): ").unwrap().1);
     }
 
     #[test]
     fn a_principal_is_let_in_by_either_shell() {
-        let hint = "az ad sp create --id 0a1b -- in the customer's tenant (set-up step: …), or correct `auth.tenant_id`";
+        let hint =
+            "az ad sp create --id 0a1b -- in the customer's tenant (set-up step: …), or correct `auth.tenant_id`";
         assert_eq!(
             lines(hint),
             [

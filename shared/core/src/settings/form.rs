@@ -94,8 +94,17 @@ mod tests {
 
     const FILE: &str = "workspace_url = 'https://adb-1.2.azuredatabricks.net'\ncatalog = 'shop'\nport = 443\nlake = '/lake'\n\
                         landing = ['s3://a/', 's3://b/']\n[auth]\nclient_id = '0a1b'\nclient_secret = 'file:/secret'\n";
-    const KEYS: &[&str] =
-        &["workspace_url", "catalog", "http_path", "port", "lake", "landing", "auth.client_id", "auth.client_secret", "auth.token"];
+    const KEYS: &[&str] = &[
+        "workspace_url",
+        "catalog",
+        "http_path",
+        "port",
+        "lake",
+        "landing",
+        "auth.client_id",
+        "auth.client_secret",
+        "auth.token",
+    ];
 
     #[test]
     fn fields_show_what_is_given_and_no_secret() {

@@ -36,7 +36,8 @@ impl Door {
 
     /// Why a request is none of the page's own.
     pub(super) fn refuses(&self, method: &Method, headers: &HeaderMap) -> Option<Refusal> {
-        let is = |name: HeaderName, value: &str| headers.get(name).is_some_and(|found| found.as_bytes() == value.as_bytes());
+        let is =
+            |name: HeaderName, value: &str| headers.get(name).is_some_and(|found| found.as_bytes() == value.as_bytes());
         if !is(header::HOST, &self.address.to_string()) {
             return Some((StatusCode::MISDIRECTED_REQUEST, "another host was asked for"));
         }

@@ -44,9 +44,9 @@ impl Filled {
     /// # Errors
     /// Setup when the text is no TOML.
     pub(super) fn over(text: &str, values: &Values) -> Result<Self, Fault> {
-        let mut document: DocumentMut = text.parse().map_err(|_| {
-            Fault::setup("the settings file is no TOML").hint("mend it in an editor: https://toml.io")
-        })?;
+        let mut document: DocumentMut = text
+            .parse()
+            .map_err(|_| Fault::setup("the settings file is no TOML").hint("mend it in an editor: https://toml.io"))?;
         let mut secrets = BTreeMap::new();
         for &key in KEYS {
             let Some(given) = values.get(key) else { continue };

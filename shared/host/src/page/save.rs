@@ -37,7 +37,10 @@ pub(super) fn save(path: &Path, mut filled: Filled, keep: Keep) -> Result<Vec<St
             Keep::File => {
                 let file = beside(&path, key);
                 write(&file, secret.expose().as_bytes(), PRIVATE)?;
-                said.push(format!("The secret stands in `{}`, for you alone; keep it out of version control.", file.display()));
+                said.push(format!(
+                    "The secret stands in `{}`, for you alone; keep it out of version control.",
+                    file.display()
+                ));
                 format!("file:{}", file.file_name().unwrap_or_default().to_string_lossy())
             }
             Keep::Variable => {

@@ -41,7 +41,8 @@ fn on_page(asked: &Connect, call: &Call<'_>, streams: &Streams) -> u8 {
         ask: ask(asked),
         program: call.program.clone(),
     };
-    let served = runtime().and_then(|runtime| page::serve(told, call.functions, &runtime, &|line| streams.out.line(line)));
+    let served =
+        runtime().and_then(|runtime| page::serve(told, call.functions, &runtime, &|line| streams.out.line(line)));
     match served {
         Ok(gravest) => gravest.map_or(0, FaultKind::exit_code),
         Err(fault) => {
