@@ -8,7 +8,7 @@
 //! `package.json`, `spark/`) under `<target>/e2e-tools/` and builds the executable; from then on nothing leaves this
 //! machine. Each test runs one script of this folder, which says what differs; faults on the way to S3 are played by the
 //! test itself. Where Python 3.11, Node, Java 17 with Maven, or Valgrind is missing the tests name themselves as skipped
-//! and pass, unless `CI` is `true`.
+//! and pass, unless `CI` is `true`. So it is where no Chromium is, for the page of the connection test.
 //! Variables: `INLET_EXE`, an executable to test instead; `E2E_SEED`, the seed that else is drawn from the time;
 //! `E2E_RENEW`, set to anything, writes down the instructions that a megabyte costs now (`instructions.json`).
 //! `cargo test -p e2e -- --ignored --nocapture` says what a run costs as a lake grows.
@@ -192,6 +192,15 @@ fn what_azure_deploys_lands_each_upload_once_and_the_catalog_follows() -> Result
         .program("--pretend", pretend()?)
         .path("--functions", "functions");
     script.option("--endpoint", &server.endpoint()).option("--queues", &queues).run(&tools)
+}
+
+#[test]
+fn the_page_of_the_connection_test_works_in_a_browser() -> Result<(), Failure> {
+    let what = "the page in a browser";
+    let Some(tools) = Tools::python_and_node(what)? else { return Ok(()) };
+    let Some(browser) = Tools::browser(what)? else { return Ok(()) };
+    let script = Script::new("page.py").inlet(&tools)?.program("--pretend", pretend()?);
+    script.program("--chromium", browser).program("--playwright", tools.node_package("playwright-core")?).run(&tools)
 }
 
 #[test]

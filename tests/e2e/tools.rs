@@ -26,6 +26,10 @@ const JAVA: (u32, u32) = (17, 0);
 const MAVEN: (u32, u32) = (3, 6);
 /// The oldest Valgrind that was tried.
 const VALGRIND: (u32, u32) = (3, 19);
+/// The oldest Chromium that was tried.
+const CHROMIUM: (u32, u32) = (120, 0);
+/// Its names, by who packages it.
+const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// Written when an installation is whole.
 const FINISHED: &str = ".finished";
 
@@ -96,6 +100,20 @@ impl Tools {
             Ok(valgrind) => Ok(Some(valgrind)),
             Err(why) => missing(what, &format!("{} ({why})", at_least("valgrind", VALGRIND))),
         }
+    }
+
+    /// A browser that a script can drive; None when `what` is skipped for want of one.
+    pub(crate) fn browser(what: &str) -> Result<Option<PathBuf>, Failure> {
+        match BROWSERS.iter().find(|browser| version_of(browser, CHROMIUM).is_some()) {
+            Some(browser) => Ok(Some(PathBuf::from(browser))),
+            None => missing(what, &at_least(BROWSERS[0], CHROMIUM)),
+        }
+    }
+
+    /// The folder of a Node package.
+    pub(crate) fn node_package(&self, name: &str) -> Result<PathBuf, Failure> {
+        let node = self.node.as_ref().ok_or_else(|| Failure("Node was not asked for".to_owned()))?;
+        Ok(node.join("node_modules").join(name))
     }
 
     /// A program that a Node package brings.

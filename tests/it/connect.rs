@@ -129,6 +129,13 @@ fn two_faults_are_two() {
     }
 }
 
+#[test]
+fn a_schema_that_could_not_be_made_is_not_blamed_on_the_lake() {
+    let customer = Customer::with(|setup| broken(setup, "CREATE SCHEMA"));
+    let said = tested(&customer, true);
+    assert_eq!(blamed(&said.json()), [("grants".to_owned(), "failed".to_owned())], "{said:#?}");
+}
+
 fn broken(setup: pretend::Setup, fault: &str) -> pretend::Setup {
     let only = |setup: pretend::Setup, privileges: &[&str]| {
         let setup = setup.without_grant("ALL PRIVILEGES", "catalog", CATALOG);

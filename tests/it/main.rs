@@ -37,6 +37,7 @@ mod managed;
 mod metamorphic;
 mod once;
 mod overwrite;
+mod page;
 mod process;
 mod races;
 mod refused;

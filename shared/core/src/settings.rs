@@ -9,6 +9,7 @@ mod destination;
 mod document;
 mod evolution;
 mod faults;
+mod form;
 mod given;
 mod host;
 mod keys;
@@ -29,6 +30,7 @@ use inlet_events::selection::Selection;
 
 pub use destination::Destination;
 pub use evolution::{Evolution, SchemaChanges};
+pub use form::{Form, Shown};
 pub use given::duration;
 pub use host::{Host, LambdaHost};
 pub use sources::{Source, SourceOf};

@@ -1,7 +1,7 @@
 //! What the executable can do. A face finds the arguments of a function, and says what came of it in its place's words.
 
 use inlet_core::clock::Deadline;
-use inlet_core::connect::ConnectReport;
+use inlet_core::connect::{ConnectReport, Progress};
 use inlet_core::delta::Lake;
 use inlet_core::evolve::{Ask, EvolveReport};
 use inlet_core::fault::Fault;
@@ -13,9 +13,9 @@ use inlet_core::upload::Upload;
 /// The function `evolve`: it is told how long it may take, and tells what takes long.
 pub type EvolveFunction = fn(&inlet_core::evolve::Parts, Ask, Deadline, &(dyn Fn(&str) + Sync)) -> EvolveReport;
 
-/// The function `connect`: it is told how long it may take, and tells what takes long.
+/// The function `connect`: it is told how long it may take, and tells how it goes on.
 pub type ConnectFunction =
-    fn(&inlet_core::connect::Parts, inlet_core::connect::Ask, Deadline, &(dyn Fn(&str) + Sync)) -> ConnectReport;
+    fn(&inlet_core::connect::Parts, inlet_core::connect::Ask, Deadline, &(dyn Fn(Progress<'_>) + Sync)) -> ConnectReport;
 
 /// What the executable can do.
 #[derive(Clone, Copy, Debug)]

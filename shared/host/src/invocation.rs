@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use inlet_core::allowance::Allowance;
 use inlet_core::clock::Deadline;
-use inlet_core::connect::{self, ConnectReport};
+use inlet_core::connect::{self, ConnectReport, Progress};
 use inlet_core::evolve::{self, EvolveReport};
 use inlet_core::fault::{Fault, FaultKind};
 use inlet_core::maintain::{self, MaintainReport, TableMaintained};
@@ -225,11 +225,15 @@ fn connect(call: &Call<'_>, wake: bool) -> ConnectReport {
             lake.map(|lake| lake::to_write(Some(lake.as_ref()), "INLET_LAKE=s3://bucket/prefix/")).transpose()?;
         tested::parts(settings, lake, &[], installation.handle())
     });
-    let told = |text: &str| call.log.info(text, json!({}));
+    let progress = |progress: Progress<'_>| {
+        if let Progress::Says(text) = progress {
+            call.log.info(text, json!({}));
+        }
+    };
     let report = match parts {
         Ok(parts) => {
             let ask = connect::Ask { wake, ..connect::Ask::default() };
-            (call.dock.functions.connect)(&parts, ask, call.allowance().deadline(), &told)
+            (call.dock.functions.connect)(&parts, ask, call.allowance().deadline(), &progress)
         }
         Err(fault) => ConnectReport::without_settings(&fault, wake),
     };

@@ -16,6 +16,7 @@ mod lake;
 mod lambda;
 mod landing;
 mod log;
+mod page;
 mod secrets;
 mod settings;
 pub mod terminal;

@@ -11,19 +11,31 @@ use async_trait::async_trait;
 use inlet_core::fault::Fault;
 use inlet_core::secret::Secret;
 use inlet_core::secret_store::{SecretPlace, SecretStore, StoredSecrets, read_all};
-use inlet_core::settings::Settings;
+use inlet_core::settings::{Form, Settings};
 
 /// The settings of a file, if there is one (its name and text), and of variables, with the secrets that they name.
 ///
 /// # Errors
 /// As [`Settings::load`]; Again when a store of secrets does not answer.
 pub(crate) async fn load(file: Option<(&str, &str)>) -> Result<Settings, Fault> {
-    let places = Settings::secret_places(file);
-    let stored = match places.is_empty() {
-        true => StoredSecrets::new(),
-        false => read_all(&(Arc::new(Clouds) as Arc<dyn SecretStore>), places).await?,
-    };
+    let stored = stored(Settings::secret_places(file)).await?;
     Settings::with_secrets(file, &stored)
+}
+
+/// The settings of a file's text (with its name) as somebody has filled it in, with the secrets that they name.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) async fn filled(file: (&str, &str), form: &Form) -> Result<Settings, Fault> {
+    let stored = stored(Settings::secret_places_filled(file, form)).await?;
+    Settings::filled(file, form, &stored)
+}
+
+async fn stored(places: Vec<SecretPlace>) -> Result<StoredSecrets, Fault> {
+    match places.is_empty() {
+        true => Ok(StoredSecrets::new()),
+        false => read_all(&(Arc::new(Clouds) as Arc<dyn SecretStore>), places).await,
+    }
 }
 
 /// All stores that this build knows.

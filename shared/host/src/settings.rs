@@ -17,7 +17,7 @@ use crate::landing::{nearest, objects};
 use crate::secrets;
 
 /// The file that is read when none is named.
-const USUAL: &str = "inlet.toml";
+pub(crate) const USUAL: &str = "inlet.toml";
 /// A larger file holds something else.
 const FILE_BYTES: u64 = 1 << 20;
 
@@ -46,10 +46,16 @@ pub(crate) fn load(asked: Option<&OsStr>, runtime: &Handle) -> Result<Settings, 
 
 /// The settings of a file.
 pub(crate) fn of_path(path: &Path, runtime: &Handle) -> Result<Settings, Fault> {
+    let text = text_of_path(path)?;
+    runtime.block_on(secrets::load(Some((&path.display().to_string(), &text))))
+}
+
+/// The text of a settings file.
+pub(crate) fn text_of_path(path: &Path) -> Result<String, Fault> {
     let shown = path.display().to_string();
     let mut bytes = Vec::new();
     match File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes)) {
-        Ok(_) => runtime.block_on(secrets::load(Some((&shown, &text(&shown, bytes)?)))),
+        Ok(_) => text(&shown, bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let fault = Fault::setup(format!("no settings file at `{shown}`"));
             Err(match nearest::existing(path) {
@@ -59,6 +65,17 @@ pub(crate) fn of_path(path: &Path, runtime: &Handle) -> Result<Settings, Fault> 
         }
         Err(error) => Err(Fault::setup(format!("cannot read the settings `{shown}`")).because(error)),
     }
+}
+
+/// The text of a settings file in a store, as it is now.
+pub(crate) fn text_of_object(address: &StoreAddress, runtime: &Handle) -> Result<String, Fault> {
+    runtime.block_on(async {
+        let object = SettingsObject::open(address.clone()).await?;
+        match object.store.head(&object.address.key, None).await? {
+            Some(form) => object.text(&form).await,
+            None => Err(Fault::setup(format!("no settings file at `{}`", object.address.url))),
+        }
+    })
 }
 
 fn text(name: &str, bytes: Vec<u8>) -> Result<String, Fault> {
@@ -116,15 +133,23 @@ impl SettingsObject {
 
     async fn read(&mut self, form: ObjectForm) -> Result<Arc<Settings>, Fault> {
         let name = self.address.url.to_string();
-        match &self.last {
-            Some(last) if last.etag == form.etag => return Ok(Arc::clone(&last.settings)),
-            _ if form.size > FILE_BYTES => return Err(too_large(&name)),
-            _ => {}
+        if let Some(last) = &self.last
+            && last.etag == form.etag
+        {
+            return Ok(Arc::clone(&last.settings));
         }
-        let pieces: Vec<_> = self.store.get(&self.address.key, &form).await?.try_collect().await?;
-        let settings = Arc::new(secrets::load(Some((&name, &text(&name, pieces.concat())?))).await?);
+        let settings = Arc::new(secrets::load(Some((&name, &self.text(&form).await?))).await?);
         self.last = Some(Last { etag: form.etag, settings: Arc::clone(&settings) });
         Ok(settings)
+    }
+
+    async fn text(&self, form: &ObjectForm) -> Result<String, Fault> {
+        let name = self.address.url.to_string();
+        if form.size > FILE_BYTES {
+            return Err(too_large(&name));
+        }
+        let pieces: Vec<_> = self.store.get(&self.address.key, form).await?.try_collect().await?;
+        text(&name, pieces.concat())
     }
 
     /// The same where nobody named the object: when it is missing, variables alone are the settings.

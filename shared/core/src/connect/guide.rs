@@ -22,6 +22,9 @@ pub struct SetupStep {
     pub number: Option<u8>,
     /// Its name, as the guide writes it.
     pub name: &'static str,
+    /// What the vendor writes about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<&'static str>,
 }
 
 /// What a set-up guide sees to, as far as a connection test can see it.
@@ -61,7 +64,61 @@ impl Guide {
             Self::Azure => azure(topic),
             Self::General => general(topic)?,
         };
-        Some(SetupStep { number: (number > 0).then_some(number), name })
+        Some(SetupStep { number: (number > 0).then_some(number), name, url: self.url(topic) })
+    }
+
+    /// The vendor's own guide for a topic.
+    fn url(self, topic: Topic) -> Option<&'static str> {
+        Some(match (self, topic) {
+            (_, Topic::Settings) => return None,
+            (_, Topic::Container) => {
+                "https://learn.microsoft.com/en-us/azure/storage/blobs/assign-azure-role-data-access"
+            }
+            (Self::Azure, Topic::UnityCatalog) => {
+                "https://learn.microsoft.com/en-us/azure/databricks/data-governance/unity-catalog/enable-workspaces"
+            }
+            (Self::Azure, Topic::WorkspaceUrl) => {
+                "https://learn.microsoft.com/en-us/azure/databricks/workspace/workspace-details"
+            }
+            (Self::Azure, Topic::Principal) => {
+                "https://learn.microsoft.com/en-us/azure/databricks/dev-tools/auth/oauth-m2m"
+            }
+            (Self::Azure, Topic::Workspace) => {
+                "https://learn.microsoft.com/en-us/azure/databricks/administration-guide/users-groups/\
+                 service-principals#assign-a-service-principal-to-a-workspace-using-the-account-console"
+            }
+            (Self::Azure, Topic::Entitlements) => {
+                "https://learn.microsoft.com/en-us/azure/databricks/administration-guide/users-groups/\
+                 service-principals#--manage-workspace-entitlements-for-a-service-principal"
+            }
+            (Self::Azure, Topic::WarehouseDetails | Topic::WarehouseSize) => {
+                "https://learn.microsoft.com/en-us/azure/databricks/compute/sql-warehouse/create"
+            }
+            (Self::Azure, Topic::ExternalLocation) => {
+                "https://learn.microsoft.com/en-us/azure/databricks/data-governance/unity-catalog/\
+                 manage-external-locations-and-credentials"
+            }
+            (Self::Azure, Topic::Catalog) => {
+                "https://learn.microsoft.com/en-us/azure/databricks/data-governance/unity-catalog/create-catalogs"
+            }
+            (Self::General, Topic::UnityCatalog) => {
+                "https://docs.databricks.com/en/data-governance/unity-catalog/enable-workspaces.html"
+            }
+            (Self::General, Topic::WorkspaceUrl) => "https://docs.databricks.com/en/workspace/workspace-details.html",
+            (Self::General, Topic::Principal) => "https://docs.databricks.com/en/dev-tools/auth/oauth-m2m.html",
+            (Self::General, Topic::Workspace | Topic::Entitlements) => {
+                "https://docs.databricks.com/en/administration-guide/users-groups/service-principals.html"
+            }
+            (Self::General, Topic::WarehouseDetails | Topic::WarehouseSize) => {
+                "https://docs.databricks.com/en/compute/sql-warehouse/create.html"
+            }
+            (Self::General, Topic::ExternalLocation) => {
+                "https://docs.databricks.com/en/connect/unity-catalog/external-locations.html"
+            }
+            (Self::General, Topic::Catalog) => {
+                "https://docs.databricks.com/en/data-governance/unity-catalog/create-catalogs.html"
+            }
+        })
     }
 }
 

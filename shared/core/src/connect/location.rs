@@ -103,7 +103,7 @@ fn shown(run: &Run<'_>, lake: &str) -> Result<Shown, Fault> {
 
 /// Makes an empty table in the folder of this test, if a warehouse and a schema are there for it.
 fn make_table(run: &mut Run<'_>, lake: &str, shown: &Shown) -> Result<bool, Fault> {
-    if !run.answers || !run.ask.wake || !run.scratch.has_schema {
+    if !run.answers || !run.ask.wake || !run.made_schema {
         return Ok(false);
     }
     let (catalog, schema) = (run.destination()?.catalog.clone(), run.scratch.name.clone());

@@ -8,11 +8,13 @@
 mod catalog;
 mod guide;
 mod location;
+mod next;
 mod places;
 mod report;
 mod route;
 mod scratch;
 mod storage;
+mod to_run;
 mod warehouse;
 mod workspace;
 
@@ -22,8 +24,10 @@ use tokio::runtime::Handle;
 use url::Url;
 
 pub use guide::{Guide, SetupStep};
+pub use next::NextStep;
 pub use places::{Landing, LandingSource};
-pub use report::{ConnectReport, StepReport, StepStatus};
+pub use report::{ConnectReport, Progress, StepReport, StepStatus};
+pub use to_run::ToRun;
 
 use crate::clock::{self, Deadline};
 use crate::databricks::{CatalogInfo, Me, Warehouse, Workspace};
@@ -132,11 +136,14 @@ const OUT_OF_TIME: &str = "the time of the test is over: INLET_PATIENCE_SECONDS 
 
 /// Tests a set-up; never fails as a whole: what is wrong stands in the report.
 ///
-/// Synchronous: call it from a plain thread while the runtime lives. `told` hears what takes long.
-pub fn connect(parts: &Parts, ask: Ask, deadline: Deadline, told: &(dyn Fn(&str) + Sync)) -> ConnectReport {
+/// Synchronous: call it from a plain thread while the runtime lives. `progress` hears of each step as it begins and ends,
+/// and of what takes long.
+pub fn connect(parts: &Parts, ask: Ask, deadline: Deadline, progress: &(dyn Fn(Progress<'_>) + Sync)) -> ConnectReport {
     let mut report = ConnectReport::new(ask.wake, Guide::of(Some(&parts.settings)));
-    let mut run = Run::new(parts, ask, deadline, told);
+    let told = |text: &str| progress(Progress::Says(text));
+    let mut run = Run::new(parts, ask, deadline, &told);
     for step in &STEPS {
+        progress(Progress::Begins(step.name));
         let begun = clock::now();
         let finding = match waits_for(&report, step) {
             Some(because) => Ok(Finding::Skipped(because)),
@@ -149,10 +156,20 @@ pub fn connect(parts: &Parts, ask: Ask, deadline: Deadline, told: &(dyn Fn(&str)
             // A token and a managed identity do not say whose they are; the workspace has said it since.
             fault.hint = fault.hint.take().map(|hint| hint.replace("`<principal>`", &format!("`{}`", me.user_name)));
         }
+        done.to_run = done.fault.as_ref().and_then(|fault| fault.hint.as_deref()).map(to_run::of).unwrap_or_default();
+        progress(Progress::Done(&done));
         report.push(done);
     }
     report.left = run.scratch.left;
+    if report.status < StepStatus::Failed {
+        report.next = next::steps(parts, run.warehouse.as_ref());
+    }
     report
+}
+
+/// The steps of every test, in their order: name, and what it proves.
+pub fn outline() -> impl Iterator<Item = (&'static str, &'static str)> {
+    STEPS.iter().map(|step| (step.name, step.title))
 }
 
 impl ConnectReport {
@@ -191,7 +208,17 @@ fn reported(step: &Step, finding: Result<Finding, Fault>, milliseconds: u64, gui
         Err(fault) => (StepStatus::Failed, None, None, Some(FaultReport::from(&fault))),
     };
     let setup_step = step.topic.and_then(|topic| guide.step(topic));
-    StepReport { step: step.name, title: step.title, status, found, because, fault, setup_step, milliseconds }
+    StepReport {
+        step: step.name,
+        title: step.title,
+        status,
+        found,
+        because,
+        fault,
+        to_run: Vec::new(),
+        setup_step,
+        milliseconds,
+    }
 }
 
 /// Said of a step that is done only when the warehouse may be woken.
@@ -214,6 +241,8 @@ struct Run<'a> {
     lake: Option<Lake>,
     /// Whether the store keeps what is overwritten or deleted.
     is_versioned: bool,
+    /// Whether the schema of this test was made.
+    made_schema: bool,
     scratch: Scratch,
 }
 
@@ -232,6 +261,7 @@ impl<'a> Run<'a> {
             answers: false,
             lake: None,
             is_versioned: false,
+            made_schema: false,
             scratch: Scratch::new(),
         }
     }

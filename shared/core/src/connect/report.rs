@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::guide::{Guide, SetupStep};
+use super::next::NextStep;
+use super::to_run::ToRun;
 use crate::fault::{Fault, FaultKind};
 use crate::report::FaultReport;
 
@@ -21,6 +23,20 @@ pub struct ConnectReport {
     pub steps: Vec<StepReport>,
     /// Scratch objects that could not be removed: tables, schemas, folders.
     pub left: Vec<String>,
+    /// What to do with a set-up that is right; empty when a step failed.
+    pub next: Vec<NextStep>,
+}
+
+/// What a test tells while it runs.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress<'a> {
+    /// A step, by its name, is being tried.
+    Begins(&'static str),
+    /// What takes long.
+    Says(&'a str),
+    /// A step is done.
+    Done(&'a StepReport),
 }
 
 /// What became of a step.
@@ -55,6 +71,9 @@ pub struct StepReport {
     /// What is wrong, or may be: kind, message and hint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<FaultReport>,
+    /// The lines in the fault's hint, to copy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub to_run: Vec<ToRun>,
     /// Where the set-up guide sees to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setup_step: Option<SetupStep>,
@@ -76,8 +95,8 @@ pub(super) enum Finding {
 
 impl ConnectReport {
     pub(super) fn new(wake: bool, guide: Guide) -> Self {
-        let (steps, left) = (Vec::new(), Vec::new());
-        Self { function: "connect", wake, status: StepStatus::Passed, guide, steps, left }
+        let (steps, left, next) = (Vec::new(), Vec::new(), Vec::new());
+        Self { function: "connect", wake, status: StepStatus::Passed, guide, steps, left, next }
     }
 
     /// Adds a step, and judges the whole anew.
@@ -115,6 +134,7 @@ mod tests {
             found: None,
             because: None,
             fault,
+            to_run: Vec::new(),
             setup_step: None,
             milliseconds: 0,
         }

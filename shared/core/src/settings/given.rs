@@ -134,6 +134,11 @@ impl<'a> Given<'a> {
         (self.variable)(name).filter(|text| !text.trim().is_empty())
     }
 
+    /// A value as it was written, and its place.
+    pub(super) fn told(&self, path: &str) -> Option<&Told> {
+        self.values.get(path)
+    }
+
     /// Whether there is a value: an empty text is none.
     pub(super) fn has(&self, path: &str) -> bool {
         debug_assert!(is_known(path), "{path}");

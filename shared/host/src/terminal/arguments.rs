@@ -25,6 +25,7 @@ Examples:
   inlet run-sql 'OPTIMIZE shop.tracks'                  by the warehouse, without losing what lands meanwhile
   inlet maintain --plan                                 which files and logs would be put in order
   inlet connect --wake                                  is everything set up? what is missing?
+  inlet connect --open                                  the same on a page, with the settings to fill in
 
 Environment: INLET_WAREHOUSE_ID, the id by which `integrations.Warehouses.warehouseIds` names this lake; stores take
 their own variables (AWS_…, AZURE_STORAGE_…).
@@ -184,8 +185,11 @@ pub(crate) struct Connect {
     /// The lake: a folder or a URL [default: the settings' own]
     #[arg(long, value_name = "DIR|URL")]
     pub(crate) lake: Option<OsString>,
-    /// Print one JSON object
+    /// On a page in a browser of this machine: fill in the settings, test, mend, save
     #[arg(long)]
+    pub(crate) open: bool,
+    /// Print one JSON object
+    #[arg(long, conflicts_with = "open")]
     pub(crate) json: bool,
 }
 

@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 use inlet_core::clock::Deadline;
-use inlet_core::connect::{Ask, ConnectReport, StepReport, StepStatus};
+use inlet_core::connect::{Ask, ConnectReport, Progress, StepReport, StepStatus};
 use inlet_core::fault::{Fault, FaultKind};
+use inlet_core::report::FaultReport;
 
 use super::arguments::{Connect, Form};
 use super::output::Streams;
 use super::table::{Table, counted, number, plain};
 use super::{Call, Told, told, words};
-use crate::{lake, runtime, tested};
+use crate::{lake, page, runtime, tested};
 
 /// Runs the command and returns its exit code.
 pub(super) fn run(asked: &Connect, call: &Call<'_>, streams: &Streams) -> u8 {
+    if asked.open {
+        return on_page(asked, call, streams);
+    }
     let report =
         tested(asked, call, streams).unwrap_or_else(|fault| ConnectReport::without_settings(&fault, asked.wake));
     match call.form {
@@ -28,6 +32,32 @@ pub(super) fn run(asked: &Connect, call: &Call<'_>, streams: &Streams) -> u8 {
     report.gravest().map_or(0, FaultKind::exit_code)
 }
 
+/// Serves the page; the exit code is that of its last test.
+fn on_page(asked: &Connect, call: &Call<'_>, streams: &Streams) -> u8 {
+    let told = page::Told {
+        settings: asked.settings.clone(),
+        lake: asked.lake.clone(),
+        places: asked.places.clone(),
+        ask: ask(asked),
+        program: call.program.clone(),
+    };
+    let served =
+        runtime().and_then(|runtime| page::serve(told, call.functions, &runtime, &|line| streams.out.line(line)));
+    match served {
+        Ok(gravest) => gravest.map_or(0, FaultKind::exit_code),
+        Err(fault) => {
+            streams.err.write(&words::fault(&FaultReport::from(&fault), &fault.chain()));
+            fault.kind().exit_code()
+        }
+    }
+}
+
+fn ask(asked: &Connect) -> Ask {
+    let usual = Ask::default();
+    let role_wait = asked.wait.map_or(usual.role_wait, Duration::from_secs);
+    Ask { wake: asked.wake, role_wait, ..usual }
+}
+
 fn tested(asked: &Connect, call: &Call<'_>, streams: &Streams) -> Result<ConnectReport, Fault> {
     let runtime = runtime()?;
     let Told { settings, lake } = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
@@ -36,13 +66,14 @@ fn tested(asked: &Connect, call: &Call<'_>, streams: &Streams) -> Result<Connect
         None => None,
     };
     let patience = settings.patience;
-    let usual = Ask::default();
-    let role_wait = asked.wait.map_or(usual.role_wait, Duration::from_secs);
     let parts = tested::parts(settings, lake, &asked.places, runtime.handle())?;
     let err = &streams.err;
-    let told = |text: &str| err.line(text);
-    let ask = Ask { wake: asked.wake, role_wait, ..usual };
-    Ok((call.functions.connect)(&parts, ask, Deadline::after(patience), &told))
+    let progress = |progress: Progress<'_>| {
+        if let Progress::Says(text) = progress {
+            err.line(text);
+        }
+    };
+    Ok((call.functions.connect)(&parts, ask(asked), Deadline::after(patience), &progress))
 }
 
 /// The whole answer for standard output.
@@ -64,6 +95,10 @@ fn said(report: &ConnectReport) -> String {
     text.push_str(&format!("\n{}: {}\n", counted(report.steps.len() as u64, "step"), counts.join(", ")));
     for left in &report.left {
         text.push_str(&format!("left behind: {}\n", plain(left)));
+    }
+    for next in &report.next {
+        text.push_str(&format!("\n{}: {}\n", next.title, plain(&next.text)));
+        text.push_str(&next.to_run.as_ref().map(|line| format!("  {}\n", plain(&line.text))).unwrap_or_default());
     }
     text
 }
