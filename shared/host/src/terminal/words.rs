@@ -35,7 +35,7 @@ pub(crate) struct Context<'a> {
 /// The whole answer for standard output.
 pub(crate) fn report(report: &Report, context: Context<'_>) -> String {
     let uploads = report.uploads.len();
-    let skipped = skipped(report);
+    let skipped = format!("{}{}", released(report), skipped(report));
     if uploads == 0 {
         return if report.fault.is_some() { String::new() } else { format!("nothing to land\n{skipped}") };
     }
@@ -86,6 +86,10 @@ pub(crate) fn warnings_of(report: &Report) -> Vec<String> {
         });
     }
     warnings.extend(refusals(report));
+    warnings.extend(report.released.iter().filter_map(|one| {
+        let fault = one.fault.as_ref()?;
+        Some(plain(&format!("rows stay held for {}, whose gate is open: {}", one.table, fault.message)))
+    }));
     warnings
 }
 
@@ -129,6 +133,12 @@ pub(crate) fn fault(fault: &FaultReport, message: &str) -> String {
         text.push_str(&format!("hint: {}\n", plain(hint)));
     }
     text
+}
+
+/// Rows of earlier uploads that had waited for a gate, in lines of their own.
+fn released(report: &Report) -> String {
+    let landed = report.released.iter().filter(|one| one.rows > 0);
+    landed.map(|one| format!("{} held before landed in {}\n", counted(one.rows, "row"), plain(&one.table))).collect()
 }
 
 /// What was found and is not landed, in lines of its own.
