@@ -13,6 +13,7 @@ mod report;
 mod route;
 mod scratch;
 mod storage;
+mod tables;
 mod warehouse;
 mod workspace;
 
@@ -99,7 +100,7 @@ const SETTINGS: Step = step("settings", "the settings are right", Some(Topic::Se
 
 /// The test.
 #[rustfmt::skip]
-const STEPS: [Step; 24] = [
+const STEPS: [Step; 25] = [
     SETTINGS,
     step("host", "the address is a workspace", Some(Topic::WorkspaceUrl), &["settings"], workspace::host),
     step("sign_in", "the principal gets a token", Some(Topic::Principal), &["host"], workspace::sign_in),
@@ -118,6 +119,7 @@ const STEPS: [Step; 24] = [
     step("storage", "the lake can be written", Some(Topic::Container), &["credentials"], storage::storage),
     step("versioning", "the lake keeps no old versions", Some(Topic::Container), &["storage"], storage::versioning),
     step("state", "Inlet's state can be written", Some(Topic::Container), &["storage"], storage::state),
+    step("tables", "tables that are there take rows", Some(Topic::Catalog), &["storage", "schemas"], tables::tables),
     step("external_location", "the catalog can use the lake", Some(Topic::ExternalLocation), &["catalog"], location::external_location),
     step("land", "a batch lands", Some(Topic::Container), &["storage"], route::land),
     step("register", "its tables are registered and counted", Some(Topic::ExternalLocation), &["land", "statement", "grants", "external_location"], route::register),
@@ -134,25 +136,7 @@ const OUT_OF_TIME: &str = "the time of the test is over: INLET_PATIENCE_SECONDS 
 ///
 /// Synchronous: call it from a plain thread while the runtime lives. `told` hears what takes long.
 pub fn connect(parts: &Parts, ask: Ask, deadline: Deadline, told: &(dyn Fn(&str) + Sync)) -> ConnectReport {
-    let mut report = ConnectReport::new(ask.wake, Guide::of(Some(&parts.settings)));
-    let mut run = Run::new(parts, ask, deadline, told);
-    for step in &STEPS {
-        let begun = clock::now();
-        let finding = match waits_for(&report, step) {
-            Some(because) => Ok(Finding::Skipped(because)),
-            None if deadline.is_over() && step.name != CLEAN_UP => Ok(Finding::Skipped(OUT_OF_TIME.to_owned())),
-            None => (step.probe)(&mut run),
-        };
-        let milliseconds = u64::try_from(clock::now() - begun).unwrap_or_default() / 1_000;
-        let mut done = reported(step, finding, milliseconds, report.guide);
-        if let (Some(me), Some(fault)) = (&run.me, &mut done.fault) {
-            // A token and a managed identity do not say whose they are; the workspace has said it since.
-            fault.hint = fault.hint.take().map(|hint| hint.replace("`<principal>`", &format!("`{}`", me.user_name)));
-        }
-        report.push(done);
-    }
-    report.left = run.scratch.left;
-    report
+    Run::new(parts, ask, deadline, told).all()
 }
 
 impl ConnectReport {
@@ -234,6 +218,31 @@ impl<'a> Run<'a> {
             is_versioned: false,
             scratch: Scratch::new(),
         }
+    }
+
+    /// Every step in its turn.
+    fn all(mut self) -> ConnectReport {
+        let mut report = ConnectReport::new(self.ask.wake, Guide::of(Some(&self.parts.settings)));
+        for step in &STEPS {
+            let begun = clock::now();
+            let finding = match waits_for(&report, step) {
+                Some(because) => Ok(Finding::Skipped(because)),
+                None if self.deadline.is_over() && step.name != CLEAN_UP => {
+                    Ok(Finding::Skipped(OUT_OF_TIME.to_owned()))
+                }
+                None => (step.probe)(&mut self),
+            };
+            let milliseconds = u64::try_from(clock::now() - begun).unwrap_or_default() / 1_000;
+            let mut done = reported(step, finding, milliseconds, report.guide);
+            if let (Some(me), Some(fault)) = (&self.me, &mut done.fault) {
+                // A token and a managed identity do not say whose they are; the workspace has said it since.
+                fault.hint =
+                    fault.hint.take().map(|hint| hint.replace("`<principal>`", &format!("`{}`", me.user_name)));
+            }
+            report.push(done);
+        }
+        report.left = self.scratch.left;
+        report
     }
 
     fn within(&self, at_most: Duration) -> Deadline {
