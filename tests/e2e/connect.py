@@ -232,7 +232,7 @@ def versioned(world: World):
 def least(world: World):
     """Storage Blob Data Contributor on the lake's container, Storage Blob Data Reader on the landing container."""
     def rule(method, bucket, key, query):
-        of_blobs = key or query.get("comp") == ["list"]
+        of_blobs = key or query.get("comp") in (["list"], ["batch"])
         if of_blobs and (bucket == LAKE or (bucket == LANDING and method in ("GET", "HEAD"))):
             return None
         return 403, "AuthorizationPermissionMismatch", f"{method} {bucket} {key} {query}"

@@ -86,10 +86,6 @@ pub(crate) fn warnings_of(report: &Report) -> Vec<String> {
         });
     }
     warnings.extend(refusals(report));
-    warnings.extend(report.released.iter().filter_map(|one| {
-        let fault = one.fault.as_ref()?;
-        Some(plain(&format!("rows stay held for {}, whose gate is open: {}", one.table, fault.message)))
-    }));
     warnings
 }
 
@@ -137,8 +133,17 @@ pub(crate) fn fault(fault: &FaultReport, message: &str) -> String {
 
 /// Rows of earlier uploads that had waited for a gate, in lines of their own.
 fn released(report: &Report) -> String {
-    let landed = report.released.iter().filter(|one| one.rows > 0);
-    landed.map(|one| format!("{} held before landed in {}\n", counted(one.rows, "row"), plain(&one.table))).collect()
+    let mut text = String::new();
+    for one in &report.released {
+        let table = plain(&one.table);
+        if one.rows > 0 {
+            text.push_str(&format!("{} held before landed in {table}\n", counted(one.rows, "row")));
+        }
+        if let Some(fault) = &one.fault {
+            text.push_str(&format!("rows stay held for {table}, whose gate is open: {}\n", plain(&fault.message)));
+        }
+    }
+    text
 }
 
 /// What was found and is not landed, in lines of its own.
