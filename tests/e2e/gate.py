@@ -60,6 +60,10 @@ class Gate:
             self.refused += 1
             said = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
             return 403, [("content-type", "application/xml"), ("content-length", str(len(said)))], said
+        return self.forward(method, path, headers, body)
+
+    def forward(self, method, path, headers, body):
+        """What the store behind answers: status, headers and content."""
         time.sleep(self.delay)
         kind, more = (http.client.HTTPSConnection, {"context": self.trust}) if self.trust else (http.client.HTTPConnection, {})
         line = kind(self.to.hostname, self.to.port, timeout=60, **more)

@@ -158,6 +158,20 @@ fn the_catalog_follows_a_lake_on_azure_blob_storage() -> Result<(), Failure> {
 }
 
 #[test]
+fn a_set_up_on_s3_is_tested_step_by_step() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("the connection test on S3")? else { return Ok(()) };
+    let server = Server::s3(&tools)?;
+    with_a_workspace("connect.py", "s3", &tools)?.option("--endpoint", &server.endpoint()).run(&tools)
+}
+
+#[test]
+fn a_set_up_on_azure_blob_storage_is_tested_step_by_step() -> Result<(), Failure> {
+    let Some(tools) = Tools::python_and_node("the connection test on Azure Blob Storage")? else { return Ok(()) };
+    let server = Server::azure(&tools)?;
+    with_a_workspace("connect.py", "azure", &tools)?.option("--endpoint", &server.endpoint()).run(&tools)
+}
+
+#[test]
 fn lent_credentials_of_s3_are_renewed_and_never_shown() -> Result<(), Failure> {
     let Some(tools) = Tools::python("lent credentials of S3")? else { return Ok(()) };
     let server = Server::s3(&tools)?;

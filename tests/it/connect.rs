@@ -1,10 +1,5 @@
 //! The connection test against a pretend workspace: each precondition that fails is blamed on its own step and on no
 //! other, what the hint says mends it, and nothing of a test survives it.
-//!
-//! Rows of preconditions that cannot be made to fail here, by their number in [`connect::cases`]:
-//! 30 (the folder of a test is new: nothing foreign can lie in it), 32 to 36 (a store's own refusals: beside the code of the
-//! step, against stores that refuse), 38 (credentials are lent for `s3://` and `abfss://` only), 39 to 42 (tables that
-//! others made: the append's own tests).
 
 mod admin;
 mod cases;
@@ -14,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use inlet_core::clock::{self, Deadline};
 use inlet_core::connect::{self, Ask, ConnectReport, StepStatus};
+use inlet_core::settings::Settings;
 use pretend::{CATALOG, CLIENT_SECRET, Fault, StatementFault, WAREHOUSE, Wrong};
 use serde_json::{Value, json};
 use url::Url;
@@ -35,14 +31,23 @@ fn tested(customer: &Customer, wake: bool) -> Said {
 
 /// The same within this process.
 fn tested_here(customer: &Customer, ask: Ask) -> ConnectReport {
-    let lake = Url::from_directory_path(customer.room.lake()).expect("a path is a URL");
-    let parts = connect::Parts {
-        settings: customer.settings.clone(),
-        lake: Some(lake),
-        landing: Vec::new(),
-        handle: runtime().handle().clone(),
-    };
+    tested_with(customer, customer.settings.clone(), ask)
+}
+
+fn tested_with(customer: &Customer, settings: Settings, ask: Ask) -> ConnectReport {
+    let lake = Url::from_directory_path(customer.room.lake().canonicalize().expect("it is there")).expect("a URL");
+    let parts = connect::Parts { settings, lake: Some(lake), landing: Vec::new(), handle: runtime().handle().clone() };
     connect::connect(&parts, ask, Deadline::after(Duration::from_secs(60)), &|_| {})
+}
+
+/// The same with the settings as they stand in the file now.
+fn tested_as(customer: &Customer, ask: Ask) -> ConnectReport {
+    let file = customer.file();
+    let text = std::fs::read_to_string(&file).expect("the settings are there");
+    match Settings::from_file(&file.display().to_string(), &text) {
+        Ok(settings) => tested_with(customer, settings, ask),
+        Err(fault) => ConnectReport::without_settings(&fault, ask.wake),
+    }
 }
 
 /// Steps that are not as they should be, with their status.
@@ -58,11 +63,13 @@ fn step<'a>(report: &'a Value, name: &str) -> &'a Value {
     steps.iter().find(|step| step["step"] == name).unwrap_or_else(|| panic!("no step `{name}`: {report:#}"))
 }
 
-/// Everything that a test could leave behind. That the warehouse was woken is recorded on purpose.
-fn traces(customer: &Customer) -> (Vec<String>, Vec<String>, Vec<String>) {
+/// Everything that a test could leave behind: schemas, tables, files, and other securables. That the warehouse was woken
+/// is recorded on purpose.
+fn traces(customer: &Customer) -> [Vec<String>; 4] {
     let files = listing(&customer.room.lake()).into_iter().map(|(path, _)| path.display().to_string());
     let files = files.filter(|path| !path.starts_with("_inlet/wakes/")).collect();
-    (customer.pretend.schemas(), customer.pretend.tables(), files)
+    let Customer { pretend, .. } = customer;
+    [pretend.schemas(), pretend.tables(), files, admin::securables(pretend)]
 }
 
 #[test]
@@ -111,47 +118,13 @@ fn uploads_are_read_and_lie_apart_from_the_lake() {
 }
 
 #[test]
-fn two_faults_are_two() {
-    for (one, other) in [
-        (["USE CATALOG", "catalog"], ["CAN USE", "warehouse"]),
-        (["CREATE SCHEMA", "grants"], ["CAN USE", "warehouse"]),
-        (["UNITY CATALOG", "unity_catalog"], ["CAN USE", "warehouse"]),
-        (["MANAGED", "external_location"], ["CREATE SCHEMA", "grants"]),
-    ] {
-        let customer =
-            Customer::with(|setup| [one[0], other[0]].iter().fold(setup, |setup, fault| broken(setup, fault)));
-        let said = tested(&customer, false);
-        let mut expected = [one[1], other[1]].map(|step| (step.to_owned(), "failed".to_owned()));
-        let mut blamed = blamed(&said.json());
-        expected.sort();
-        blamed.sort();
-        assert_eq!((said.code, blamed), (Some(78), expected.to_vec()), "{one:?} {other:?}: {said:#?}");
-    }
-}
-
-#[test]
 fn a_schema_that_could_not_be_made_is_not_blamed_on_the_lake() {
-    let customer = Customer::with(|setup| broken(setup, "CREATE SCHEMA"));
+    let customer = Customer::with(|setup| {
+        let setup = setup.without_grant("ALL PRIVILEGES", "catalog", CATALOG);
+        ["USE CATALOG", "USE SCHEMA"].iter().fold(setup, |setup, right| setup.grant(right, "catalog", CATALOG))
+    });
     let said = tested(&customer, true);
     assert_eq!(blamed(&said.json()), [("grants".to_owned(), "failed".to_owned())], "{said:#?}");
-}
-
-fn broken(setup: pretend::Setup, fault: &str) -> pretend::Setup {
-    let only = |setup: pretend::Setup, privileges: &[&str]| {
-        let setup = setup.without_grant("ALL PRIVILEGES", "catalog", CATALOG);
-        privileges.iter().fold(setup, |setup, privilege| setup.grant(privilege, "catalog", CATALOG))
-    };
-    match fault {
-        "CAN USE" => setup.without_use_of_the_warehouse(),
-        "USE CATALOG" => only(setup, &["CREATE SCHEMA"]),
-        "CREATE SCHEMA" => only(setup, &["USE CATALOG", "USE SCHEMA"]),
-        "UNITY CATALOG" => setup.without_unity_catalog(),
-        "MANAGED" => {
-            let lake = setup.locations[0].url.clone();
-            setup.managed_storage(&lake)
-        }
-        other => panic!("no such fault: {other}"),
-    }
 }
 
 #[test]
@@ -279,17 +252,14 @@ fn what_a_killed_test_left_goes_with_a_later_one() {
     assert_eq!(tested(&customer, true).code, Some(0));
     let requests = customer.pretend.requests().len() as u64;
     assert!(requests > 30, "{requests}");
-    let begun: Vec<u64> = (12..requests).step_by(3).collect();
-    std::thread::scope(|scope| {
-        for part in begun.chunks(begun.len().div_ceil(4)) {
-            scope.spawn(|| part.iter().for_each(|last| killed_after(*last)));
-        }
-    });
+    cases::at_once((1..=requests).collect(), killed_after);
 }
 
 /// Kills a test while it waits for the answer to its n-th request, and tests again.
 fn killed_after(last: u64) {
     let customer = Customer::new();
+    let before = traces(&customer);
+    customer.pretend.forget_requests();
     customer.pretend.fault(Fault::on("*", "*", Wrong::Delay(60_000)).nth(last));
     let mut command = inlet();
     command.args(["connect", "--wake", "--settings"]).arg(customer.file());
@@ -303,7 +273,7 @@ fn killed_after(last: u64) {
     customer.pretend.clear_faults();
     let again = tested_here(&customer, Ask { leftovers_after: Duration::ZERO, ..Ask::default() });
     assert_eq!(again.gravest(), None, "after request {last}: {again:#?}");
-    assert_eq!(traces(&customer), (Vec::new(), Vec::new(), Vec::new()), "after request {last}");
+    assert_eq!(traces(&customer), before, "after request {last}");
 }
 
 #[test]
@@ -317,7 +287,29 @@ fn a_warehouse_larger_than_it_must_be_is_warned_of() {
     let said = tested(&customer, false);
     assert_eq!((said.code, blamed(&said.json())), (Some(0), vec![("warehouse_size".to_owned(), "warning".to_owned())]));
     let fault = step(&said.json(), "warehouse_size")["fault"]["message"].clone();
-    for wish in ["Small", "Serverless", "1 cluster", "auto stop"] {
+    for wish in ["for external tables", "size 2X-Small", "Serverless", "1 cluster", "auto stop"] {
         assert!(fault.as_str().unwrap().contains(wish), "{fault}");
     }
+}
+
+#[test]
+fn a_warehouse_that_loads_managed_tables_is_to_be_larger() {
+    let customer = Customer::new();
+    let without_lake = || {
+        let (settings, handle) = (customer.settings.clone(), runtime().handle().clone());
+        let parts = connect::Parts { settings, lake: None, landing: Vec::new(), handle };
+        connect::connect(&parts, Ask::default(), Deadline::after(Duration::from_secs(60)), &|_| {})
+    };
+    let report = without_lake();
+    let step = report.step("warehouse_size").expect("it is looked at");
+    let fault = step.fault.as_ref().expect("the smallest is not enough");
+    assert_eq!(step.status, StepStatus::Warning);
+    assert!(fault.message.ends_with("for managed tables: size Small, 2 to 6 clusters"), "{fault:?}");
+    let small = json!({
+        "name": "starter", "cluster_size": "Small", "min_num_clusters": 2, "max_num_clusters": 6, "auto_stop_mins": 10,
+        "warehouse_type": "PRO",
+    });
+    admin::call(&customer.pretend, "POST", &format!("/api/2.0/sql/warehouses/{WAREHOUSE}/edit"), &small);
+    let report = without_lake();
+    assert_eq!(report.step("warehouse_size").map(|step| step.status), Some(StepStatus::Passed), "{report:#?}");
 }

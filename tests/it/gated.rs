@@ -144,7 +144,6 @@ impl Customer {
 
     /// An hour goes by for gates: nobody has renewed them, and whatever runs behind them is over.
     fn let_an_hour_pass(&self) {
-        let hour_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         for path in self.gate_files() {
             let text = std::fs::read_to_string(&path).expect("a gate is text");
             let mut turn: Value = serde_json::from_str(&text).expect("a gate is JSON");
@@ -152,6 +151,14 @@ impl Customer {
                 turn["errand"]["runs_until"] = 1.into();
             }
             std::fs::write(&path, turn.to_string()).expect("a gate can be written");
+        }
+        self.let_leases_expire();
+    }
+
+    /// Owners of gates are taken for dead; what they left running may still run.
+    fn let_leases_expire(&self) {
+        let hour_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        for path in self.gate_files() {
             let file = std::fs::File::options().write(true).open(&path).expect("the gate is there");
             file.set_modified(hour_ago).expect("a file's time can be set");
         }
@@ -234,12 +241,70 @@ fn rows_behind_a_gate_that_nobody_opened_land_with_the_next_upload() {
     let behind = customer.land(&uploads(&["b"]));
     assert_eq!(behind.uploads[0].status, Status::PartlyHeld, "{behind:#?}");
     customer.let_an_hour_pass();
-    assert_landed(&customer.land(&uploads(&["c"])));
+    let after = customer.land(&uploads(&["c"]));
+    assert_landed(&after);
+    let released = &after.released[..];
+    assert!(matches!(released, [one] if one.table == "events.kept" && one.rows == 2), "{released:#?}");
     customer.assert_each_once("kept", &ids(&["b", "c", "z"]), "what was overwritten is still gone");
     let mended = customer.mend();
     assert_eq!((mended.gravest(), mended.mended.len()), (None, 1), "{mended:#?}");
     customer.assert_each_once("kept", &ids(&["a", "b", "c", "z"]), "after mending");
     assert_proves_uploads(&customer.folder(), &uploads(&["a", "b", "c", "z"]));
+}
+
+#[test]
+fn rows_that_stay_held_behind_an_open_gate_are_told_of() {
+    let customer = Customer::with(&uploads(&["z"]));
+    assert_landed(&customer.land(&uploads(&["a"])));
+    let dies = Faulty::over(customer.store());
+    dies.play(Fault::Kill, When::Nth(0), COMMIT);
+    customer.pretend.knobs(|knobs| knobs.unconditional_put = Some(1));
+    customer.run_sql_for(dies.store(), OPTIMIZE, OF_THE_DEAD);
+    assert_eq!(customer.land(&uploads(&["b"])).uploads[0].status, Status::PartlyHeld);
+    customer.let_an_hour_pass();
+    let held = customer.folder().join("events/kept");
+    let files = crate::support::listing(&held).into_iter().map(|(path, _)| held.join(path));
+    let newest = files.filter(|path| path.extension().is_some_and(|kind| kind == "parquet"));
+    let newest = newest.max_by_key(|path| path.metadata().and_then(|about| about.modified()).expect("it is there"));
+    std::fs::remove_file(newest.expect("rows are held in a file")).expect("it can be removed");
+    let report = customer.land(&[upload_of("other.ndjson", lines(&[track("o0", "Other", "{}")]))]);
+    assert_landed(&report);
+    let [told] = &report.released[..] else { panic!("one table: {:#?}", report.released) };
+    let fault = told.fault.as_ref().expect("its rows are gone");
+    assert_eq!((told.rows, fault.kind), (0, FaultKind::Setup), "{fault:#?}");
+}
+
+#[test]
+fn a_statement_that_a_killed_owner_left_running_is_stopped_by_its_id() {
+    let customer = Customer::with(&uploads(&["a"]));
+    customer.pretend.knobs(|knobs| knobs.commit_ms = 60_000);
+    // Nobody hears of the statement again once it has been submitted.
+    let deaf = serde_json::json!({"error_code": "PERMISSION_DENIED", "message": "no"});
+    for (method, path) in [("GET", "/api/2.0/sql/statements/*"), ("POST", "/api/2.0/sql/statements/*/cancel")] {
+        customer.pretend.fault(pretend::Fault::answer(method, path, 403, deaf.clone()).times(1_000));
+    }
+    let died = customer.run_sql(customer.store(), OPTIMIZE);
+    let fault = died.fault.expect("nobody knows what became of it");
+    assert!(fault.message.contains("nobody knows whether the statement still runs"), "{fault:#?}");
+    let left = died.statement_id.expect("it was submitted");
+    customer.pretend.clear_faults();
+    let early = customer.run_sql(customer.store(), OPTIMIZE);
+    assert_eq!(early.gravest(), Some(FaultKind::Again), "its gate is closed: {early:#?}");
+    assert_eq!(customer.land(&uploads(&["b"])).uploads[0].status, Status::PartlyHeld);
+
+    customer.let_leases_expire();
+    let state = || customer.pretend.statements().into_iter().find(|one| one.statement_id == left).map(|one| one.state);
+    assert_eq!(state().as_deref(), Some("RUNNING"));
+    let again = std::thread::scope(|scope| {
+        let running = scope.spawn(|| customer.run_sql(customer.store(), OPTIMIZE));
+        until("its end", || state().as_deref() == Some("CANCELED"));
+        customer.pretend.knobs(|knobs| knobs.commit_ms = 0);
+        running.join().expect("the statement is run")
+    });
+    assert_eq!(again.gravest(), None, "{again:#?}");
+    assert_eq!(again.held.expect("rows were held").rows, 2);
+    customer.assert_each_once("kept", &ids(&["a", "b"]), "after the second run");
+    assert_proves_uploads(&customer.folder(), &uploads(&["a", "b"]));
 }
 
 /// A form of one upload, with a column for each of its orders.

@@ -172,3 +172,93 @@ fn folder(lake: &Lake, schema: &str, table: &str) -> Path {
 fn micros(duration: std::time::Duration) -> Micros {
     Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use object_store::memory::InMemory;
+    use tokio::runtime::Runtime;
+    use url::Url;
+
+    use super::*;
+    use crate::delta::testing::TestLake;
+    use crate::fault::FaultKind;
+
+    const OPTIMIZE: &str = "OPTIMIZE `acme`.`shop`.`tracks`";
+
+    /// A lake on S3, in memory.
+    fn on_s3() -> (Runtime, Lake) {
+        let runtime = Runtime::new().unwrap();
+        let url = Url::parse("s3://bucket/lake/").unwrap();
+        let lake = Lake::with_store(&url, Arc::new(InMemory::new()), runtime.handle().clone()).unwrap();
+        (runtime, lake)
+    }
+
+    fn closed_for(lake: &Lake, passes: Option<&str>) -> Option<Closed> {
+        look(lake, "shop", "tracks", passes).unwrap()
+    }
+
+    #[test]
+    fn only_its_owner_passes_a_closed_gate() {
+        let (_runtime, lake) = on_s3();
+        assert_eq!(closed_for(&lake, None), None);
+        let gate = Gate::close(&lake, "shop", "tracks", OPTIMIZE).unwrap();
+        let seen = closed_for(&lake, None).expect("it is closed");
+        assert_eq!((seen.owner.clone(), seen.place.as_str()), (gate.owner(), "lake/_inlet/gates/shop/tracks"));
+        let fault = seen.fault("shop", "tracks");
+        assert!(fault.kind() == FaultKind::Again && fault.to_string().contains(OPTIMIZE), "{fault}");
+        assert_eq!(closed_for(&lake, Some(&gate.owner())), None);
+        assert_eq!(look(&lake, "shop", "pages", None).unwrap(), None, "another table's gate");
+        let second = Gate::close(&lake, "shop", "tracks", "DELETE").unwrap_err();
+        assert!(second.to_string().contains(OPTIMIZE), "it says who is there: {second}");
+        assert_eq!(closed(&lake).unwrap().len(), 1);
+        drop(gate);
+        assert_eq!((closed_for(&lake, None), closed(&lake).unwrap().len()), (None, 0));
+    }
+
+    #[test]
+    fn a_gate_outlives_its_owner_while_a_statement_may_run() {
+        let (_runtime, lake) = on_s3();
+        let gate = Gate::close(&lake, "shop", "tracks", OPTIMIZE).unwrap();
+        let until = store_time_in(&lake, Duration::from_secs(600)).unwrap();
+        gate.begins(until, None).unwrap();
+        gate.begins(until, Some("01f0".to_owned())).unwrap();
+        let left = gate.under_way().expect("it runs");
+        assert_eq!((left.runs_until, left.statement_id.as_deref()), (Some(until), Some("01f0")));
+        drop(gate);
+        let seen = closed_for(&lake, None).expect("nobody opens it");
+        assert_eq!(seen.expires_at, until);
+        assert_eq!(closed(&lake).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_gate_opens_with_its_owner_once_the_statement_is_over() {
+        let (_runtime, lake) = on_s3();
+        let gate = Gate::close(&lake, "shop", "tracks", OPTIMIZE).unwrap();
+        gate.begins(Micros::MAX, Some("01f0".to_owned())).unwrap();
+        gate.is_over().unwrap();
+        assert!(gate.under_way().is_none() && gate.check().is_ok());
+        drop(gate);
+        assert_eq!(closed_for(&lake, None), None);
+    }
+
+    #[test]
+    fn one_that_is_left_stays_closed_until_it_expires() {
+        let (_runtime, lake) = on_s3();
+        let gate = Gate::close(&lake, "shop", "tracks", OPTIMIZE).unwrap();
+        let since = gate.since();
+        gate.leave();
+        let seen = closed_for(&lake, None).expect("nobody opened it");
+        assert!(seen.expires_at >= since + micros(LEASE), "{} {since}", seen.expires_at);
+    }
+
+    #[test]
+    fn a_lake_that_is_not_on_s3_has_none() {
+        let test = TestLake::new();
+        let _gate = Gate::close(&test.lake, "shop", "tracks", OPTIMIZE).unwrap();
+        assert_eq!(look(&test.lake, "shop", "tracks", None).unwrap(), None);
+        assert!(closed(&test.lake).unwrap().is_empty());
+    }
+}

@@ -336,3 +336,55 @@ fn lacking(table: Option<&Table>, files: &[KeptFile]) -> Vec<(String, ColumnType
     }
     lacking
 }
+
+#[cfg(test)]
+mod tests {
+    use inlet_events::ColumnType;
+
+    use super::*;
+    use crate::delta::testing::TestLake;
+
+    const HOUR: Micros = 60 * 60 * 1_000_000;
+
+    fn soon() -> Deadline {
+        Deadline::after(std::time::Duration::from_secs(5))
+    }
+
+    #[test]
+    fn ids_that_may_have_expired_say_nothing() {
+        let test = TestLake::new();
+        let new_columns = vec![("id".to_owned(), ColumnType::String)];
+        let append = Append { app_ids: vec!["inlet/0".to_owned()], new_columns, ..Append::default() };
+        let mut table = None;
+        commit(&test.lake, "shop", "tracks", &mut table, &[], &append, soon()).unwrap();
+        let table = table.expect("it was made");
+        let (now, kept) = (clock::now(), 30 * DAY);
+        assert!(!may_have_expired(&table, now - HOUR));
+        assert!(!may_have_expired(&table, now - kept + DAY + HOUR));
+        assert!(may_have_expired(&table, now - kept + DAY - HOUR), "a day before the table lets them go");
+    }
+
+    #[test]
+    fn a_lake_in_which_nothing_landed_has_nothing_to_mend() {
+        let test = TestLake::new();
+        let report = mend(&test.lake, &["shop".to_owned()], soon());
+        assert!(report.mended.is_empty() && report.lost.is_empty() && report.fault.is_none(), "{report:?}");
+        assert_eq!(report.gravest(), None);
+    }
+
+    #[test]
+    fn what_is_lost_counts_as_rejected_unless_a_fault_stopped_it() {
+        let mut report = MendReport::new();
+        let lost = |why: &str| Lost {
+            table: "shop.tracks".to_owned(),
+            upload: "a.gz".to_owned(),
+            upload_id: "0".repeat(32),
+            rows: 3,
+            why: why.to_owned(),
+        };
+        report.lost.push(lost("its files are not there any more"));
+        assert_eq!(report.gravest(), Some(FaultKind::Rejected));
+        report.fault = Some(FaultReport::from(&Fault::again("the gate is closed")));
+        assert_eq!(report.gravest(), Some(FaultKind::Again));
+    }
+}

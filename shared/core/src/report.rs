@@ -18,6 +18,9 @@ pub struct Report {
     /// Uploads that were left out since their source is not connected, by source.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<SkippedSource>,
+    /// Tables with rows that earlier runs held behind a gate which is open now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub released: Vec<ReleasedTable>,
     /// Sums over the uploads.
     pub totals: Totals,
     /// The gravest fault that stopped more than one upload, if any.
@@ -43,11 +46,28 @@ impl SkippedSource {
     }
 }
 
+/// A table whose gate is open again, and what came of the rows that had waited for it. They are of earlier uploads: no
+/// upload of this run counts them.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReleasedTable {
+    /// `<schema>.<table>`.
+    pub table: String,
+    /// Rows that landed.
+    pub rows: u64,
+    /// Rows that were left out since their ids had landed.
+    pub duplicates: u64,
+    /// Values of them that stand in `_rescued_data`.
+    pub rescued: u64,
+    /// Why what is left stays held; the next run tries again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultReport>,
+}
+
 impl Report {
     /// An empty report.
     pub fn new() -> Self {
-        let (uploads, skipped) = (Vec::new(), Vec::new());
-        Self { function: "ingest", uploads, skipped, totals: Totals::default(), fault: None }
+        let (uploads, skipped, released) = (Vec::new(), Vec::new(), Vec::new());
+        Self { function: "ingest", uploads, skipped, released, totals: Totals::default(), fault: None }
     }
 
     /// Adds an upload and its counts to the totals.

@@ -18,7 +18,7 @@ use crate::group::Group;
 use crate::kept::KeptTables;
 use crate::managed::Managed;
 use crate::plan::Planner;
-use crate::report::{FaultReport, PlanReport, Report, UploadReport};
+use crate::report::{FaultReport, PlanReport, ReleasedTable, Report, UploadReport};
 use crate::schema::SchemaRun;
 use crate::settings::Settings;
 use crate::upload::Upload;
@@ -80,6 +80,7 @@ pub fn stage(parts: &Parts, managed: &Managed, uploads: Vec<Upload>, watch: &dyn
 
 fn run(parts: &Parts, managed: Option<&Managed>, uploads: Vec<Upload>, watch: &dyn Watch) -> Report {
     let mut report = Report::new();
+    let mut released = Vec::new();
     let skewed = if uploads.is_empty() { Ok(()) } else { check_clock(&parts.lake) };
     for (schema, uploads) in by_schema(uploads) {
         let mut finish = |upload: UploadReport| {
@@ -87,7 +88,7 @@ fn run(parts: &Parts, managed: Option<&Managed>, uploads: Vec<Upload>, watch: &d
             report.push(upload);
         };
         let landed = match &skewed {
-            Ok(()) => land_schema(parts, managed, &schema, uploads, watch, &mut finish),
+            Ok(()) => land_schema(parts, managed, &schema, uploads, watch, &mut finish, &mut released),
             Err(ahead) => Err((skew_fault(*ahead), uploads)),
         };
         if let Err((fault, unfinished)) = landed {
@@ -100,6 +101,7 @@ fn run(parts: &Parts, managed: Option<&Managed>, uploads: Vec<Upload>, watch: &d
             }
         }
     }
+    report.released = released;
     report
 }
 
@@ -165,10 +167,11 @@ fn land_schema(
     uploads: Vec<Upload>,
     watch: &dyn Watch,
     finish: &mut dyn FnMut(UploadReport),
+    released: &mut Vec<ReleasedTable>,
 ) -> Result<(), Unfinished> {
     let opened = match managed {
         Some(managed) => SchemaRun::open_managed(parts, managed, schema),
-        None => SchemaRun::open(parts, schema),
+        None => SchemaRun::open(parts, schema, released),
     };
     let mut run = match opened {
         Ok(run) => run,

@@ -13,12 +13,12 @@ use crate::clock::{self, Deadline, Micros};
 use crate::crew::{Crewman, lock};
 use crate::delta::{Table, tidy};
 use crate::fault::Fault;
-use crate::held::{self, Pending};
+use crate::held::{self, Committed, Pending};
 use crate::kept;
 use crate::ledger::{LOADS, REJECTS};
 use crate::managed::{Managed, staged};
 use crate::registry::{Past, Registry, Writes, bring_up_to_date};
-use crate::report::{Status, UploadReport};
+use crate::report::{FaultReport, ReleasedTable, Status, UploadReport};
 use crate::route::{Parts, Unfinished};
 use crate::settings::SchemaChanges;
 use crate::underway::{Underway, left_behind};
@@ -74,8 +74,9 @@ impl<'a> SchemaRun<'a> {
         })
     }
 
-    /// Lists the schema's tables and reads the logs of `_loads` and `_rejects`.
-    pub(crate) fn open(parts: &'a Parts, schema: &str) -> Result<Self, Fault> {
+    /// Lists the schema's tables and reads the logs of `_loads` and `_rejects`. Rows that waited for a gate which is open
+    /// now land before anything else; `released` hears of them.
+    pub(crate) fn open(parts: &'a Parts, schema: &str, released: &mut Vec<ReleasedTable>) -> Result<Self, Fault> {
         let loads = kept::open(parts.kept.as_deref(), &parts.lake, schema, LOADS)?;
         let rejects = kept::open(parts.kept.as_deref(), &parts.lake, schema, REJECTS)?;
         for own in [&loads, &rejects].into_iter().flatten() {
@@ -91,8 +92,9 @@ impl<'a> SchemaRun<'a> {
         };
         let may_hold = has_catalog || parts.lake.needs_gates();
         if parts.lake.needs_gates() {
-            // What fails here stays held: `status` names it, and evolve says why.
-            drop(held::release(&parts.lake, Some(schema), Deadline::after(parts.settings.patience))?);
+            // What fails here stays held, and stops nothing else.
+            let tables = held::release(&parts.lake, Some(schema), Deadline::after(parts.settings.patience))?;
+            released.extend(tables.into_iter().map(|((schema, table), done)| told(&schema, &table, done)));
         }
         // Rows that were held stay so when the settings have changed since.
         let pending = if may_hold { Pending::read(&parts.lake, schema)? } else { Pending::default() };
@@ -250,6 +252,21 @@ impl<'a> SchemaRun<'a> {
         let Some(kept) = &self.parts.kept else { return };
         let known = self.registry.into_inner().unwrap_or_else(PoisonError::into_inner).into_tables();
         kept.give_back(&self.parts.lake, known.chain(self.loads).chain(self.rejects), deadline);
+    }
+}
+
+/// What came of the rows of a table whose gate has opened, as it is reported.
+fn told(schema: &str, table: &str, done: Result<Committed, Fault>) -> ReleasedTable {
+    let table = format!("{schema}.{table}");
+    match done {
+        Ok(Committed { rows, duplicates, rescued, fault, .. }) => {
+            let fault = fault.as_ref().map(FaultReport::from);
+            ReleasedTable { table, rows, duplicates, rescued, fault }
+        }
+        Err(fault) => {
+            let fault = Some(FaultReport::from(&fault));
+            ReleasedTable { table, rows: 0, duplicates: 0, rescued: 0, fault }
+        }
     }
 }
 

@@ -14,8 +14,12 @@ use inlet_core::upload::Upload;
 pub type EvolveFunction = fn(&inlet_core::evolve::Parts, Ask, Deadline, &(dyn Fn(&str) + Sync)) -> EvolveReport;
 
 /// The function `connect`: it is told how long it may take, and tells how it goes on.
-pub type ConnectFunction =
-    fn(&inlet_core::connect::Parts, inlet_core::connect::Ask, Deadline, &(dyn Fn(Progress<'_>) + Sync)) -> ConnectReport;
+pub type ConnectFunction = fn(
+    &inlet_core::connect::Parts,
+    inlet_core::connect::Ask,
+    Deadline,
+    &(dyn Fn(Progress<'_>) + Sync),
+) -> ConnectReport;
 
 /// What the executable can do.
 #[derive(Clone, Copy, Debug)]

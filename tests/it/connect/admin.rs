@@ -3,13 +3,13 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use pretend::{ADMIN_TOKEN, Pretend};
+use pretend::{ADMIN_TOKEN, Pretend, WAREHOUSE};
 use serde_json::{Value, json};
 
-/// One call of the API as the admin; it must be taken.
-pub(crate) fn call(pretend: &Pretend, method: &str, path: &str, body: &Value) {
+/// One call of the API as the admin; it must be taken. Its answer.
+pub(crate) fn call(pretend: &Pretend, method: &str, path: &str, body: &Value) -> Value {
     let host = pretend.url().trim_start_matches("http://");
-    let body = body.to_string();
+    let body = if method == "GET" { String::new() } else { body.to_string() };
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {ADMIN_TOKEN}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -21,6 +21,32 @@ pub(crate) fn call(pretend: &Pretend, method: &str, path: &str, body: &Value) {
     stream.read_to_string(&mut answer).expect("it answers");
     let status = answer.split(' ').nth(1).unwrap_or_default();
     assert!(status.starts_with('2'), "{method} {path} {body}: {answer}");
+    let (_, told) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    serde_json::from_str(told).unwrap_or_default()
+}
+
+/// Securables of an account that are neither schemas nor tables, and warehouses, by name.
+pub(crate) fn securables(pretend: &Pretend) -> Vec<String> {
+    let mut names = Vec::new();
+    for (path, list) in [
+        ("/api/2.1/unity-catalog/catalogs", "catalogs"),
+        ("/api/2.1/unity-catalog/external-locations", "external_locations"),
+        ("/api/2.1/unity-catalog/storage-credentials", "storage_credentials"),
+        ("/api/2.0/sql/warehouses", "warehouses"),
+    ] {
+        let told = call(pretend, "GET", path, &Value::Null);
+        let all = told[list].as_array().unwrap_or_else(|| panic!("{path}: {told}"));
+        names.extend(all.iter().map(|one| format!("{list}: {}", one["name"])));
+    }
+    names
+}
+
+/// Runs a statement as the admin.
+pub(crate) fn run(pretend: &Pretend, statement: &str) {
+    let body = json!({ "statement": statement, "warehouse_id": WAREHOUSE, "wait_timeout": "30s" });
+    call(pretend, "POST", "/api/2.0/sql/statements", &body);
+    let failed: Vec<_> = pretend.statements().into_iter().filter_map(|one| one.error).collect();
+    assert!(failed.is_empty(), "{statement}: {failed:?}");
 }
 
 /// Does everything that a hint says to run; how many things that was.
@@ -37,6 +63,11 @@ pub(crate) fn obey(pretend: &Pretend, hint: &str) -> usize {
         let (name, url, credential) = (quoted(rest, '`'), quoted(url, '\''), quoted(credential, '`'));
         let body = json!({ "name": name, "url": url, "credential_name": credential });
         call(pretend, "POST", &format!("{unity}/external-locations"), &body);
+        done += 1;
+    }
+    for rest in behind(hint, "DROP TABLE ") {
+        let (name, _) = rest.split_once(';').expect("a statement ends");
+        run(pretend, &format!("DROP TABLE {name}"));
         done += 1;
     }
     for rest in behind(hint, "GRANT ") {

@@ -40,7 +40,7 @@ pub(super) fn grants(run: &mut Run<'_>) -> Result<Finding, Fault> {
     run.scratch.has_schema = true;
     let schema = run.scratch.name.clone();
     run.wait(workspace.create_schema(catalog, &schema, &comment, run.within(STEP_WITHIN)))?;
-    run.made_schema = true;
+    run.scratch.schema_stands = true;
     Ok(Finding::Passed(format!("`{catalog}.{schema}` was made")))
 }
 

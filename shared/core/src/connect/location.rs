@@ -1,7 +1,10 @@
 //! The external location: does Unity Catalog let us put tables into the lake, and can Databricks reach it?
 
+use url::Url;
+
 use super::catalog::{lacking, not_granted};
 use super::report::Finding;
+use super::storage::account;
 use super::warehouse::said;
 use super::{Run, STEP_WITHIN, WORK_WITHIN};
 use crate::databricks::{Denied, Securable};
@@ -36,6 +39,10 @@ pub(super) fn external_location(run: &mut Run<'_>) -> Result<Finding, Fault> {
         shown.missing.into_iter().filter(|denied| !made || denied.privilege != GRANTED[0]).collect();
     if !missing.is_empty() {
         return Ok(Finding::Warning(found, not_granted(run.workspace()?, &missing)));
+    }
+    if run.ask.wake && !made {
+        let step = if run.answers { "grants" } else { "statement" };
+        return Ok(Finding::Skipped(format!("waits for `{step}`")));
     }
     if shown.on.is_none() && !made {
         let fault = Fault::setup(format!("no external location over {lake} is visible to the principal"));
@@ -103,11 +110,12 @@ fn shown(run: &Run<'_>, lake: &str) -> Result<Shown, Fault> {
 
 /// Makes an empty table in the folder of this test, if a warehouse and a schema are there for it.
 fn make_table(run: &mut Run<'_>, lake: &str, shown: &Shown) -> Result<bool, Fault> {
-    if !run.answers || !run.ask.wake || !run.made_schema {
+    if !run.answers || !run.ask.wake || !run.scratch.schema_stands {
         return Ok(false);
     }
     let (catalog, schema) = (run.destination()?.catalog.clone(), run.scratch.name.clone());
     let place = format!("{lake}/{schema}/empty");
+    run.scratch.has_files = true;
     let name = FullName { catalog, schema, table: "empty".to_owned() };
     let sql =
         format!("CREATE TABLE IF NOT EXISTS {} (`id` STRING) USING DELTA LOCATION {}", name.quoted(), literal(&place));
@@ -117,7 +125,12 @@ fn make_table(run: &mut Run<'_>, lake: &str, shown: &Shown) -> Result<bool, Faul
 
 /// The hint for a lake that no location covers, with what is known in place of its blanks.
 fn filled_in(fault: Fault, lake: &str, shown: &Shown) -> Fault {
-    let Some(hint) = fault.hint_text().map(|hint| hint.replace("<the lake>", lake)) else { return fault };
+    let account = Url::parse(lake).ok().map(|lake| account(&lake).to_owned()).filter(|account| !account.is_empty());
+    let known = |hint: &str| {
+        let hint = hint.replace("<the lake>", lake);
+        account.iter().fold(hint, |hint, account| hint.replace("<account>", account))
+    };
+    let Some(hint) = fault.hint_text().map(known) else { return fault };
     match &shown.credential {
         Some(credential) => fault.hint(hint.replace("<credential>", credential)),
         None => fault.hint(hint),

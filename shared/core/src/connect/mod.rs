@@ -14,6 +14,7 @@ mod report;
 mod route;
 mod scratch;
 mod storage;
+mod tables;
 mod to_run;
 mod warehouse;
 mod workspace;
@@ -103,7 +104,7 @@ const SETTINGS: Step = step("settings", "the settings are right", Some(Topic::Se
 
 /// The test.
 #[rustfmt::skip]
-const STEPS: [Step; 24] = [
+const STEPS: [Step; 25] = [
     SETTINGS,
     step("host", "the address is a workspace", Some(Topic::WorkspaceUrl), &["settings"], workspace::host),
     step("sign_in", "the principal gets a token", Some(Topic::Principal), &["host"], workspace::sign_in),
@@ -122,6 +123,7 @@ const STEPS: [Step; 24] = [
     step("storage", "the lake can be written", Some(Topic::Container), &["credentials"], storage::storage),
     step("versioning", "the lake keeps no old versions", Some(Topic::Container), &["storage"], storage::versioning),
     step("state", "Inlet's state can be written", Some(Topic::Container), &["storage"], storage::state),
+    step("tables", "tables that are there take rows", Some(Topic::Catalog), &["storage", "schemas"], tables::tables),
     step("external_location", "the catalog can use the lake", Some(Topic::ExternalLocation), &["catalog"], location::external_location),
     step("land", "a batch lands", Some(Topic::Container), &["storage"], route::land),
     step("register", "its tables are registered and counted", Some(Topic::ExternalLocation), &["land", "statement", "grants", "external_location"], route::register),
@@ -139,32 +141,8 @@ const OUT_OF_TIME: &str = "the time of the test is over: INLET_PATIENCE_SECONDS 
 /// Synchronous: call it from a plain thread while the runtime lives. `progress` hears of each step as it begins and ends,
 /// and of what takes long.
 pub fn connect(parts: &Parts, ask: Ask, deadline: Deadline, progress: &(dyn Fn(Progress<'_>) + Sync)) -> ConnectReport {
-    let mut report = ConnectReport::new(ask.wake, Guide::of(Some(&parts.settings)));
     let told = |text: &str| progress(Progress::Says(text));
-    let mut run = Run::new(parts, ask, deadline, &told);
-    for step in &STEPS {
-        progress(Progress::Begins(step.name));
-        let begun = clock::now();
-        let finding = match waits_for(&report, step) {
-            Some(because) => Ok(Finding::Skipped(because)),
-            None if deadline.is_over() && step.name != CLEAN_UP => Ok(Finding::Skipped(OUT_OF_TIME.to_owned())),
-            None => (step.probe)(&mut run),
-        };
-        let milliseconds = u64::try_from(clock::now() - begun).unwrap_or_default() / 1_000;
-        let mut done = reported(step, finding, milliseconds, report.guide);
-        if let (Some(me), Some(fault)) = (&run.me, &mut done.fault) {
-            // A token and a managed identity do not say whose they are; the workspace has said it since.
-            fault.hint = fault.hint.take().map(|hint| hint.replace("`<principal>`", &format!("`{}`", me.user_name)));
-        }
-        done.to_run = done.fault.as_ref().and_then(|fault| fault.hint.as_deref()).map(to_run::of).unwrap_or_default();
-        progress(Progress::Done(&done));
-        report.push(done);
-    }
-    report.left = run.scratch.left;
-    if report.status < StepStatus::Failed {
-        report.next = next::steps(parts, run.warehouse.as_ref());
-    }
-    report
+    Run::new(parts, ask, deadline, &told).all(progress)
 }
 
 /// The steps of every test, in their order: name, and what it proves.
@@ -241,8 +219,6 @@ struct Run<'a> {
     lake: Option<Lake>,
     /// Whether the store keeps what is overwritten or deleted.
     is_versioned: bool,
-    /// Whether the schema of this test was made.
-    made_schema: bool,
     scratch: Scratch,
 }
 
@@ -261,9 +237,40 @@ impl<'a> Run<'a> {
             answers: false,
             lake: None,
             is_versioned: false,
-            made_schema: false,
             scratch: Scratch::new(),
         }
+    }
+
+    /// Every step in its turn.
+    fn all(mut self, progress: &(dyn Fn(Progress<'_>) + Sync)) -> ConnectReport {
+        let mut report = ConnectReport::new(self.ask.wake, Guide::of(Some(&self.parts.settings)));
+        for step in &STEPS {
+            progress(Progress::Begins(step.name));
+            let begun = clock::now();
+            let finding = match waits_for(&report, step) {
+                Some(because) => Ok(Finding::Skipped(because)),
+                None if self.deadline.is_over() && step.name != CLEAN_UP => {
+                    Ok(Finding::Skipped(OUT_OF_TIME.to_owned()))
+                }
+                None => (step.probe)(&mut self),
+            };
+            let milliseconds = u64::try_from(clock::now() - begun).unwrap_or_default() / 1_000;
+            let mut done = reported(step, finding, milliseconds, report.guide);
+            if let (Some(me), Some(fault)) = (&self.me, &mut done.fault) {
+                // A token and a managed identity do not say whose they are; the workspace has said it since.
+                fault.hint =
+                    fault.hint.take().map(|hint| hint.replace("`<principal>`", &format!("`{}`", me.user_name)));
+            }
+            done.to_run =
+                done.fault.as_ref().and_then(|fault| fault.hint.as_deref()).map(to_run::of).unwrap_or_default();
+            progress(Progress::Done(&done));
+            report.push(done);
+        }
+        report.left = self.scratch.left;
+        if report.status < StepStatus::Failed {
+            report.next = next::steps(self.parts, self.warehouse.as_ref());
+        }
+        report
     }
 
     fn within(&self, at_most: Duration) -> Deadline {

@@ -22,8 +22,12 @@ const DIGITS: usize = 8;
 pub(super) struct Scratch {
     /// `inlet_connect_<8 hex>`: the name of all of it.
     pub(super) name: String,
-    /// Whether its schema was asked for.
+    /// Whether its schema was asked for: it may stand.
     pub(super) has_schema: bool,
+    /// Whether its schema is known to stand.
+    pub(super) schema_stands: bool,
+    /// Whether files may lie in the lake or in its state.
+    pub(super) has_files: bool,
     /// What could not be removed.
     pub(super) left: Vec<String>,
 }
@@ -31,12 +35,18 @@ pub(super) struct Scratch {
 impl Scratch {
     pub(super) fn new() -> Self {
         let digits: String = uuid::Uuid::new_v4().simple().to_string().chars().take(DIGITS).collect();
-        Self { name: format!("{PREFIX}{digits}"), has_schema: false, left: Vec::new() }
+        Self {
+            name: format!("{PREFIX}{digits}"),
+            has_schema: false,
+            schema_stands: false,
+            has_files: false,
+            left: Vec::new(),
+        }
     }
 }
 
 /// Whether a name is one that a test gave.
-fn is_scratch(name: &str) -> bool {
+pub(super) fn is_scratch(name: &str) -> bool {
     let digits = name.strip_prefix(PREFIX);
     digits.is_some_and(|digits| digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
@@ -67,7 +77,8 @@ pub(super) fn clean_up(run: &mut Run<'_>) -> Result<Finding, Fault> {
             Err(fault) => faults.push(fault),
         }
     }
-    if let Some(lake) = run.lake.clone() {
+    // A store that was not even listed has nothing of this test, and says nothing of earlier ones.
+    if let (Some(lake), true) = (run.lake.clone(), run.scratch.has_files) {
         match folders(run, &lake) {
             Ok(folders) => {
                 for folder in folders {

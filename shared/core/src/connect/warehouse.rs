@@ -16,8 +16,6 @@ use crate::settings::WarehouseChoice;
 const SERVERLESS_WITHIN: Duration = Duration::from_secs(90);
 /// A pro or classic one in about four minutes.
 const OTHERS_WITHIN: Duration = Duration::from_secs(600);
-/// Sizes that the registration of external tables never fills.
-const SMALL: [&str; 3] = ["2X-Small", "X-Small", "Small"];
 
 /// The entitlement to make a warehouse.
 const CREATES: &str = "allow-cluster-create";
@@ -60,29 +58,50 @@ fn to_be_made(run: &Run<'_>, name: &str) -> Finding {
     Finding::Warning(found, entitled(fault, run.me.as_ref(), CREATES))
 }
 
-/// Its size, type and clusters against what the set-up guide recommends for external tables: small, a single cluster.
+/// What is recommended of a warehouse: it differs by what that does.
+struct Recommended {
+    /// The tables that it works on.
+    tables: &'static str,
+    size: &'static str,
+    /// The least and the most clusters.
+    clusters: (u32, u32),
+    /// The clusters in words.
+    clusters_said: &'static str,
+}
+
+/// It brings the catalog up to date, and no more: the smallest does.
+const FOR_EXTERNAL: Recommended =
+    Recommended { tables: "external", size: "2X-Small", clusters: (1, 1), clusters_said: "1 cluster" };
+/// It loads all rows, several tables at once.
+const FOR_MANAGED: Recommended =
+    Recommended { tables: "managed", size: "Small", clusters: (2, 6), clusters_said: "2 to 6 clusters" };
+
+/// Its size, type and clusters against what is recommended for the tables of the settings.
 pub(super) fn size(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let Some(warehouse) = &run.warehouse else { return Ok(Finding::Skipped("there is no warehouse yet".to_owned())) };
     let Warehouse { size, kind, serverless, min_clusters, max_clusters, auto_stop, .. } = warehouse;
     let kind = if *serverless { "serverless" } else { kind };
     let found = format!("{size}, {kind}, {min_clusters} to {max_clusters} clusters, stops after {auto_stop} min");
+    // Without a lake of ours the tables are managed.
+    let recommended = if run.parts.lake.is_some() { FOR_EXTERNAL } else { FOR_MANAGED };
     let mut wishes = Vec::new();
-    if !SMALL.contains(&size.as_str()) {
-        wishes.push("size Small or less");
+    if size != recommended.size {
+        wishes.push(format!("size {}", recommended.size));
     }
     if !serverless && kind != "PRO" {
-        wishes.push("type Serverless, otherwise Pro");
+        wishes.push("type Serverless, otherwise Pro".to_owned());
     }
-    if *max_clusters > 1 {
-        wishes.push("1 cluster");
+    if (*min_clusters, *max_clusters) != recommended.clusters {
+        wishes.push(recommended.clusters_said.to_owned());
     }
     if *auto_stop == 0 {
-        wishes.push("auto stop after 10 minutes");
+        wishes.push("auto stop after 10 minutes".to_owned());
     }
     if wishes.is_empty() {
         return Ok(Finding::Passed(found));
     }
-    let fault = Fault::setup(format!("the warehouse costs more than it must: recommended is {}", wishes.join(", ")))
+    let (tables, wishes) = (recommended.tables, wishes.join(", "));
+    let fault = Fault::setup(format!("the warehouse is not as recommended for {tables} tables: {wishes}"))
         .hint(format!("SQL Warehouses > {} > Edit", warehouse.name));
     Ok(Finding::Warning(found, fault))
 }

@@ -235,6 +235,12 @@ fn known(error: &Error) -> Option<Advice> {
         && ["not enabled", "disabled"].iter().any(|words| said.says(words))
     {
         return Some(from(external_access_off("")));
+    } else if ["hierarchical namespace", "endpointunsupportedaccountfeatures"].iter().any(|words| said.says(words)) {
+        Advice::setup(
+            format!("{what}: the lake's storage account has no hierarchical namespace: {}", said.message),
+            "Unity Catalog needs ADLS Gen2: az storage account hns-migration start --type upgrade --name <account> \
+             --resource-group <group>, or a lake in another account",
+        )
     } else if ["abfsrestoperationexception", "accessdenied", "unauthorized_access", "access denied to storage"]
         .iter()
         .any(|words| said.says(words))

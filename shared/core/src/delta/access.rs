@@ -26,6 +26,46 @@ pub(super) fn way_in(place: &Url, said: &str) -> String {
     }
 }
 
+/// What to do where nothing is at `place`.
+pub(super) fn way_to_make(place: &Url, said: &str) -> String {
+    let is_bucket = ["NoSuchBucket", "ContainerNotFound", "FilesystemNotFound"].iter().any(|code| said.contains(code));
+    match place.scheme() {
+        "s3" | "s3a" if is_bucket => {
+            format!("check the bucket's name, or make it: aws s3 mb s3://{}", place.host_str().unwrap_or("<bucket>"))
+        }
+        "abfss" | "abfs" | "az" | "azure" if is_bucket => format!(
+            "check the container's name, or make it: az storage container create --account-name {} --name {} \
+             --auth-mode login",
+            azure_account(place),
+            azure_container(place)
+        ),
+        _ => format!("check that {place} exists and is spelled right"),
+    }
+}
+
+/// What to do where the credentials themselves are not known.
+pub(super) fn way_to_sign_in(place: &Url, said: &str) -> String {
+    match place.scheme() {
+        "abfss" | "abfs" | "az" | "azure" if said.contains("Issuer validation") => format!(
+            "the token is of another tenant than storage account `{}`: set `storage.tenant_id` to the account's \
+             (az account show --query tenantId)",
+            azure_account(place)
+        ),
+        "abfss" | "abfs" | "az" | "azure" if said.contains("udience validation") => {
+            "the token is not one for storage: it must be asked for with the scope https://storage.azure.com/.default"
+                .to_owned()
+        }
+        _ => format!("the store did not accept the credentials for {place}; check the environment or the role"),
+    }
+}
+
+/// The region that a bucket lies in, where the answer says it.
+pub(super) fn right_region(said: &str) -> String {
+    let expected = said.split_once("expecting '").and_then(|(_, rest)| rest.split('\'').next());
+    let region = expected.filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
+    format!("the bucket lies in another region: set AWS_REGION={}", region.unwrap_or("<the bucket's>"))
+}
+
 /// Reading, writing, clean-up, and parts of large files that came to nothing.
 fn s3_statements(bucket: &str) -> String {
     format!(
@@ -42,8 +82,12 @@ fn azure_assignment(place: &Url) -> String {
          Data Contributor\" --scope /subscriptions/<subscription>/resourceGroups/<group>/providers/Microsoft.Storage/\
          storageAccounts/{}/blobServices/default/containers/{} -- it takes effect within some minutes",
         azure_account(place),
-        if place.username().is_empty() { place.host_str().unwrap_or("<container>") } else { place.username() }
+        azure_container(place)
     )
+}
+
+fn azure_container(place: &Url) -> &str {
+    if place.username().is_empty() { place.host_str().unwrap_or("<container>") } else { place.username() }
 }
 
 /// `container@account.dfs.core.windows.net` names the account; `az://container/…` does not.

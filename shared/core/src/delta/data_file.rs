@@ -30,6 +30,7 @@ use uuid::Uuid;
 use super::ENGINE_INFO;
 use super::column_chunk::{Bounds, Encoder};
 use super::faults::{kernel_fault, store_fault};
+use super::features::run_on;
 use super::lake::Lake;
 use super::layout::{FileColumn, FileLayout, has_statistics};
 use super::table::Table;
@@ -279,7 +280,10 @@ impl FileWriter {
                 return Err(Fault::setup(format!(
                     "column `{name}` of table `{label}` is NOT NULL, a row has no value for it"
                 ))
-                .hint(format!("run: ALTER TABLE {label} ALTER COLUMN {name} DROP NOT NULL")));
+                .hint(run_on(
+                    self.sink.lake(),
+                    &[format!("ALTER TABLE {label} ALTER COLUMN `{name}` DROP NOT NULL")],
+                )));
             }
             columns.push(values);
         }

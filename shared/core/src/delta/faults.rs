@@ -6,7 +6,7 @@ use delta_kernel::KernelError;
 use object_store::Error as StoreError;
 use url::Url;
 
-use super::access::way_in;
+use super::access::{right_region, way_in, way_to_make, way_to_sign_in};
 use crate::fault::Fault;
 
 /// A failed request to a store. `what` says what was tried, as in "cannot list tables".
@@ -15,11 +15,15 @@ pub(crate) fn store_fault(what: &str, place: &Url, error: StoreError) -> Fault {
         // Credentials could not be had: their own fault knows why.
         return ours.within(format!("{what} at {place}"));
     }
+    let said = whole_text(&error);
     let hint = match reason(&error) {
-        Reason::Missing => format!("check that {place} exists and is spelled right"),
-        Reason::Denied => way_in(place, &error.to_string()),
-        Reason::Unknown => {
-            format!("the store did not accept the credentials for {place}; check the environment or the role")
+        Reason::Missing => way_to_make(place, &said),
+        Reason::Denied => way_in(place, &said),
+        Reason::Unknown => way_to_sign_in(place, &said),
+        Reason::OtherRegion => right_region(&said),
+        Reason::NoHost => {
+            let fault = Fault::again(format!("{what} at {place}: no host of that name answers"));
+            return fault.hint("check the account or bucket in the lake's address; else run it again").because(error);
         }
         Reason::Unfit => format!("{place} cannot hold a lake; use file://, s3:// or abfss://"),
         Reason::Passing => return Fault::again(format!("{what} at {place}")).because(error),
@@ -49,12 +53,31 @@ enum Reason {
     Missing,
     Denied,
     Unknown,
+    OtherRegion,
+    NoHost,
     Unfit,
     Passing,
 }
 
+/// Codes of S3 and Azure for credentials that they do not know, whatever the status.
+const UNKNOWN: [&str; 6] = [
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "InvalidAuthenticationInfo",
+    "401 Unauthorized",
+];
+/// What S3, and its client, say of a bucket that lies in another region than the one asked.
+const OTHER_REGION: [&str; 3] = ["AuthorizationHeaderMalformed", "PermanentRedirect", "incorrectly configured region"];
+
 fn reason(error: &StoreError) -> Reason {
+    let whole = whole_text(error);
+    let in_whole = |words: &[&str]| words.iter().any(|word| whole.contains(word));
     match error {
+        _ if in_whole(&UNKNOWN) => Reason::Unknown,
+        _ if in_whole(&OTHER_REGION) => Reason::OtherRegion,
+        _ if in_whole(&["dns error", "failed to lookup address"]) => Reason::NoHost,
         StoreError::NotFound { .. } => Reason::Missing,
         StoreError::PermissionDenied { .. } => Reason::Denied,
         StoreError::Unauthenticated { .. } => Reason::Unknown,
@@ -62,20 +85,25 @@ fn reason(error: &StoreError) -> Reason {
             Reason::Unfit
         }
         // Errors of listings, and of looking for credentials, come without a kind: only their text tells.
-        error => {
-            let text = error.to_string();
-            let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-            if says(&["NoSuchBucket", "ContainerNotFound", "FilesystemNotFound", "404 Not Found"]) {
+        _ => {
+            if in_whole(&["NoSuchBucket", "ContainerNotFound", "FilesystemNotFound", "404 Not Found"]) {
                 Reason::Missing
-            } else if says(&["403 Forbidden", "AccessDenied", "AuthorizationPermissionMismatch"]) {
+            } else if in_whole(&["403 Forbidden", "AccessDenied", "AuthorizationPermissionMismatch"]) {
                 Reason::Denied
-            } else if says(&["401 Unauthorized", "InvalidAccessKeyId", "169.254.169.254"]) {
+            } else if in_whole(&["169.254.169.254"]) {
                 Reason::Unknown
             } else {
                 Reason::Passing
             }
         }
     }
+}
+
+/// An error's words, and those of its causes: not every one repeats what lies below it.
+fn whole_text(error: &StoreError) -> String {
+    let first: &(dyn std::error::Error + 'static) = error;
+    let all = std::iter::successors(Some(first), |error| error.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// A failed kernel operation. `what` says what was tried.

@@ -9,6 +9,7 @@ use delta_kernel::schema::{ColumnMetadataKey, StructField};
 use url::Url;
 
 use super::faults::{kernel_fault, without_backtrace};
+use super::lake::Lake;
 use super::table::Table;
 use crate::fault::Fault;
 
@@ -106,9 +107,14 @@ fn drop_constraints(table: &Table) -> Vec<String> {
     names.iter().map(|name| format!("ALTER TABLE {sql_name} DROP CONSTRAINT `{name}`")).collect()
 }
 
-/// The line that has Databricks run statements on a table: on S3 behind the table's gate.
+/// The line that has Databricks run statements on a table.
 pub(super) fn run(table: &Table, statements: &[String]) -> String {
-    match table.lake.needs_gates() {
+    run_on(&table.lake, statements)
+}
+
+/// The line that has Databricks run statements on a table of a lake: on S3 behind the table's gate.
+pub(crate) fn run_on(lake: &Lake, statements: &[String]) -> String {
+    match lake.needs_gates() {
         true => {
             let gated: Vec<String> = statements.iter().map(|one| format!("inlet run-sql '{one}'")).collect();
             format!("run: {}", gated.join(" && "))
@@ -128,7 +134,7 @@ pub(super) fn fresh_table(table: &Table) -> String {
 }
 
 /// The name in SQL.
-pub(super) fn sql_name(schema: &str, name: &str) -> String {
+pub(crate) fn sql_name(schema: &str, name: &str) -> String {
     format!("`{schema}`.`{name}`")
 }
 
@@ -142,4 +148,23 @@ fn sql_type(field: &StructField) -> String {
 /// What stands between the first two quotation marks.
 fn quoted(reason: &str) -> Option<&str> {
     reason.split('\'').nth(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delta::testing::{TestLake, Tricks};
+
+    #[test]
+    fn on_s3_a_line_to_run_names_the_gate() {
+        let statements =
+            ["ALTER TABLE `shop`.`tracks` DROP CONSTRAINT `c`", "ALTER TABLE `shop`.`tracks` DROP FEATURE f"];
+        let statements = statements.map(str::to_owned);
+        let on = |url: &str| {
+            run_on(&TestLake::at(url, Tricks::over(object_store::memory::InMemory::new())).lake, &statements)
+        };
+        let [one, other] = &statements;
+        assert_eq!(on("s3://bucket/lake/"), format!("run: inlet run-sql '{one}' && inlet run-sql '{other}'"));
+        assert_eq!(on("abfss://c@acme.dfs.core.windows.net/lake/"), format!("run: {one}; {other}"));
+    }
 }

@@ -25,6 +25,11 @@ pub(super) struct UploadSink {
 }
 
 impl UploadSink {
+    /// The lake that the object lies in.
+    pub(super) fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
     pub(super) fn new(lake: &Lake, path: Path) -> Self {
         Self { lake: lake.clone(), path, parts: None, under_way: None, sent: 0, put: false }
     }

@@ -118,7 +118,11 @@ pub(crate) fn need(
     Ok(if is_same { Need::Nothing } else { Need::Sync { new_columns } })
 }
 
-fn refuse_another_thing(name: &FullName, location: &str, there: &TableInfo) -> Result<(), Fault> {
+/// Refuses a name in the catalog that stands for something else than the table at `location`.
+///
+/// # Errors
+/// Setup, with what has the name.
+pub(crate) fn refuse_another_thing(name: &FullName, location: &str, there: &TableInfo) -> Result<(), Fault> {
     let full = format!("{}.{}.{}", name.catalog, name.schema, name.table);
     let other = match &there.kind {
         TableKind::External => there.format.as_deref().filter(|format| *format != "DELTA"),

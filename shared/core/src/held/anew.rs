@@ -8,7 +8,9 @@ use inlet_events::{Anew, ColumnType, KnownType, Value};
 
 use crate::clock::Micros;
 use crate::crew::no_encoder;
-use crate::delta::{DataFile, Encoder, FileLayout, FileWriter, KeptFile, Lake, ROW_GROUP_BYTES, Table, value};
+use crate::delta::{
+    DataFile, Encoder, FileLayout, FileWriter, KeptFile, Lake, ROW_GROUP_BYTES, Table, run_on, sql_name, value,
+};
 use crate::fault::Fault;
 
 /// Rows of a note that must not land.
@@ -142,7 +144,7 @@ impl Rewriting<'_> {
         for file in self.rows.files {
             let columns: Vec<(&str, ColumnType)> = file.columns().collect();
             file.read(lake, &mut |batch| {
-                self.take(&columns, batch)?;
+                self.take(lake, &columns, batch)?;
                 match self.anew.memory() >= ROW_GROUP_BYTES {
                     true => self.flush(writer),
                     false => Ok(()),
@@ -152,7 +154,7 @@ impl Rewriting<'_> {
         self.flush(writer)
     }
 
-    fn take(&mut self, columns: &[(&str, ColumnType)], batch: &RecordBatch) -> Result<(), Fault> {
+    fn take(&mut self, lake: &Lake, columns: &[(&str, ColumnType)], batch: &RecordBatch) -> Result<(), Fault> {
         let Rows { schema, table, lineage, is_left_out, .. } = self.rows;
         for row in 0..batch.num_rows() {
             let origin = origin(*lineage, columns, batch, row);
@@ -168,10 +170,11 @@ impl Rewriting<'_> {
                 .filter_map(|(array, (name, column_type))| Some((*name, value(*column_type, array, row)?)))
                 .collect();
             if !self.anew.push(cells) {
+                let sql_name = sql_name(schema, table);
                 return Err(Fault::setup(format!(
                     "table `{schema}.{table}` has no column `{RESCUED_DATA}` for what fits no other column"
                 ))
-                .hint(format!("run: ALTER TABLE {schema}.{table} ADD COLUMNS ({RESCUED_DATA} STRING)")));
+                .hint(run_on(lake, &[format!("ALTER TABLE {sql_name} ADD COLUMNS (`{RESCUED_DATA}` STRING)")])));
             }
         }
         Ok(())

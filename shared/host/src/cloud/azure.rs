@@ -34,9 +34,12 @@ pub(crate) const OPERATION: Duration = Duration::from_secs(60);
 /// A machine's identity answers at once; elsewhere nobody answers at all.
 const MACHINE_WITHIN: Duration = Duration::from_secs(1);
 
-/// What to do without credentials.
+/// What to do without credentials for storage.
 pub(crate) const SIGN_IN: &str = "sign in (az login), give the function or machine a managed identity, \
      or set AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID, or AZURE_STORAGE_ACCOUNT_KEY";
+/// What to do without credentials for anything else.
+pub(crate) const SIGN_IN_AS_SOMEBODY: &str = "sign in (az login), give the function or machine a managed identity, \
+     or set AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID";
 
 /// A variable, by any of the names that the lake's store knows it by.
 pub(crate) fn stated(key: &AzureConfigKey) -> Option<String> {
@@ -64,14 +67,34 @@ pub(crate) fn options() -> ClientOptions {
     }
 }
 
-/// Who we are, as the variables or the place that we run in say it.
+/// Who we are for storage: whoever was given a token for it, else [`identity`].
+///
+/// # Errors
+/// As [`identity`].
+pub(crate) fn ambient() -> Result<Arc<dyn TokenCredential>, Fault> {
+    ambient_of(&stated)
+}
+
+/// Who we are, as the variables or the place that we run in say it. A token that was given is one for storage: nothing
+/// else takes it, and nobody else is shown it.
 ///
 /// # Errors
 /// Setup when the variables contradict themselves.
-pub(crate) fn ambient() -> Result<Arc<dyn TokenCredential>, Fault> {
-    if let Some(token) = stated(&AzureConfigKey::Token) {
-        return Ok(Arc::new(Given(Secret::new(token))));
+pub(crate) fn identity() -> Result<Arc<dyn TokenCredential>, Fault> {
+    identity_of(&stated)
+}
+
+/// Where the values of variables come from.
+type Stated<'a> = &'a dyn Fn(&AzureConfigKey) -> Option<String>;
+
+fn ambient_of(stated: Stated<'_>) -> Result<Arc<dyn TokenCredential>, Fault> {
+    match stated(&AzureConfigKey::Token) {
+        Some(token) => Ok(Arc::new(Given(Secret::new(token)))),
+        None => identity_of(stated),
     }
+}
+
+fn identity_of(stated: Stated<'_>) -> Result<Arc<dyn TokenCredential>, Fault> {
     let (client, tenant) = (stated(&AzureConfigKey::ClientId), stated(&AzureConfigKey::AuthorityId));
     let unusable =
         |error| Fault::setup("the variables of the identity in Azure are wrong").hint(SIGN_IN).because(error);
@@ -89,7 +112,7 @@ pub(crate) fn ambient() -> Result<Arc<dyn TokenCredential>, Fault> {
         let credential = ClientSecretCredential::new(tenant, client.clone(), Secret::new(secret), Some(options));
         return Ok(credential.map_err(unusable)?);
     }
-    if is_on(&AzureConfigKey::UseAzureCli) {
+    if stated(&AzureConfigKey::UseAzureCli).is_some_and(|value| super::is_yes(&value)) {
         return Ok(AzureCliCredential::new(None).map_err(unusable)?);
     }
     let managed = ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
@@ -226,5 +249,30 @@ pub(crate) async fn within<T>(work: impl Future<Output = azure_core::Result<T>>)
     match clock::within(Deadline::after(OPERATION), work).await {
         Some(answer) => answer.map_err(Refusal::from),
         None => Err(Refusal::late()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_for_storage_is_for_storage_alone() {
+        let given = |key: &AzureConfigKey| (*key == AzureConfigKey::Token).then(|| "for storage".to_owned());
+        let kind = |credential: Result<Arc<dyn TokenCredential>, Fault>| {
+            let said = format!("{:?}", credential.unwrap());
+            said.split([' ', '(']).next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(kind(ambient_of(&given)), "Given");
+        assert_eq!(kind(identity_of(&given)), "MachineOrPerson");
+        let principal = |key: &AzureConfigKey| match key {
+            AzureConfigKey::ClientId | AzureConfigKey::AuthorityId => {
+                Some("5b8a1b1e-0000-4000-8000-000000000000".into())
+            }
+            AzureConfigKey::ClientSecret => Some("secret".to_owned()),
+            _ => given(key),
+        };
+        assert_eq!(kind(ambient_of(&principal)), "Given");
+        assert_eq!(kind(identity_of(&principal)), "ClientSecretCredential");
     }
 }

@@ -18,7 +18,7 @@ pub(super) async fn read(host: &str, name: &str, version: Option<&str>) -> Resul
     // A vault of another cloud takes the tokens of that cloud: `https://vault.azure.net` without the vault's own name.
     let cloud = host.split_once('.').map_or(host, |(_, cloud)| cloud);
     let scope = format!("https://{cloud}/.default");
-    of(&format!("https://{host}"), &scope, name, version, azure::ambient()?, azure::options()).await
+    of(&format!("https://{host}"), &scope, name, version, azure::identity()?, azure::options()).await
 }
 
 async fn of(
@@ -52,7 +52,7 @@ async fn of(
 
 fn fault(refusal: Refusal) -> Fault {
     let fault = if refusal.without_credentials || refusal.status == Some(401) {
-        Fault::setup("no valid credentials for Azure Key Vault").hint(azure::SIGN_IN)
+        Fault::setup("no valid credentials for Azure Key Vault").hint(azure::SIGN_IN_AS_SOMEBODY)
     } else if refusal.status == Some(403) {
         Fault::setup("not allowed to read the secret").hint(
             "grant this identity the role Key Vault Secrets User on the vault, and let it through the vault's firewall",

@@ -36,6 +36,9 @@ pub(super) fn json(report: &Report, form: Form) -> String {
             if !report.skipped.is_empty() {
                 line["skipped"] = serde_json::json!(report.skipped);
             }
+            if !report.released.is_empty() {
+                line["released"] = serde_json::json!(report.released);
+            }
             if let Some(fault) = &report.fault {
                 line["fault"] = serde_json::json!(fault);
             }

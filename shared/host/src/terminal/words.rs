@@ -35,7 +35,7 @@ pub(crate) struct Context<'a> {
 /// The whole answer for standard output.
 pub(crate) fn report(report: &Report, context: Context<'_>) -> String {
     let uploads = report.uploads.len();
-    let skipped = skipped(report);
+    let skipped = format!("{}{}", released(report), skipped(report));
     if uploads == 0 {
         return if report.fault.is_some() { String::new() } else { format!("nothing to land\n{skipped}") };
     }
@@ -127,6 +127,21 @@ pub(crate) fn fault(fault: &FaultReport, message: &str) -> String {
     let mut text = format!("{}: {}\n", fault.kind.name(), message.join("\n  "));
     if let Some(hint) = &fault.hint {
         text.push_str(&format!("hint: {}\n", plain(hint)));
+    }
+    text
+}
+
+/// Rows of earlier uploads that had waited for a gate, in lines of their own.
+fn released(report: &Report) -> String {
+    let mut text = String::new();
+    for one in &report.released {
+        let table = plain(&one.table);
+        if one.rows > 0 {
+            text.push_str(&format!("{} held before landed in {table}\n", counted(one.rows, "row")));
+        }
+        if let Some(fault) = &one.fault {
+            text.push_str(&format!("rows stay held for {table}, whose gate is open: {}\n", plain(&fault.message)));
+        }
     }
     text
 }

@@ -1,7 +1,7 @@
 //! Reports as people read them, to the letter.
 
 use inlet_core::fault::FaultKind;
-use inlet_core::report::{NewColumn, TableReport, UploadReport};
+use inlet_core::report::{NewColumn, ReleasedTable, TableReport, UploadReport};
 
 use super::*;
 
@@ -78,6 +78,22 @@ next:
 fn a_second_run_has_nothing_to_do() {
     let already = |name| upload(name, Status::AlreadyLanded, Counts::default(), Vec::new());
     assert_eq!(said(vec![already("a"), already("b")], 0), "nothing to do: all 2 uploads are already landed\n");
+}
+
+#[test]
+fn rows_that_had_waited_for_a_gate_are_said_whatever_else_there_was_to_do() {
+    let mut whole = Report::new();
+    whole.push(upload("a.gz", Status::AlreadyLanded, Counts::default(), Vec::new()));
+    let one =
+        |table: &str, rows, fault| ReleasedTable { table: table.to_owned(), rows, duplicates: 0, rescued: 0, fault };
+    let gone = FaultReport { kind: FaultKind::Setup, message: "its files are gone".to_owned(), hint: None };
+    whole.released = vec![one("events.tracks", 2, None), one("events.pages", 0, Some(gone))];
+    let lake = Url::parse("s3://acme/lake/").unwrap();
+    let schemas = BTreeMap::new();
+    let context = Context { lake: &lake, lake_as_named: "s3://acme/lake", program: "inlet", schemas: &schemas };
+    let lines = "2 rows held before landed in events.tracks\n\
+                 rows stay held for events.pages, whose gate is open: its files are gone\n";
+    assert_eq!(report(&whole, context), format!("nothing to do: all 1 uploads are already landed\n{lines}"));
 }
 
 #[test]
