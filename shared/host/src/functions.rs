@@ -1,10 +1,9 @@
 //! What the executable can do. A face finds the arguments of a function, and says what came of it in its place's words.
 
 use inlet_core::clock::Deadline;
-use inlet_core::delta::Lake;
 use inlet_core::evolve::{Ask, EvolveReport};
 use inlet_core::report::{PlanReport, Report};
-use inlet_core::route::{Parts, Watch};
+use inlet_core::route::{Parts, PlanOver, Watch};
 use inlet_core::settings::Settings;
 use inlet_core::upload::Upload;
 
@@ -29,7 +28,7 @@ pub struct Functions {
     /// Tests a set-up.
     pub connect: ConnectFunction,
     /// Says what uploads would become.
-    pub plan: fn(Option<&Lake>, &Settings, Vec<Upload>, &dyn Watch) -> PlanReport,
+    pub plan: fn(PlanOver<'_>, &Settings, Vec<Upload>, &dyn Watch) -> PlanReport,
 }
 
 /// A function that is called by its name: `_HANDLER` on Lambda, the path on Azure.
