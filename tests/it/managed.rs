@@ -3,6 +3,7 @@
 
 mod called;
 mod forms;
+mod same;
 mod window;
 
 use std::collections::BTreeMap;

@@ -116,11 +116,11 @@ fn whichever_request_is_refused_or_lost_an_overwritten_upload_lands_once() {
     done("first");
     let requests = bench.0.pretend.requests().len() as u64;
     let mut wanted = vec!["first-new".to_owned(), "first-old".to_owned()];
-    for nth in (1..=requests).step_by(5) {
+    for nth in (1..=requests).step_by(9) {
         let name = format!("{nth:03}");
         prepare(&name);
         let refused = Wrong::Answer { status: 400, body: json!({"error_code": "BAD_REQUEST"}), headers: vec![] };
-        let wrong = if nth % 10 == 1 { Wrong::Lost } else { refused };
+        let wrong = if nth % 18 == 1 { Wrong::Lost } else { refused };
         bench.0.pretend.fault(Fault::on("*", "*", wrong).nth(nth));
         done(&name);
         bench.0.pretend.clear_faults();

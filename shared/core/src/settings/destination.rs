@@ -100,7 +100,7 @@ const OF_STORAGE: [&str; 4] = ["storage.method", "storage.client_id", "storage.c
 fn tables(given: &mut Given<'_>, lake: Option<&str>) -> Tables {
     let said = given.choice("tables", &[("external", Tables::External), ("managed", Tables::Managed)]);
     let has_workspace = given.has("workspace_url");
-    let usual = if has_workspace && !given.has("lake") { Tables::Managed } else { Tables::External };
+    let usual = if has_workspace && !given.was_told("lake") { Tables::Managed } else { Tables::External };
     let tables = said.unwrap_or(usual);
     match tables {
         Tables::Managed if !has_workspace => {
