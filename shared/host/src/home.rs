@@ -15,7 +15,7 @@ use crate::lake::{self, LakeAddress};
 #[derive(Clone, Debug)]
 pub(crate) enum Home {
     /// In a lake.
-    Lake(LakeAddress),
+    Lake(Box<LakeAddress>),
     /// In the catalog's own storage.
     Catalog(Managed),
 }
@@ -32,7 +32,7 @@ impl Home {
     ) -> Result<Self, Fault> {
         match Managed::of(settings, workspace) {
             Some(managed) => Ok(Self::Catalog(managed)),
-            None => named().map(Self::Lake),
+            None => named().map(|address| Self::Lake(Box::new(address))),
         }
     }
 
