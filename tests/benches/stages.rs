@@ -119,6 +119,7 @@ fn g_ingest(bencher: Bencher<'_, '_>, workers: usize) {
         };
         let parts = Parts {
             lake: room.lake.clone(),
+            managed: None,
             settings: settings.clone(),
             host: "terminal",
             allowance: None,

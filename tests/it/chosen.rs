@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use inlet_core::route::{self, Unwatched};
+use inlet_core::route::{self, PlanOver, Unwatched};
 use inlet_core::settings::Settings;
 use inlet_core::verify::Check;
 use inlet_events::contract::{Contracts, OnDrift, OnTypeChange};
@@ -173,7 +173,7 @@ fn a_plan_says_what_a_frozen_schema_rejects() {
     let frozen = under(Contracts::new(OnDrift::Freeze, OnTypeChange::Rescue));
     let room = Room::new();
     let upload = room.upload("a.ndjson", &lines(&drifting("a", 2)));
-    let plan = route::plan(None, &frozen, vec![upload], &Unwatched);
+    let plan = route::plan(PlanOver::Nothing, &frozen, vec![upload], &Unwatched);
     let reasons: Vec<_> = plan.rejections.iter().map(|one| (one.line, one.reason)).collect();
     assert_eq!(reasons, [(Some(1), "schema_frozen"), (Some(2), "schema_frozen")]);
     assert!(plan.tables.is_empty() && plan.fault.is_none(), "{plan:?}");

@@ -95,7 +95,7 @@ impl Customer {
             workspace: Workspace::new(destination.connection).expect("the address is good"),
             catalog: destination.catalog,
             warehouse: destination.warehouse,
-            budget: self.settings.evolution.budget(),
+            budget: self.settings.budget(),
             schema_changes: self.settings.evolution.schema_changes,
             hold_limit: self.settings.evolution.hold_limit,
         }

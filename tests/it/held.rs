@@ -64,7 +64,7 @@ fn evolve_in_vain(room: &Room, silent: &Silent) -> EvolveReport {
         workspace: Workspace::new(destination.connection).expect("a workspace"),
         catalog: destination.catalog,
         warehouse: destination.warehouse,
-        budget: settings.evolution.budget(),
+        budget: settings.budget(),
         schema_changes: settings.evolution.schema_changes,
         hold_limit: Duration::ZERO,
     };

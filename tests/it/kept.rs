@@ -16,7 +16,7 @@ use crate::support::{Chance, assert_landed, lake_over, land_by, land_over, setti
 
 /// A process that keeps tables.
 pub(crate) fn process(lake: Lake) -> Parts {
-    Parts { lake, settings: settings(), host: "terminal", allowance: None, kept: Some(Arc::default()) }
+    Parts { lake, managed: None, settings: settings(), host: "terminal", allowance: None, kept: Some(Arc::default()) }
 }
 
 /// What happens to a lake.

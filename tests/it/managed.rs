@@ -1,6 +1,11 @@
 //! Managed tables: rows are staged without a warehouse, one window makes them part of their tables, and whatever is
 //! lost, killed or delivered twice on the way, each stands there once.
 
+mod called;
+mod forms;
+mod same;
+mod window;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -11,31 +16,55 @@ use inlet_core::managed::Managed;
 use inlet_core::report::{Report, Status};
 use inlet_core::route::{self, Parts, Unwatched};
 use inlet_core::upload::Upload;
-use pretend::{CATALOG, Fault, StatementFault, Wrong};
+use pretend::{CATALOG, Fault, Pretend, StatementFault, Wrong};
 use serde_json::json;
 
 use crate::events::{lines, track};
 use crate::lake;
 use crate::support::{runtime, the_only, upload_of};
-use crate::workspace::{Customer, status};
+use crate::workspace::{Customer, http_path, status};
 
 /// A customer without a lake: the catalog has managed storage.
 struct Bench(Customer);
 
 impl Bench {
     fn new() -> Self {
-        Self(Customer::with(|setup| {
-            let beside = format!("{}-managed", setup.locations[0].url);
-            setup.managed_storage(&beside)
-        }))
+        Self::told(&http_path())
+    }
+
+    /// With a serverless warehouse of Inlet's own.
+    fn own_warehouse() -> Self {
+        Self::told("warehouse = \"create\"")
+    }
+
+    /// With one that takes minutes to start.
+    fn own_pro_warehouse() -> Self {
+        Self::told("warehouse.serverless = false")
+    }
+
+    /// With further settings.
+    fn told(more: &str) -> Self {
+        Self(Customer::managed(
+            |setup| {
+                let beside = format!("{}-managed", setup.locations[0].url);
+                setup.managed_storage(&beside)
+            },
+            more,
+        ))
+    }
+
+    fn pretend(&self) -> &Pretend {
+        &self.0.pretend
+    }
+
+    fn parts(&self) -> inlet_core::evolve::Parts {
+        self.0.parts()
     }
 
     fn managed(&self) -> Managed {
         let destination = self.0.settings.destination.clone().expect("a workspace is set");
-        Managed {
-            workspace: Workspace::new(destination.connection).expect("the address is good"),
-            catalog: destination.catalog,
-        }
+        let workspace = Workspace::new(destination.connection).expect("the address is good");
+        Managed::of(&self.0.settings, Some(&workspace)).expect("the tables are managed")
     }
 
     /// Stages an upload of an object.
@@ -50,8 +79,9 @@ impl Bench {
     fn try_stage(&self, upload: Upload) -> Result<Report, inlet_core::fault::Fault> {
         let managed = self.managed();
         let lake = managed.volume(runtime().handle().clone())?;
-        let parts = Parts { lake, settings: self.0.settings.clone(), host: "terminal", allowance: None, kept: None };
-        let report = route::stage(&parts, &managed, vec![upload], &Unwatched);
+        let settings = self.0.settings.clone();
+        let parts = Parts { lake, managed: Some(managed), settings, host: "terminal", allowance: None, kept: None };
+        let report = route::ingest(&parts, vec![upload], &Unwatched);
         assert!(report.uploads.iter().all(|upload| upload.counts.balance()), "{report:#?}");
         Ok(report)
     }
@@ -122,7 +152,7 @@ fn rows_are_staged_without_a_warehouse_and_one_window_loads_them() {
     let bench = Bench::new();
     let report = bench.stage("a.json", &order("a", r#"{"total":1}"#));
     let upload = the_only(&report);
-    assert_eq!((upload.status, upload.counts.held, upload.counts.landed), (Status::PartlyHeld, 1, 0), "{upload:#?}");
+    assert_eq!((upload.status, upload.counts.held, upload.counts.landed), (Status::Staged, 1, 0), "{upload:#?}");
     bench.stage("b.json", b"{\"type\":\"track\"}\n");
     assert!(bench.0.pretend.wakes().is_empty() && bench.0.pretend.statements().is_empty());
     let report = bench.evolve();
@@ -145,7 +175,7 @@ fn what_is_staged_or_loaded_is_not_taken_again() {
     let bench = Bench::new();
     let bytes = order("a", r#"{"total":1}"#);
     bench.stage("a.json", &bytes);
-    assert_eq!(the_only(&bench.stage("a.json", &bytes)).status, Status::AlreadyLanded);
+    assert_eq!(the_only(&bench.stage("a.json", &bytes)).status, Status::AlreadyStaged);
     well(&bench.evolve());
     bench.0.pretend.forget_requests();
     assert_eq!(the_only(&bench.stage("a.json", &bytes)).status, Status::AlreadyLanded);
@@ -359,7 +389,7 @@ fn of_two_deliveries_at_once_one_is_staged() {
     });
     let mut statuses: Vec<Status> = reports.iter().map(|report| the_only(report).status).collect();
     statuses.sort_by_key(|status| status.name());
-    assert_eq!(statuses, [Status::AlreadyLanded, Status::PartlyHeld]);
+    assert_eq!(statuses, [Status::AlreadyStaged, Status::Staged]);
     assert_eq!(bench.files("events/order_completed").len(), 1, "the loser has taken its files away");
     well(&bench.evolve());
     assert_eq!(bench.ids(), ["a"]);
@@ -397,16 +427,20 @@ fn markers_go_after_thirty_days_and_files_without_a_note_after_one() {
 }
 
 #[test]
-fn another_form_of_a_key_waits_and_is_named() {
+fn a_table_that_was_dropped_since_is_made_anew_with_all_columns_of_what_is_staged() {
     let bench = Bench::new();
-    bench.stage("a.json", &order("a", r#"{"total":1}"#));
+    bench.stage("a.json", &order("a", r#"{"total":1,"coupon":"x"}"#));
     well(&bench.evolve());
-    bench.stage("a.json", &order("b", r#"{"total":2}"#));
+    bench.stage("b.json", &order("b", r#"{"total":2}"#));
+    let managed = bench.managed();
+    let soon = inlet_core::clock::Deadline::after(std::time::Duration::from_secs(30));
+    runtime().block_on(managed.workspace.delete_table(CATALOG, "events", "order_completed", soon)).unwrap();
     let report = bench.evolve();
-    assert_eq!(report.gravest(), Some(FaultKind::Setup), "{report:#?}");
-    assert!(report.fault.unwrap().message.contains("another form of `a.json`"));
-    assert_eq!(bench.ids(), ["a"]);
-    assert_eq!(bench.files("_inlet/pending").len(), 1, "nothing is lost");
+    well(&report);
+    assert_eq!(status(&report, "events.order_completed"), Some(TableStatus::Created));
+    assert_eq!(bench.ids(), ["b"]);
+    assert_eq!(bench.read("events.order_completed").row("b")["total"].number(), 2);
+    assert_eq!(bench.read("events.tracks").texts("id"), ["a", "b"]);
 }
 
 #[test]

@@ -125,7 +125,10 @@ pub(crate) fn lake_over(store: Arc<dyn ObjectStore>) -> Lake {
 }
 
 fn land_into(lake: Lake, settings: &Settings, uploads: Vec<Upload>) -> Report {
-    land_by(&Parts { lake, settings: settings.clone(), host: "terminal", allowance: None, kept: None }, uploads)
+    land_by(
+        &Parts { lake, managed: None, settings: settings.clone(), host: "terminal", allowance: None, kept: None },
+        uploads,
+    )
 }
 
 /// Lands uploads with a test's own parts.

@@ -190,6 +190,7 @@ fn a_lake_in_a_bucket_is_proved() {
         let lake = Lake::with_store(&url, Arc::clone(&store) as Arc<dyn ObjectStore>, runtime().handle().clone());
         let parts = Parts {
             lake: lake.expect("the lake opens"),
+            managed: None,
             settings: settings(),
             host: "terminal",
             allowance: None,

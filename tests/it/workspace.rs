@@ -35,6 +35,15 @@ impl Customer {
 
     /// With further settings.
     pub(crate) fn told(change: impl FnOnce(Setup) -> Setup, more: &str) -> Self {
+        Self::set_up(change, &format!("{}\nlake = \"lake\"\n{more}", http_path()))
+    }
+
+    /// Without a lake: the catalog keeps the tables. A warehouse is named among the further settings.
+    pub(crate) fn managed(change: impl FnOnce(Setup) -> Setup, more: &str) -> Self {
+        Self::set_up(change, more)
+    }
+
+    fn set_up(change: impl FnOnce(Setup) -> Setup, more: &str) -> Self {
         let room = Room::new();
         std::fs::create_dir_all(room.lake()).expect("a lake can be made");
         let setup = Setup::seeded(&place(&room)).knobs(|knobs| knobs.start_ms = 50);
@@ -76,7 +85,7 @@ impl Customer {
             workspace: Workspace::new(destination.connection).expect("the address is good"),
             catalog: destination.catalog,
             warehouse: destination.warehouse,
-            budget: self.settings.evolution.budget(),
+            budget: self.settings.budget(),
             schema_changes: self.settings.evolution.schema_changes,
             hold_limit: self.settings.evolution.hold_limit,
         }
@@ -93,6 +102,11 @@ impl Customer {
     }
 }
 
+/// The setting that names the one warehouse.
+pub(crate) fn http_path() -> String {
+    format!("http_path = \"/sql/1.0/warehouses/{WAREHOUSE}\"")
+}
+
 /// The settings as a person writes them.
 fn settings_file(room: &Room, pretend: &Pretend, more: &str) -> PathBuf {
     room.file("client-secret", CLIENT_SECRET.as_bytes());
@@ -101,8 +115,6 @@ fn settings_file(room: &Room, pretend: &Pretend, more: &str) -> PathBuf {
         workspace_url = "{}"
         allow_host = ["127.0.0.1"]
         catalog = "{CATALOG}"
-        http_path = "/sql/1.0/warehouses/{WAREHOUSE}"
-        lake = "lake"
         {more}
         [auth]
         client_id = "{CLIENT_ID}"

@@ -49,11 +49,13 @@ pub(crate) struct Group<'r, 'a> {
     entries: Vec<Entry>,
     /// Tables whose rows of this group are held.
     held: HashSet<u32>,
+    /// Whether they are staged: what is held of them is all there is.
+    is_staged: bool,
 }
 
 impl<'r, 'a> Group<'r, 'a> {
     pub(crate) fn new(run: &'r mut SchemaRun<'a>) -> Self {
-        Self { run, entries: Vec::new(), held: HashSet::new() }
+        Self { run, entries: Vec::new(), held: HashSet::new(), is_staged: false }
     }
 
     /// Reads uploads into the workers' files, while the next ones are being opened. Answers how many were taken: a

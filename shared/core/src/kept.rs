@@ -119,6 +119,7 @@ mod tests {
     fn process(test: &TestLake) -> Parts {
         Parts {
             lake: test.lake.clone(),
+            managed: None,
             settings: Settings { workers: 1, ..Settings::default() },
             host: "lambda",
             allowance: None,

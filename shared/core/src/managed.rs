@@ -11,6 +11,7 @@
 
 mod at_once;
 mod copy;
+mod corrected;
 mod job;
 mod load;
 pub(crate) mod staged;
@@ -32,11 +33,12 @@ use crate::databricks::{TableInfo, TableKind, Workspace};
 use crate::delta::Lake;
 use crate::evolve::MADE_BY_INLET;
 use crate::fault::Fault;
+use crate::settings::Settings;
 
 /// The schema of Inlet's own volume; sources have none of that name.
-const SCHEMA: &str = "_inlet";
+pub(crate) const SCHEMA: &str = "_inlet";
 /// Its volume.
-const VOLUME: &str = "staging";
+pub(crate) const VOLUME: &str = "staging";
 /// How long a look into the catalog may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,12 @@ pub struct Managed {
 pub(crate) type Shown = HashMap<String, Vec<(String, KnownType)>>;
 
 impl Managed {
+    /// What the settings say: none where tables stand in a lake.
+    pub fn of(settings: &Settings, workspace: Option<&Workspace>) -> Option<Self> {
+        let destination = settings.destination.as_ref().filter(|_| settings.has_managed_tables())?;
+        Some(Self { workspace: workspace?.clone(), catalog: destination.catalog.clone() })
+    }
+
     /// The volume in which rows wait, as a lake. It is made when it is not there, and its schema too: by REST, while
     /// the warehouse sleeps.
     ///
@@ -67,6 +75,14 @@ impl Managed {
             }
             self.workspace.create_volume(&self.catalog, SCHEMA, VOLUME, &comment, deadline).await
         })?;
+        self.standing_volume(handle)
+    }
+
+    /// The same without a request: one that is not there is empty.
+    ///
+    /// # Errors
+    /// A bug, when its path is none.
+    pub fn standing_volume(&self, handle: Handle) -> Result<Lake, Fault> {
         let no_url = || Fault::bug("the volume's path is no URL");
         let mut url = Url::parse("dbfs:/Volumes/").map_err(|error| no_url().because(error))?;
         let parts = [self.catalog.as_str(), SCHEMA, VOLUME, ""];

@@ -8,14 +8,13 @@ use inlet_events::{Column, KnownType, Limits, Reason, RowGroup};
 
 use crate::clock::{self, Deadline};
 use crate::crew::{Crewman, lock};
-use crate::delta::Lake;
 use crate::fault::Fault;
 use crate::group::{counts_of, rejected_report, upload_context};
 use crate::held::Pending;
 use crate::landing::{Work, land};
 use crate::registry::{Past, Registry, Writes};
 use crate::report::{FaultReport, PlanReport, PlannedColumn, PlannedConflict, PlannedRejection, PlannedTable};
-use crate::route::Watch;
+use crate::route::{PlanOver, Watch};
 use crate::settings::Settings;
 use crate::source::{Refusal, Source};
 use crate::upload::Upload;
@@ -47,16 +46,31 @@ impl<'a> Planner<'a> {
     }
 
     /// Plans the uploads of one schema, one after another.
-    pub(crate) fn plan_schema(&mut self, lake: Option<&Lake>, schema: &str, uploads: &[Upload], watch: &dyn Watch) {
+    pub(crate) fn plan_schema(&mut self, over: PlanOver<'_>, schema: &str, uploads: &[Upload], watch: &dyn Watch) {
         // Reading needs a runtime only for stores; a plan without a lake reads local bytes.
-        let own_runtime = match lake {
-            Some(_) => None,
-            None => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().ok(),
+        let own_runtime = match over {
+            PlanOver::Nothing => {
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().ok()
+            }
+            PlanOver::Lake(_) | PlanOver::Catalog(..) => None,
         };
-        let handle =
-            lake.map(|lake| lake.handle().clone()).or_else(|| own_runtime.as_ref().map(|own| own.handle().clone()));
+        let handle = match over {
+            PlanOver::Nothing => own_runtime.as_ref().map(|own| own.handle().clone()),
+            PlanOver::Lake(lake) => Some(lake.handle().clone()),
+            PlanOver::Catalog(_, handle) => Some(handle.clone()),
+        };
         let limits: &Limits = &self.settings.limits;
-        let registry = match (Registry::new(lake, schema, self.settings, Writes::Nothing, Pending::default()), handle) {
+        let registry = match over {
+            PlanOver::Nothing => Registry::new(None, schema, self.settings, Writes::Nothing, Pending::default()),
+            PlanOver::Lake(lake) => {
+                Registry::new(Some(lake), schema, self.settings, Writes::Nothing, Pending::default())
+            }
+            PlanOver::Catalog(managed, handle) => {
+                let shown = managed.columns(schema, handle);
+                shown.map(|shown| Registry::of_managed(None, schema, self.settings, shown))
+            }
+        };
+        let registry = match (registry, handle) {
             (Ok(registry), Some(handle)) => (Mutex::new(registry), handle),
             (Err(fault), _) => return self.fail(&fault),
             (_, None) => return self.fail(&Fault::again("cannot start a runtime")),

@@ -122,15 +122,16 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// The tables that Unity Catalog keeps, as it shows them; the lake holds their rows while they wait.
-    pub(crate) fn of_managed(lake: &Lake, schema: &str, settings: &Settings, shown: Shown) -> Self {
+    /// The tables that Unity Catalog keeps, as it shows them; the lake holds their rows while they wait. None: it is a
+    /// plan.
+    pub(crate) fn of_managed(lake: Option<&Lake>, schema: &str, settings: &Settings, shown: Shown) -> Self {
         Self {
-            lake: Some(lake.clone()),
+            lake: lake.cloned(),
             schema: schema.to_owned(),
             limits: settings.limits.clone(),
             selection: settings.selection.clone(),
             contracts: settings.contracts.clone(),
-            writes: Writes::Staged,
+            writes: if lake.is_some() { Writes::Staged } else { Writes::Nothing },
             pending: Pending::default(),
             in_lake: shown.keys().cloned().collect(),
             known: Vec::new(),

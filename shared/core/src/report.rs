@@ -152,6 +152,12 @@ pub enum Status {
     /// An earlier run landed it; nothing was done.
     #[serde(rename = "already landed")]
     AlreadyLanded,
+    /// Its rows wait in the volume of managed tables; the warehouse's next window makes them part of their tables.
+    #[serde(rename = "staged")]
+    Staged,
+    /// An earlier run staged it; nothing was done.
+    #[serde(rename = "already staged")]
+    AlreadyStaged,
     /// Some of its tables wait for a schema change (uploads only).
     #[serde(rename = "partly held")]
     PartlyHeld,
@@ -172,6 +178,8 @@ impl Status {
         match self {
             Self::Landed => "landed",
             Self::AlreadyLanded => "already landed",
+            Self::Staged => "staged",
+            Self::AlreadyStaged => "already staged",
             Self::PartlyHeld => "partly held",
             Self::Held => "held",
             Self::Rejected => "rejected",
@@ -189,7 +197,7 @@ pub struct UploadReport {
     pub upload_id: String,
     /// What became of it.
     pub status: Status,
-    /// Its counts; all zero when it was already landed.
+    /// Its counts; all zero when it was already landed or staged. What is staged counts as held.
     #[serde(flatten)]
     pub counts: Counts,
     /// Its part in each event table, sorted by name.
@@ -227,7 +235,7 @@ pub struct TableReport {
     pub version: Option<u64>,
     /// Columns that this upload brought.
     pub new_columns: Vec<NewColumn>,
-    /// What its held rows wait for: `change` (of the table) or `gate`.
+    /// What its held rows wait for: `change` (of the table), `gate`, or `window` (the warehouse loads staged rows then).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<&'static str>,
     /// Why its rows are held, when the table takes none from Inlet as it is.

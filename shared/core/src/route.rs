@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use object_store::{ObjectStoreExt, PutPayload};
+use tokio::runtime::Handle;
 
 use crate::allowance::{Allowance, too_little_time};
 use crate::clock;
@@ -52,8 +53,10 @@ impl Watch for Unwatched {}
 /// What a run works with.
 #[derive(Debug)]
 pub struct Parts {
-    /// Where the tables are.
+    /// Where the tables are; of managed ones the volume in which their rows wait.
     pub lake: Lake,
+    /// The catalog that keeps the tables; none: they stand in the lake.
+    pub managed: Option<Managed>,
     /// What the run was told.
     pub settings: Settings,
     /// Where we run: `terminal`, `lambda`, `azure`; stands in `_loads`.
@@ -64,21 +67,11 @@ pub struct Parts {
     pub kept: Option<Arc<KeptTables>>,
 }
 
-/// Lands uploads; never fails as a whole: what went wrong stands in the report.
+/// Lands uploads, or stages them for managed tables, where the next evolve lands them. Never fails as a whole: what went
+/// wrong stands in the report.
 ///
 /// Synchronous: call it from a plain thread while the lake's runtime lives.
 pub fn ingest(parts: &Parts, uploads: Vec<Upload>, watch: &dyn Watch) -> Report {
-    run(parts, None, uploads, watch)
-}
-
-/// Stages uploads for managed tables: the lake is the catalog's volume, and the rows land in the next evolve.
-///
-/// Synchronous, as [`ingest`].
-pub fn stage(parts: &Parts, managed: &Managed, uploads: Vec<Upload>, watch: &dyn Watch) -> Report {
-    run(parts, Some(managed), uploads, watch)
-}
-
-fn run(parts: &Parts, managed: Option<&Managed>, uploads: Vec<Upload>, watch: &dyn Watch) -> Report {
     let mut report = Report::new();
     let mut released = Vec::new();
     let skewed = if uploads.is_empty() { Ok(()) } else { check_clock(&parts.lake) };
@@ -88,7 +81,7 @@ fn run(parts: &Parts, managed: Option<&Managed>, uploads: Vec<Upload>, watch: &d
             report.push(upload);
         };
         let landed = match &skewed {
-            Ok(()) => land_schema(parts, managed, &schema, uploads, watch, &mut finish, &mut released),
+            Ok(()) => land_schema(parts, &schema, uploads, watch, &mut finish, &mut released),
             Err(ahead) => Err((skew_fault(*ahead), uploads)),
         };
         if let Err((fault, unfinished)) = landed {
@@ -130,11 +123,22 @@ fn skew_fault(ahead_seconds: i64) -> Fault {
         .hint("set the clock (NTP): upload ids in the Delta log expire by it")
 }
 
+/// Where a plan looks for tables that are there.
+#[derive(Clone, Copy, Debug)]
+pub enum PlanOver<'a> {
+    /// Nowhere: there are none.
+    Nothing,
+    /// In a lake.
+    Lake(&'a Lake),
+    /// In the catalog that keeps them; the runtime drives its questions.
+    Catalog(&'a Managed, &'a Handle),
+}
+
 /// Says what uploads would become, and writes nothing.
-pub fn plan(lake: Option<&Lake>, settings: &Settings, uploads: Vec<Upload>, watch: &dyn Watch) -> PlanReport {
+pub fn plan(over: PlanOver<'_>, settings: &Settings, uploads: Vec<Upload>, watch: &dyn Watch) -> PlanReport {
     let mut planner = Planner::new(settings);
     for (schema, uploads) in by_schema(uploads) {
-        planner.plan_schema(lake, &schema, &uploads, watch);
+        planner.plan_schema(over, &schema, &uploads, watch);
     }
     planner.finish()
 }
@@ -162,18 +166,13 @@ pub(crate) type Unfinished = (Fault, Vec<Upload>);
 
 fn land_schema(
     parts: &Parts,
-    managed: Option<&Managed>,
     schema: &str,
     uploads: Vec<Upload>,
     watch: &dyn Watch,
     finish: &mut dyn FnMut(UploadReport),
     released: &mut Vec<ReleasedTable>,
 ) -> Result<(), Unfinished> {
-    let opened = match managed {
-        Some(managed) => SchemaRun::open_managed(parts, managed, schema),
-        None => SchemaRun::open(parts, schema, released),
-    };
-    let mut run = match opened {
+    let mut run = match SchemaRun::open(parts, schema, released) {
         Ok(run) => run,
         Err(fault) => return Err((fault, uploads)),
     };

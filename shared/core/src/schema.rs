@@ -55,9 +55,9 @@ pub(crate) struct SchemaRun<'a> {
 
 impl<'a> SchemaRun<'a> {
     /// Asks the catalog for the schema's tables; nothing else is read.
-    pub(crate) fn open_managed(parts: &'a Parts, managed: &Managed, schema: &str) -> Result<Self, Fault> {
+    fn open_managed(parts: &'a Parts, managed: &Managed, schema: &str) -> Result<Self, Fault> {
         let shown = managed.columns(schema, parts.lake.handle())?;
-        let registry = Registry::of_managed(&parts.lake, schema, &parts.settings, shown);
+        let registry = Registry::of_managed(Some(&parts.lake), schema, &parts.settings, shown);
         Ok(Self {
             underway: Vec::new(),
             notes: Vec::new(),
@@ -74,9 +74,12 @@ impl<'a> SchemaRun<'a> {
         })
     }
 
-    /// Lists the schema's tables and reads the logs of `_loads` and `_rejects`. Rows that waited for a gate which is open
-    /// now land before anything else; `released` hears of them.
+    /// Lists the schema's tables and reads the logs of `_loads` and `_rejects`; of managed tables nothing but what the
+    /// catalog shows. Rows that waited for a gate which is open now land before anything else; `released` hears of them.
     pub(crate) fn open(parts: &'a Parts, schema: &str, released: &mut Vec<ReleasedTable>) -> Result<Self, Fault> {
+        if let Some(managed) = &parts.managed {
+            return Self::open_managed(parts, managed, schema);
+        }
         let loads = kept::open(parts.kept.as_deref(), &parts.lake, schema, LOADS)?;
         let rejects = kept::open(parts.kept.as_deref(), &parts.lake, schema, REJECTS)?;
         for own in [&loads, &rejects].into_iter().flatten() {
@@ -168,9 +171,9 @@ impl<'a> SchemaRun<'a> {
         let mut open = Vec::new();
         let mut uploads = uploads.into_iter();
         while let Some(upload) = uploads.next() {
-            match staged::is_known(&self.parts.lake, &self.schema, &upload.id.to_string()) {
-                Ok(true) => finish(UploadReport::new(&upload, Status::AlreadyLanded)),
-                Ok(false) => open.push(upload),
+            match staged::known(&self.parts.lake, &self.schema, &upload.id.to_string()) {
+                Ok(Some(status)) => finish(UploadReport::new(&upload, status)),
+                Ok(None) => open.push(upload),
                 Err(fault) => {
                     open.push(upload);
                     open.extend(uploads);

@@ -28,8 +28,8 @@ use inlet_events::contract::Contracts;
 use inlet_events::limits::LINE_BYTES_MAX;
 use inlet_events::selection::Selection;
 
-pub use destination::Destination;
-pub use evolution::{Evolution, SchemaChanges};
+pub use destination::{Destination, Tables};
+pub use evolution::{Evolution, Hours, SchemaChanges};
 pub use form::{Form, Shown};
 pub use given::duration;
 pub use host::{Host, LambdaHost};
@@ -38,6 +38,7 @@ pub use storage::StorageAccess;
 pub use warehouse::WarehouseChoice;
 
 use crate::databricks::IdentityEndpoint;
+use crate::evolve::{Between, Budget};
 use crate::fault::Fault;
 use crate::maintain::Rules;
 use crate::secret::Secret;
@@ -174,6 +175,27 @@ impl Settings {
     /// Whether a catalog shows the tables, and must learn of what is new.
     pub fn has_catalog(&self) -> bool {
         self.destination.is_some()
+    }
+
+    /// Whether the tables are managed: rows are staged, and the warehouse loads them.
+    pub fn has_managed_tables(&self) -> bool {
+        self.destination.as_ref().is_some_and(|destination| destination.tables == Tables::Managed)
+    }
+
+    /// What the warehouse may cost.
+    pub fn budget(&self) -> Budget {
+        let evolution = &self.evolution;
+        let (window, between) = match self.has_managed_tables() {
+            true => (evolution.every, Between::Uses),
+            false => (evolution.window, Between::Wakes),
+        };
+        Budget {
+            window,
+            between,
+            never_between: evolution.never_between.clone(),
+            wakes_per_day: evolution.max_wakes_per_day,
+            seconds_per_day: evolution.max_warehouse_seconds_per_day,
+        }
     }
 
     /// Where tokens of a managed identity come from: a function's own endpoint, else the machine's.

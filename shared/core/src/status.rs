@@ -17,6 +17,7 @@ use crate::fault::Fault;
 use crate::ledger::{LOADS, LoadCounts, REJECTS};
 use crate::report::{Counts, FaultReport};
 use crate::underway;
+pub use crate::waiting::Staged;
 use crate::waiting::{self, HeldLease, Waiting};
 
 /// Lately is the last day.
@@ -68,6 +69,9 @@ pub struct SchemaStatus {
     pub underway: Vec<UnderwayNote>,
     /// Rows that are held, and tables that the catalog may not show as they are.
     pub waiting: Waiting,
+    /// Of managed tables: what waits for the warehouse. All else of them stands in `_loads`, which it alone can read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Staged>,
 }
 
 /// The upload that was done last.
@@ -167,7 +171,24 @@ fn schema_status(lake: &Lake, schema: &str, now: Micros) -> Result<Option<Schema
     });
     let lag = seen.lag();
     let waiting = waiting::of_schema(lake, schema, now)?;
-    Ok(Some(SchemaStatus { schema: schema.to_owned(), last, lately, all, lag, reasons, underway, waiting }))
+    let schema = schema.to_owned();
+    Ok(Some(SchemaStatus { schema, last, lately, all, lag, reasons, underway, waiting, staged: None }))
+}
+
+/// Says how the schemas of managed tables do, or one of them, without the warehouse: from the notes and markers in the
+/// volume.
+///
+/// # Errors
+/// Setup when there is no such schema; what the store answers.
+pub fn staged_status(volume: &Lake, schema: Option<&str>) -> Result<Status, Fault> {
+    let now = clock::now();
+    let mut found = Vec::new();
+    for (name, staged) in waiting::staged(volume, now)? {
+        if schema.is_none_or(|schema| schema == name) {
+            found.push(SchemaStatus { schema: name, staged: Some(staged), ..SchemaStatus::default() });
+        }
+    }
+    Ok(Status { function: "status", schemas: found, leases: waiting::leases(volume, now)?, fault: None })
 }
 
 /// The columns of `_loads` that are read.

@@ -3,7 +3,8 @@
 //!
 //! Only what is certainly Inlet's goes: views and schemas that say so, tables in the catalog that lie in the lake,
 //! warehouses with its tag, folders whose tables have its columns. Everything else is listed as kept, with the reason.
-//! External tables are only entries: their files stay in the lake unless somebody asks for that too.
+//! External tables are only entries: their files stay in the lake unless somebody asks for that too. Managed ones go with
+//! their rows, and so when those are asked for.
 
 use std::collections::BTreeSet;
 
@@ -13,12 +14,13 @@ use object_store::path::Path;
 use serde::Serialize;
 
 use crate::clock::Deadline;
-use crate::databricks::{TableInfo, TableKind};
+use crate::databricks::{SchemaInfo, TableInfo, TableKind};
 use crate::delta::{STATE, Table};
 use crate::evolve::{Parts, is_made_by_inlet, is_within};
 use crate::fault::{Fault, FaultKind};
 use crate::held;
 use crate::ledger::{LOADS, REJECTS};
+use crate::managed::{SCHEMA, VOLUME, staged};
 use crate::report::FaultReport;
 use crate::settings::WarehouseChoice;
 
@@ -78,6 +80,8 @@ pub enum ObjectKind {
     Schema,
     /// A SQL warehouse.
     Warehouse,
+    /// The volume in which rows of managed tables wait, with notes, leases and records.
+    Volume,
     /// A table's folder in the lake.
     Data,
     /// Inlet's notes, leases and records in the lake.
@@ -131,6 +135,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn all(&mut self) -> Result<(), Fault> {
+        if self.parts.lake.is_volume() {
+            return self.all_managed();
+        }
         self.held_rows()?;
         let schemas = self.parts.lake.schemas()?;
         for schema in &schemas {
@@ -143,6 +150,54 @@ impl Run<'_> {
             }
         }
         self.state()
+    }
+
+    /// Where the catalog keeps the tables: what Inlet made in it, and the volume in which rows wait.
+    fn all_managed(&mut self) -> Result<(), Fault> {
+        let Parts { lake, workspace, catalog, .. } = self.parts;
+        self.staged_rows()?;
+        let schemas = lake.handle().block_on(workspace.schemas(catalog, self.deadline))?;
+        let ours = |schema: &&SchemaInfo| is_made_by_inlet(schema.comment.as_deref()) && schema.name != SCHEMA;
+        for schema in schemas.iter().filter(ours) {
+            self.catalog_schema(&schema.name)?;
+        }
+        self.warehouse()?;
+        let own = schemas.iter().find(|schema| schema.name == SCHEMA);
+        if own.is_some_and(|own| is_made_by_inlet(own.comment.as_deref())) {
+            self.volume();
+        }
+        Ok(())
+    }
+
+    /// Rows that are staged stand in the volume alone, and their uploads are done.
+    fn staged_rows(&mut self) -> Result<(), Fault> {
+        let staged::Gathered { notes, damaged } = staged::gather(&self.parts.lake)?;
+        let uploads = notes.len() + damaged.len();
+        let what = format!("uploads that are staged, and that no table has yet: {uploads}");
+        match (uploads, self.ask) {
+            (0, _) => {}
+            (_, Ask { remove: true, data: true, held: false }) => {
+                return Err(Fault::setup(format!("{what}; nothing was removed"))
+                    .hint("run `inlet evolve` to load them, or say --held to remove them too"));
+            }
+            (_, Ask { data: true, .. }) => {
+                self.report.warnings.push(format!("{what}; they go with the volume unless `inlet evolve` loads them"));
+            }
+            _ => self.report.warnings.push(format!("{what}; they stay in the volume")),
+        }
+        Ok(())
+    }
+
+    fn volume(&mut self) {
+        let Parts { lake, workspace, catalog, .. } = self.parts;
+        let (handle, deadline) = (lake.handle().clone(), self.deadline);
+        let kept = (!self.ask.data).then(|| "files go only with --data".to_owned());
+        let remove = || handle.block_on(workspace.delete_volume(catalog, SCHEMA, VOLUME, deadline));
+        let name = format!("{catalog}.{SCHEMA}.{VOLUME}");
+        let is_gone = self.treat(ObjectKind::Volume, name, kept, || remove().map_err(Fault::from));
+        let kept = (!is_gone).then(|| "1 of its objects stay".to_owned());
+        let remove = || handle.block_on(workspace.delete_schema(catalog, SCHEMA, deadline)).map_err(Fault::from);
+        self.treat(ObjectKind::Schema, format!("{catalog}.{SCHEMA}"), kept, remove);
     }
 
     /// Rows that are held stand in files and notes alone, and their uploads are done: nobody lands them again.
@@ -201,6 +256,10 @@ impl Run<'_> {
         match table.kind {
             TableKind::View if is_made_by_inlet(table.comment.as_deref()) => None,
             TableKind::External if table.location.as_deref().is_some_and(|place| is_within(place, lake)) => None,
+            // Its files go with it, so it is asked for as they are.
+            TableKind::Managed if self.parts.lake.is_volume() && is_of_inlet(table) => {
+                (!self.ask.data).then(|| "a managed table goes with its rows, and those only with --data".to_owned())
+            }
             TableKind::View | TableKind::Managed | TableKind::Other(_) => Some("Inlet did not make it".to_owned()),
             TableKind::External => Some("it does not lie in the lake".to_owned()),
         }
@@ -263,6 +322,12 @@ impl Run<'_> {
         self.report.objects.push(Object { kind, name, status, because: kept, fault });
         matches!(status, ObjectStatus::ToRemove | ObjectStatus::Removed)
     }
+}
+
+/// Whether a managed table is one that Inlet made: it says so, or has the columns of one.
+fn is_of_inlet(table: &TableInfo) -> bool {
+    let has_lineage = table.columns.iter().any(|column| column.name == UPLOAD_ID);
+    is_made_by_inlet(table.comment.as_deref()) || has_lineage || table.name == LOADS || table.name == REJECTS
 }
 
 /// Removes all objects below a folder; the log goes last, so that a run that was stopped finds the rest.

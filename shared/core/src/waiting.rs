@@ -1,6 +1,8 @@
 //! What waits in the state folder of a lake: rows that are held, tables that the catalog does not show as they are, and
 //! who is at work on them.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::clock::Micros;
@@ -11,6 +13,8 @@ use crate::gates;
 pub use crate::held::Refused;
 use crate::held::{self, Note, WaitsFor};
 use crate::lease;
+use crate::ledger::{LOADS, REJECTS};
+use crate::managed::staged;
 
 /// What waits of one schema.
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -37,6 +41,40 @@ pub struct HeldTable {
     /// Why the table takes no rows from Inlet as it is, if that is what they wait for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
+    /// Why the last attempts failed, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedAttempts>,
+}
+
+/// What waits of one schema whose tables are managed.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Staged {
+    /// Uploads whose rows wait for the warehouse.
+    pub uploads: u64,
+    /// Their rows in event tables.
+    pub rows: u64,
+    /// How long the oldest of them has waited; absent when none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<i64>,
+    /// Their rows by table, the most first.
+    pub tables: Vec<StagedRows>,
+    /// Uploads that were loaded in the last 30 days.
+    pub loaded: u64,
+    /// Since the last of them; absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_since_load: Option<i64>,
+    /// Notes that cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
+}
+
+/// Staged rows of one table.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct StagedRows {
+    /// The table, without its schema.
+    pub table: String,
+    /// How many.
+    pub rows: u64,
     /// Why the last attempts failed, if there were any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedAttempts>,
@@ -83,10 +121,7 @@ pub struct HeldLease {
 /// When the state folder cannot be read.
 pub(crate) fn of_schema(lake: &Lake, schema: &str, now: Micros) -> Result<Waiting, Fault> {
     let seconds = |since: Micros| (now - since).max(0) / 1_000_000;
-    let failed = |table: &str| -> Result<Option<FailedAttempts>, Fault> {
-        let attempts = notes::attempts(lake, schema, table)?;
-        Ok(attempts.map(|one| FailedAttempts { count: one.failed, message: one.message, hint: one.hint }))
-    };
+    let failed = |table: &str| failed_attempts(lake, schema, table);
     let mut waiting = Waiting::default();
     for left in held::gather(lake, Some(schema))?.notes {
         let (rows, age) = (left.note.uploads.iter().map(|upload| upload.rows).sum::<u64>(), seconds(left.note.left_at));
@@ -125,6 +160,48 @@ pub(crate) fn of_schema(lake: &Lake, schema: &str, now: Micros) -> Result<Waitin
     waiting.held.sort_by(|a, b| b.seconds.cmp(&a.seconds).then_with(|| a.table.cmp(&b.table)));
     waiting.catalog.sort_by(|a, b| b.seconds.cmp(&a.seconds).then_with(|| a.table.cmp(&b.table)));
     Ok(waiting)
+}
+
+fn failed_attempts(lake: &Lake, schema: &str, table: &str) -> Result<Option<FailedAttempts>, Fault> {
+    let attempts = notes::attempts(lake, schema, table)?;
+    Ok(attempts.map(|one| FailedAttempts { count: one.failed, message: one.message, hint: one.hint }))
+}
+
+/// What is staged, and what was loaded lately, by schema.
+///
+/// # Errors
+/// When the volume cannot be read.
+pub(crate) fn staged(volume: &Lake, now: Micros) -> Result<BTreeMap<String, Staged>, Fault> {
+    let mut schemas: BTreeMap<String, Staged> = BTreeMap::new();
+    let seconds = |since: Micros| (now - since).max(0) / 1_000_000;
+    for (schema, loaded_at) in staged::loaded_lately(volume)? {
+        let schema = schemas.entry(schema).or_default();
+        schema.loaded += 1;
+        schema.seconds_since_load = schema.seconds_since_load.into_iter().chain([seconds(loaded_at)]).min();
+    }
+    let gathered = staged::gather(volume)?;
+    for (place, what) in gathered.damaged {
+        let schema = place.parts().nth_back(1).map(|part| part.as_ref().to_owned()).unwrap_or_default();
+        let damaged = format!("`{place}` is no note of staged rows: {what}");
+        schemas.entry(schema).or_default().damaged.push(damaged);
+    }
+    for note in gathered.notes.into_iter().map(|left| left.note) {
+        let schema = schemas.entry(note.schema.clone()).or_default();
+        schema.uploads += 1;
+        schema.seconds = schema.seconds.max(Some(seconds(note.staged_at)));
+        for part in note.tables.into_iter().filter(|part| ![LOADS, REJECTS].contains(&part.table.as_str())) {
+            schema.rows += part.rows;
+            match schema.tables.iter_mut().find(|known| known.table == part.table) {
+                Some(known) => known.rows += part.rows,
+                None => {
+                    let failed = failed_attempts(volume, &note.schema, &part.table)?;
+                    schema.tables.push(StagedRows { table: part.table, rows: part.rows, failed });
+                }
+            }
+        }
+        schema.tables.sort_by(|a, b| b.rows.cmp(&a.rows).then_with(|| a.table.cmp(&b.table)));
+    }
+    Ok(schemas)
 }
 
 /// Leases of the lake that somebody holds, or held until death.

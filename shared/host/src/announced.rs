@@ -41,7 +41,7 @@ pub(crate) fn look(events: &[ObjectEvent], open: &Open) -> Result<Announced, Fau
     let mut wanted = Vec::new();
     for event in events {
         let place = place_of(event)?;
-        if let Address::Store(lake) = &open.address.address
+        if let Some(Address::Store(lake)) = open.home.lake().map(|lake| &lake.address)
             && lake.holds(&place)
         {
             skip("own_file");

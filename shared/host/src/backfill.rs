@@ -38,7 +38,7 @@ pub(crate) struct BackfillReport {
     report: Report,
     /// Objects of the places and times that were asked for.
     listed: u64,
-    /// Uploads that had landed before.
+    /// Uploads that had landed, or were staged, before.
     already_landed: u64,
     /// Whether there is more to look at, which the next backfill does.
     unfinished: bool,
@@ -186,7 +186,7 @@ impl<'a> Run<'a> {
 
 impl BackfillReport {
     fn add(&mut self, upload: UploadReport) {
-        if upload.status == Status::AlreadyLanded {
+        if matches!(upload.status, Status::AlreadyLanded | Status::AlreadyStaged) {
             self.already_landed += 1;
         } else if self.report.uploads.len() < REPORTED || upload.status == Status::Failed {
             self.report.push(upload);

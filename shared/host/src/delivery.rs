@@ -150,6 +150,7 @@ impl Dock<'_> {
         }
         let parts = Parts {
             lake: open.lake.clone(),
+            managed: open.home.managed(),
             settings: open.settings.clone(),
             host: self.host,
             allowance: Some(allowance),

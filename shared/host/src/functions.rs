@@ -2,11 +2,10 @@
 
 use inlet_core::clock::Deadline;
 use inlet_core::connect::{ConnectReport, Progress};
-use inlet_core::delta::Lake;
 use inlet_core::evolve::{Ask, EvolveReport};
 use inlet_core::fault::Fault;
 use inlet_core::report::{FaultReport, PlanReport, Report};
-use inlet_core::route::{Parts, Watch};
+use inlet_core::route::{Parts, PlanOver, Watch};
 use inlet_core::settings::Settings;
 use inlet_core::upload::Upload;
 
@@ -31,7 +30,7 @@ pub struct Functions {
     /// Tests a set-up.
     pub connect: ConnectFunction,
     /// Says what uploads would become.
-    pub plan: fn(Option<&Lake>, &Settings, Vec<Upload>, &dyn Watch) -> PlanReport,
+    pub plan: fn(PlanOver<'_>, &Settings, Vec<Upload>, &dyn Watch) -> PlanReport,
 }
 
 impl Functions {

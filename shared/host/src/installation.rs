@@ -18,6 +18,7 @@ use inlet_core::settings::Settings;
 use tokio::runtime::Handle;
 
 use crate::address::{Address, StoreAddress};
+use crate::home::Home;
 use crate::lake::{self, LakeAddress};
 use crate::landing::objects;
 use crate::secrets;
@@ -62,9 +63,10 @@ enum Source {
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) settings: Settings,
+    /// Where uploads land: the lake, or the volume of managed tables.
     pub(crate) lake: Lake,
-    /// The lake as a place to compare others with.
-    pub(crate) address: LakeAddress,
+    /// Where the tables live.
+    pub(crate) home: Home,
     pub(crate) workspace: Option<Workspace>,
     /// Where uploads may come from.
     pub(crate) landing: Vec<StoreAddress>,
@@ -159,17 +161,18 @@ impl Source {
 
 impl Open {
     fn new(settings: Settings, handle: &Handle) -> Result<Self, Fault> {
-        let named = settings.lake.as_deref().map(std::ffi::OsStr::new);
-        let address = lake::to_write(named, "give the function the variable INLET_LAKE=s3://bucket/prefix/")?;
-        let landing = settings.landing.iter().map(|place| landing_place(place, &address)).collect::<Result<_, _>>()?;
         let workspace = match &settings.destination {
             Some(destination) => {
                 Some(Workspace::with_identity_endpoint(destination.connection.clone(), settings.identity_endpoint())?)
             }
             None => None,
         };
-        let lake = lake::open(&address.url, &settings, workspace.as_ref(), handle)?;
-        Ok(Self { settings, lake, address, workspace, landing, kept: Arc::default(), stores: Mutex::default() })
+        let named = settings.lake.as_deref().map(std::ffi::OsStr::new);
+        let line = "give the function the variable INLET_LAKE=s3://bucket/prefix/";
+        let home = Home::of(&settings, workspace.as_ref(), || lake::to_write(named, line))?;
+        let landing = settings.landing.iter().map(|place| landing_place(place, &home)).collect::<Result<_, _>>()?;
+        let lake = home.open(&settings, workspace.as_ref(), handle)?;
+        Ok(Self { settings, lake, home, workspace, landing, kept: Arc::default(), stores: Mutex::default() })
     }
 
     /// The parts of an evolve; none without a workspace: there is no catalog.
@@ -180,7 +183,7 @@ impl Open {
             workspace: self.workspace.clone()?,
             catalog: destination.catalog.clone(),
             warehouse: destination.warehouse.clone(),
-            budget: self.settings.evolution.budget(),
+            budget: self.settings.budget(),
             hold_limit: self.settings.evolution.hold_limit,
             schema_changes: self.settings.evolution.schema_changes,
         })
@@ -226,14 +229,14 @@ impl Open {
 }
 
 /// A place that uploads come from; it may neither hold the lake nor lie in it.
-fn landing_place(text: &str, lake: &LakeAddress) -> Result<StoreAddress, Fault> {
+fn landing_place(text: &str, home: &Home) -> Result<StoreAddress, Fault> {
     let Address::Store(place) = Address::parse(text.as_ref())? else {
         return Err(Fault::setup(format!("`landing` names `{text}`, which is no bucket or container")));
     };
-    if let Address::Store(lake) = &lake.address
+    if let Some(LakeAddress { url, address: Address::Store(lake) }) = home.lake()
         && (lake.holds(&place) || place.holds(lake))
     {
-        return Err(Fault::setup(format!("the landing `{text}` and the lake `{}` lie inside each other", lake.url))
+        return Err(Fault::setup(format!("the landing `{text}` and the lake `{url}` lie inside each other"))
             .hint("the lake's own files would wake the function again and again; name a prefix beside the lake"));
     }
     Ok(place)
@@ -309,6 +312,7 @@ pub(crate) mod testing {
             let open = self.open();
             let parts = Parts {
                 lake: open.lake.clone(),
+                managed: None,
                 settings: open.settings.clone(),
                 host: "test",
                 allowance: None,

@@ -188,12 +188,17 @@ fn try_perform(call: &Call<'_>, ask: &Ask) -> Result<(Value, Option<FaultReport>
         Ask::Ingest { places, schema } => ingest(call, places, schema.as_deref()),
         Ask::Status { schema } => {
             let open = call.dock.installation.current()?;
+            if open.home.managed().is_some() {
+                return Ok((json(&status::staged_status(&open.lake, schema.as_deref())?), None));
+            }
             let schemas = lake::chosen(open.lake.schemas()?, schema.as_deref())?;
             Ok((json(&status::status(&open.lake, &schemas)?), None))
         }
         Ask::Tidy { schema } => {
             let open = call.dock.installation.current()?;
-            let schemas = lake::chosen(open.lake.schemas()?, schema.as_deref())?;
+            // The logs of managed tables are Databricks' own work.
+            let schemas = if open.home.managed().is_some() { Vec::new() } else { open.lake.schemas()? };
+            let schemas = lake::chosen(schemas, schema.as_deref())?;
             let report = upkeep::tidy_all(&open.lake, &schemas, call.allowance().deadline())?;
             let faults = report.tables.iter().filter_map(|table| table.fault.as_ref());
             let gravest = faults.max_by_key(|fault| fault.kind.gravity()).cloned();
@@ -318,6 +323,9 @@ fn say_evolved(call: &Call<'_>, report: &EvolveReport) {
             None => call.log.info("table", more),
         }
     }
+    if let Some(postponed) = &report.postponed {
+        call.log.info("staged rows wait", json!({"because": postponed}));
+    }
     if let Some(fault) = &report.fault {
         call.log.fault(fault, json!({}));
     }
@@ -340,7 +348,7 @@ fn ingest(call: &Call<'_>, places: &[String], schema: Option<&str>) -> Result<(V
         open.admits(place)?;
     }
     let places: Vec<_> = places.iter().map(Into::into).collect();
-    let (settings, lake) = (&open.settings, Some(&open.address));
+    let (settings, lake) = (&open.settings, open.home.lake());
     let ask = landing::Ask { schema, lake, settings, runtime: call.dock.installation.handle() };
     let found = landing::gather(&places, &ask, &mut std::io::empty())?;
     let mut report = call.dock.ingest(found.uploads, &open, call.allowance());

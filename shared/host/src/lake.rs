@@ -34,8 +34,14 @@ pub(crate) struct LakeAddress {
 /// The lake that a command means: that of `--lake`, else that of the settings.
 ///
 /// # Errors
-/// Setup when both are given, are not one place, and a workspace's tables are registered in the second.
+/// Setup when both are given, are not one place, and a workspace's tables are registered in the second; when the tables
+/// are managed, which stand in no lake.
 pub(crate) fn meant(asked: Option<&OsStr>, settings: &Settings) -> Result<Option<OsString>, Fault> {
+    if let (Some(asked), true) = (asked, settings.has_managed_tables()) {
+        let asked = asked.to_string_lossy();
+        return Err(Fault::setup(format!("`--lake {asked}` names a lake, and the settings' tables are managed"))
+            .hint("leave `--lake` out, or name settings without a workspace: --settings FILE"));
+    }
     let (Some(asked), Some(told)) = (asked, &settings.lake) else {
         return Ok(asked.map(OsStr::to_owned).or_else(|| settings.lake.as_deref().map(OsString::from)));
     };

@@ -8,6 +8,7 @@ mod backfill;
 mod cloud;
 mod delivery;
 mod functions;
+mod home;
 mod http;
 mod installation;
 mod invocation;

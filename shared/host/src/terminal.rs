@@ -140,6 +140,14 @@ fn opened(url: &Url, settings: &Settings, runtime: &Runtime) -> Result<Lake, Fau
     lake::open(url, settings, workspace(settings)?.as_ref(), runtime.handle())
 }
 
+/// Refuses what only a lake can be asked for, where Unity Catalog keeps the tables.
+fn needs_lake(settings: &Settings, what: &str, instead: &str) -> Result<(), Fault> {
+    match settings.has_managed_tables() {
+        true => Err(Fault::setup(format!("the tables are managed: {what}")).hint(instead)),
+        false => Ok(()),
+    }
+}
+
 /// The gravest fault decides; an upload that was rejected whole is one even without a fault. Rejected lines, rescued
 /// values and held rows alone are no failure, unless somebody is strict.
 fn exit_code(report: &Report, strict: bool) -> u8 {

@@ -196,6 +196,19 @@ impl Pretend {
         state.warehouses.get(id).map(|warehouse| warehouse.state().to_owned())
     }
 
+    /// How long warehouses have been RUNNING in all, in seconds.
+    pub fn seconds_up(&self) -> f64 {
+        let mut state = self.workspace.state();
+        let now = clock::now();
+        state.advance(now);
+        state.warehouses.values().map(|warehouse| warehouse.up(now).as_secs_f64()).sum()
+    }
+
+    /// Ids of all warehouses.
+    pub fn warehouses(&self) -> Vec<String> {
+        self.workspace.state().warehouses.keys().cloned().collect()
+    }
+
     /// Stops a warehouse at once.
     pub fn stop_warehouse(&self, id: &str) {
         control::stop(&mut self.workspace.state(), id);

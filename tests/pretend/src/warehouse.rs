@@ -122,6 +122,9 @@ pub(crate) struct Warehouse {
     phase: Phase,
     busy: u32,
     health: Option<(String, String)>,
+    up_since: Option<Instant>,
+    /// How long it has been RUNNING, until it last stopped.
+    was_up: Duration,
 }
 
 impl Warehouse {
@@ -136,7 +139,19 @@ impl Warehouse {
             phase: Phase::Stopped,
             busy: 0,
             health: None,
+            up_since: None,
+            was_up: Duration::ZERO,
         }
+    }
+
+    /// How long it has been RUNNING in all.
+    pub(crate) fn up(&self, now: Instant) -> Duration {
+        self.was_up + self.up_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    fn down(&mut self, at: Instant) {
+        self.was_up = self.up(at);
+        self.up_since = None;
     }
 
     /// Lets time pass.
@@ -145,7 +160,10 @@ impl Warehouse {
             && now >= at + pace.start
         {
             match self.fate.clone() {
-                Fate::Runs => self.phase = Phase::Running { idle_since: at + pace.start },
+                Fate::Runs => {
+                    self.phase = Phase::Running { idle_since: at + pace.start };
+                    self.up_since = Some(at + pace.start);
+                }
                 Fate::Fails { code, summary } => {
                     self.phase = Phase::Stopped;
                     self.health = Some((code, summary));
@@ -161,6 +179,7 @@ impl Warehouse {
             let end = idle_since + pace.minute * self.shape.auto_stop_mins;
             if now >= end {
                 self.phase = Phase::Stopping { at: end };
+                self.down(end);
             }
         }
         if let Phase::Stopping { at } = self.phase
@@ -184,6 +203,7 @@ impl Warehouse {
     pub(crate) fn stop(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Starting { .. } | Phase::Running { .. }) {
             self.phase = Phase::Stopping { at: now };
+            self.down(now);
         }
     }
 
@@ -300,6 +320,7 @@ mod tests {
         assert_eq!(state_after(&mut one, begin, 63), "RUNNING");
         assert_eq!(state_after(&mut one, begin, 64), "STOPPING");
         assert_eq!(state_after(&mut one, begin, 66), "STOPPED");
+        assert_eq!(one.up(begin + Duration::from_secs(99)), Duration::from_secs(60));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod places;
 mod report;
 mod route;
 mod scratch;
+mod staging;
 mod storage;
 mod tables;
 mod to_run;
@@ -104,7 +105,7 @@ const SETTINGS: Step = step("settings", "the settings are right", Some(Topic::Se
 
 /// The test.
 #[rustfmt::skip]
-const STEPS: [Step; 25] = [
+const STEPS: [Step; 26] = [
     SETTINGS,
     step("host", "the address is a workspace", Some(Topic::WorkspaceUrl), &["settings"], workspace::host),
     step("sign_in", "the principal gets a token", Some(Topic::Principal), &["host"], workspace::sign_in),
@@ -114,6 +115,7 @@ const STEPS: [Step; 25] = [
     step("catalog", "the catalog can hold tables", Some(Topic::Catalog), &["unity_catalog"], catalog::catalog),
     step("grants", "a schema can be made", Some(Topic::Catalog), &["catalog"], catalog::grants),
     step("schemas", "schemas that are there can be used", Some(Topic::Catalog), &["catalog"], catalog::schemas),
+    step("staging", "rows can be staged in a volume", Some(Topic::Catalog), &["grants"], staging::staging),
     step("warehouse", "the warehouse can be used", Some(Topic::WarehouseDetails), &["entitlements"], warehouse::warehouse),
     step("warehouse_size", "its size is as recommended", Some(Topic::WarehouseSize), &["warehouse"], warehouse::size),
     step("start", "the warehouse runs", Some(Topic::WarehouseDetails), &["warehouse"], warehouse::start),
@@ -304,7 +306,11 @@ fn settings(run: &mut Run<'_>) -> Result<Finding, Fault> {
         Some(destination) => format!("catalog `{}`", destination.catalog),
         None => "no workspace".to_owned(),
     };
-    let lake = run.parts.lake.as_ref().map_or_else(|| "no lake".to_owned(), |lake| format!("lake {lake}"));
+    let lake = match &run.parts.lake {
+        Some(lake) => format!("lake {lake}"),
+        None if settings.has_managed_tables() => "managed tables".to_owned(),
+        None => "no lake".to_owned(),
+    };
     // What may be wrong with a value shows at the step that uses it.
     let warnings = settings.warnings.iter().map(|warning| format!("; {warning}"));
     Ok(Finding::Passed(format!("{workspace}, {lake}{}", warnings.collect::<String>())))

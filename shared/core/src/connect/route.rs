@@ -97,7 +97,7 @@ fn landed(run: &mut Run<'_>, lake: &Lake, properties: &str) -> Option<FaultRepor
     let settings =
         Settings { contracts: Contracts::default(), selection: Selection::default(), ..run.parts.settings.clone() };
     let report = route::ingest(
-        &route::Parts { lake: lake.clone(), settings, host: "connect", allowance: None, kept: None },
+        &route::Parts { lake: lake.clone(), managed: None, settings, host: "connect", allowance: None, kept: None },
         vec![upload],
         &Unwatched,
     );

@@ -14,6 +14,7 @@ use crate::databricks::Workspace;
 use crate::delta::{Lake, STATE, store_fault};
 use crate::evolve::is_made_by_inlet;
 use crate::fault::Fault;
+use crate::managed::VOLUME;
 
 const PREFIX: &str = "inlet_connect_";
 const DIGITS: usize = 8;
@@ -132,6 +133,7 @@ fn is_old(made: Micros, run: &Run<'_>) -> bool {
 }
 
 async fn remove_schema(workspace: &Workspace, catalog: &str, schema: &str, deadline: Deadline) -> Result<(), Fault> {
+    workspace.delete_volume(catalog, schema, VOLUME, deadline).await?;
     for table in workspace.tables(catalog, schema, deadline).await? {
         workspace.delete_table(catalog, schema, &table.name, deadline).await?;
     }

@@ -101,6 +101,21 @@ impl Workspace {
         }
     }
 
+    /// Deletes a volume with all its files. A missing one is fine.
+    ///
+    /// # Errors
+    /// It is not ours to delete.
+    pub async fn delete_volume(
+        &self,
+        catalog: &str,
+        schema: &str,
+        volume: &str,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let name = format!("{catalog}.{schema}.{volume}");
+        self.delete(VOLUMES, &[&name], &Subject::Volume(name.clone()), deadline).await
+    }
+
     /// Writes a file, whose path begins with `Volumes/`, over what is there or only where nothing is: then false says
     /// that something was. Its folders come into being with it.
     ///

@@ -64,6 +64,9 @@ pub struct Warehouse {
     /// After so many idle minutes it stops; 0: never.
     #[serde(default, rename = "auto_stop_mins", deserialize_with = "minutes")]
     pub auto_stop: u32,
+    /// Who uses it now.
+    #[serde(default, rename = "num_active_sessions")]
+    pub sessions: u64,
     #[serde(default)]
     tags: Tags,
 }
@@ -208,7 +211,7 @@ impl Workspace {
                 }
                 State::Stopped => {
                     told(&format!("starting warehouse `{}`", warehouse.name));
-                    let _: Value = self.post(WAREHOUSES, &[id, "start"], &json!({}), &about, deadline).await?;
+                    self.start_warehouse(id, deadline).await?;
                     (starts, settled) = (starts + 1, Deadline::after(self.pace().grace));
                 }
                 State::Starting => {
@@ -224,6 +227,16 @@ impl Workspace {
                 return Err(self.still_starting(&about, waited()));
             }
         }
+    }
+
+    /// Has a warehouse start, and does not wait for it.
+    ///
+    /// # Errors
+    /// It cannot be started, or not by us.
+    pub async fn start_warehouse(&self, id: &str, deadline: Deadline) -> Result<(), Error> {
+        let about = Subject::Warehouse(id.to_owned());
+        let _: Value = self.post(WAREHOUSES, &[id, "start"], &json!({}), &about, deadline).await?;
+        Ok(())
     }
 
     /// Our own warehouse: found by its tag, else by its name, else made. However often and from wherever this is

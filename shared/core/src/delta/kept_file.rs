@@ -210,6 +210,11 @@ impl KeptFile {
         self.path.starts_with(&format!("{STATE}/")).then(|| self.key(lake))
     }
 
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// Its path in the lake.
     pub(crate) fn path(&self) -> &str {
         &self.path

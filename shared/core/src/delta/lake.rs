@@ -194,7 +194,7 @@ impl Lake {
     }
 
     /// Whether it is a volume of Unity Catalog, where rows of managed tables wait.
-    pub(crate) fn is_volume(&self) -> bool {
+    pub fn is_volume(&self) -> bool {
         self.0.url.scheme() == VOLUME
     }
 

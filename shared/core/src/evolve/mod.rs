@@ -22,8 +22,8 @@ pub(crate) use self::catalog::{
 pub(crate) use self::managed::refuse_overlap;
 pub use self::report::{EvolveReport, HeldRows, NoteCounts, TableEvolved, TableStatus, WarehouseUse};
 pub(crate) use self::rounds::location_of;
-pub use self::wakes::Budget;
-pub(crate) use self::wakes::Recorded;
+pub use self::wakes::{Between, Budget};
+pub(crate) use self::wakes::{Recorded, may_begin};
 
 use std::time::Duration;
 

@@ -23,6 +23,9 @@ pub struct EvolveReport {
     /// What the warehouse was needed for; absent when it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warehouse: Option<WarehouseUse>,
+    /// Why staged rows wait for a later evolve: their window is not open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postponed: Option<String>,
     /// What was noticed besides.
     pub warnings: Vec<String>,
     /// The fault that stopped more than one table, if any.
@@ -140,6 +143,7 @@ impl EvolveReport {
             tables: Vec::new(),
             statements: Vec::new(),
             warehouse: None,
+            postponed: None,
             warnings: Vec::new(),
             fault: None,
         }

@@ -35,12 +35,14 @@ impl Group<'_, '_> {
         let is_held = |number: usize| self.is_held(before, number as u32);
         let refused =
             |number: usize| lock(&self.run.registry).known_mut()[number].refused.as_ref().map(FaultReport::from);
-        let mut report = UploadReport::new(upload, Status::Landed);
+        let status = if self.is_staged { Status::Staged } else { Status::Landed };
+        let mut report = UploadReport::new(upload, status);
         report.counts = counts_of(landed, plans, &is_held);
         for (number, counts) in landed.counts.tables.iter().enumerate().filter(|(_, counts)| counts.rows > 0) {
             let landed_now = self.run.versions.get(&(report.upload_id.clone(), plans[number].name.clone())).copied();
             let is_old = before.landed.contains(&(number as u32)) && landed_now.is_none();
             let status = match is_held(number) {
+                true if self.is_staged => Status::Staged,
                 true => Status::Held,
                 false if is_old => Status::AlreadyLanded,
                 false => Status::Landed,
@@ -50,14 +52,18 @@ impl Group<'_, '_> {
             }
             let rescued = landed.rescued.get(number).map_or(0, |counts| counts.rescued);
             let because = if status == Status::Held { refused(number) } else { None };
+            let waits_for = match status {
+                Status::Staged => Some("window"),
+                Status::Held => Some(WaitsFor::of(&self.run.parts.lake, because.is_some()).name()),
+                _ => None,
+            };
             report.tables.push(TableReport {
                 table: format!("{}.{}", self.run.schema, plans[number].name),
                 status,
                 rows: counts.rows,
-                rescued: if status == Status::Held { 0 } else { rescued },
+                rescued: if is_held(number) { 0 } else { rescued },
                 version: landed_now,
-                waits_for: (status == Status::Held)
-                    .then(|| WaitsFor::of(&self.run.parts.lake, because.is_some()).name()),
+                waits_for,
                 new_columns: landed.new_columns.get(&(number as u32)).cloned().unwrap_or_default(),
                 because,
             });

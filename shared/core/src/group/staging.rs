@@ -31,10 +31,11 @@ impl Group<'_, '_> {
             if matches!(staged, Ok(false)) {
                 delete_files(&self.run.parts.lake, &all);
             }
-            return staged.map(|_| UploadReport::new(upload, Status::AlreadyLanded));
+            return staged.map(|_| UploadReport::new(upload, Status::AlreadyStaged));
         }
         let with_rows = files.tables.iter().enumerate().filter(|(_, files)| !files.is_empty());
         self.held.extend(with_rows.map(|(number, _)| number as u32));
+        self.is_staged = true;
         let report = self.reports(uploads).pop();
         self.run.committed()?;
         report.ok_or_else(|| Fault::bug("an upload has no report"))
@@ -64,7 +65,9 @@ impl Group<'_, '_> {
             schema: self.run.schema.clone(),
             key: upload.key.clone(),
             upload_id: upload.id.to_string(),
+            modified: upload.modified,
             staged_at: clock::now(),
+            host: self.run.parts.host.to_owned(),
             tables,
         };
         leave(&self.run.parts.lake, &note)
@@ -91,6 +94,7 @@ impl Group<'_, '_> {
             rows: files.iter().map(DataFile::rows).sum(),
             columns,
             files: files.iter().map(|file| file.on_paper(&self.run.parts.lake)).collect(),
+            left_out: None,
         }
     }
 }

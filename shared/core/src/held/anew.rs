@@ -132,6 +132,28 @@ pub(crate) fn write_for(
     Ok(written.files.iter().map(|file| file.on_paper(lake)).collect())
 }
 
+/// Writes staged rows again without those that have one of these ids, hashed.
+///
+/// # Errors
+/// As [`write_anew`].
+pub(crate) fn write_without(
+    lake: &Lake,
+    (schema, table): (&str, &str),
+    files: &[KeptFile],
+    ids: &HashSet<u128>,
+) -> Result<Vec<KeptFile>, Fault> {
+    let mut columns: Vec<(String, ColumnType)> = Vec::new();
+    for (name, column_type) in files.iter().flat_map(KeptFile::columns) {
+        if !columns.iter().any(|(known, _)| known == name) {
+            columns.push((name.to_owned(), column_type));
+        }
+    }
+    let is_left_out = |origin: &Origin<'_>| origin.id.is_some_and(|id| ids.contains(&id_hash(id)));
+    let rows = Rows { schema, table, files, lineage: Lineage::OF_EVENTS, is_left_out: &is_left_out };
+    let written = write_anew(lake, &rows, None, &columns)?;
+    Ok(written.files.iter().map(|file| file.on_paper(lake)).collect())
+}
+
 struct Rewriting<'a> {
     encoder: Encoder,
     anew: Anew,

@@ -52,8 +52,14 @@ fn alias(id: &str) -> String {
 }
 
 fn land(test: &TestLake, settings: &Settings, uploads: &[Upload]) -> Report {
-    let parts =
-        Parts { lake: test.lake.clone(), settings: settings.clone(), host: "terminal", allowance: None, kept: None };
+    let parts = Parts {
+        lake: test.lake.clone(),
+        managed: None,
+        settings: settings.clone(),
+        host: "terminal",
+        allowance: None,
+        kept: None,
+    };
     let report = ingest(&parts, uploads.to_vec(), &Unwatched);
     assert!(report.gravest().is_none(), "{report:#?}");
     assert!(report.uploads.iter().all(|upload| upload.counts.balance()), "{report:#?}");

@@ -118,6 +118,12 @@ pub(super) fn count(name: &FullName, upload_ids: &[String]) -> String {
     format!("SELECT count(*) AS n FROM {} WHERE {} IN ({})", name.quoted(), quoted(column), ids.join(", "))
 }
 
+/// Asks for the ids of rows of uploads in a table.
+pub(super) fn ids(name: &FullName, upload_ids: &[String]) -> String {
+    let ids: Vec<String> = upload_ids.iter().map(|id| literal(id)).collect();
+    format!("SELECT `id` FROM {} WHERE {} IN ({})", name.quoted(), quoted(UPLOAD_ID), ids.join(", "))
+}
+
 /// What [`count`] answered.
 pub(super) fn counted(answer: &Answer) -> Option<u64> {
     answer.rows.first()?.first()?.as_deref()?.parse().ok()

@@ -2,10 +2,12 @@
 
 use std::sync::Mutex;
 
-use hashbrown::HashMap;
-use inlet_events::KnownType;
+use hashbrown::{HashMap, HashSet};
+use inlet_events::order::id_hash;
+use inlet_events::table::UPLOAD_ID;
+use inlet_events::{ColumnType, KnownType};
 
-use super::copy::{copies, count, counted, loaded};
+use super::copy::{copies, count, counted, ids, loaded};
 use super::staged::{Left, StagedTable};
 use super::{SCHEMA, VOLUME, columns_of};
 use crate::clock::Deadline;
@@ -60,7 +62,11 @@ impl Job {
     /// What a table needs for its parts of the notes.
     pub(super) fn of(name: &FullName, there: Option<&TableInfo>, notes: &[Left], parts: &[(usize, usize)]) -> Self {
         let columns = there.map(columns_of).unwrap_or_default();
-        let wanted = joined(staged(notes, parts).flat_map(|(_, table)| &table.columns));
+        // A table that was dropped since lacks columns that no note had to ask for.
+        let in_files = || staged(notes, parts).flat_map(|(_, table)| table.files.iter().flat_map(KeptFile::columns));
+        let in_files: Vec<Wanted> = in_files().map(|(name, column_type)| wanted(name, column_type)).collect();
+        let asked = staged(notes, parts).flat_map(|(_, table)| &table.columns);
+        let wanted = joined(asked.chain(&in_files));
         let lacking: Vec<Wanted> = wanted.into_iter().filter(|column| !has(&columns, column)).collect();
         let (change, status) = match there {
             None => (Some(create_managed(name, &lacking)), TableStatus::Created),
@@ -131,6 +137,19 @@ impl Job {
         Ok(())
     }
 
+    /// The ids of rows that these uploads landed in the table, hashed; there are none in a table that was just made.
+    pub(super) async fn ids(&self, upload_ids: &[String], speaker: &Speaker<'_>) -> Result<HashSet<u128>, Fault> {
+        if self.status == TableStatus::Created || !self.columns.iter().any(|(name, _)| name == UPLOAD_ID) {
+            return Ok(HashSet::new());
+        }
+        let mut found = HashSet::new();
+        for some in upload_ids.chunks(UPLOADS_COUNTED) {
+            let answer = speaker.say(&ids(&self.name, some)).await?;
+            found.extend(answer.rows.iter().filter_map(|row| row.first()?.as_deref()).map(id_hash));
+        }
+        Ok(found)
+    }
+
     /// Copies rows into the table, and looks whether all are there.
     pub(super) async fn load(&self, rows: &Rows, speaker: &Speaker<'_>) -> Result<(), Fault> {
         let mut inserted = Some(0);
@@ -165,6 +184,10 @@ impl Job {
         }
         warnings
     }
+}
+
+fn wanted(name: &str, column_type: ColumnType) -> Wanted {
+    Wanted { name: name.to_owned(), column_type, comment: None }
 }
 
 fn has(columns: &[(String, KnownType)], column: &Wanted) -> bool {

@@ -14,23 +14,27 @@ use object_store::path::Path;
 
 use super::at_once::at_once;
 use super::copy::fits;
+use super::corrected::corrected;
 use super::job::{Job, Speaker, refuse_another_thing};
-use super::staged::{self, Forms, Left};
+use super::staged::{self, Left};
 use super::sweep::sweep;
 use crate::clock::{self, Deadline};
 use crate::databricks::TableInfo;
+use crate::delta::KeptFile;
 use crate::evolve::notes::{self, ATTEMPTS};
 use crate::evolve::{
-    Ask, Awake, EvolveReport, FullName, HeldRows, MADE_BY_INLET, Parts, TableEvolved, TableStatus, take_lease,
+    Ask, Awake, EvolveReport, FullName, HeldRows, MADE_BY_INLET, Parts, TableEvolved, TableStatus, may_begin,
+    take_lease,
 };
 use crate::fault::{Fault, FaultKind};
-use crate::held::write_for;
+use crate::held::{write_for, write_without};
 use crate::lease::Lease;
 use crate::ledger::{LOADS, REJECTS};
 use crate::report::FaultReport;
 use crate::state::State;
 
-/// Rounds of one window: notes that keep coming are the next one's.
+/// Rounds of one window: one for what is there, one for what came while the warehouse started, and one for each later
+/// form of a key.
 const ROUNDS: usize = 50;
 /// Tables that are loaded at once; a small warehouse runs ten statements.
 const AT_ONCE: usize = 8;
@@ -50,9 +54,18 @@ pub(crate) fn load(
         return Ok(());
     }
     let lease = if ask.plan { None } else { Some(take_lease(&parts.lake, ask, deadline, told)?) };
-    let mut window = Window { parts, ask, deadline, told, lease, seen: HashSet::new(), warehouse: None };
+    if !ask.plan
+        && !ask.by_hand
+        && let Some(postponed) = may_begin(&parts.lake, &parts.budget)?
+    {
+        Awake::ahead(parts, &postponed, deadline)?;
+        report.postponed = Some(postponed.to_string());
+        return Ok(());
+    }
+    let mut window =
+        Window { parts, ask, deadline, told, lease, seen: HashSet::new(), admitted: None, warehouse: None };
     let done = window.rounds(report).and_then(|()| if ask.plan { Ok(()) } else { sweep(&parts.lake) });
-    report.warehouse = window.warehouse.take().map(|awake| awake.end(&parts.lake));
+    report.warehouse = window.warehouse.take().map(|awake| awake.end_and_stop(parts, deadline));
     done
 }
 
@@ -65,6 +78,9 @@ struct Window<'a> {
     lease: Option<Lease>,
     /// Notes that a round has seen.
     seen: HashSet<Path>,
+    /// Notes that lay there when the warehouse had come up. Later ones wait for the next window: uploads that keep coming
+    /// would keep this one open.
+    admitted: Option<HashSet<Path>>,
     warehouse: Option<Awake>,
 }
 
@@ -103,31 +119,28 @@ impl Window<'_> {
         })?;
         let loaded: HashSet<Path> = loaded.into_iter().flatten().collect();
         let mut keys = HashSet::new();
-        let mut forms: HashMap<String, Forms> = HashMap::new();
         let mut notes = Vec::new();
         for left in gathered.notes {
             let key = left.note.key.clone().map(|key| (left.note.schema.clone(), key));
             let is_first = key.is_none_or(|key| keys.insert(key));
-            if !self.seen.insert(left.place.clone()) {
+            let is_late = self.admitted.as_ref().is_some_and(|admitted| !admitted.contains(&left.place));
+            // A later form of a key waits for the round after the one that loads the earlier.
+            if is_late || !is_first || !self.seen.insert(left.place.clone()) {
                 continue;
             }
             report.notes.read += 1;
             report.notes.held += 1;
-            let schema = &left.note.schema;
-            if !forms.contains_key(schema) {
-                forms.insert(schema.clone(), Forms::list(lake, schema)?);
-            }
-            if loaded.contains(&left.place) {
-                if !self.ask.plan {
-                    staged::clear(lake, &left)?;
-                }
-            } else if !is_first || forms[schema].have_another(&left.note) {
-                report.fault.get_or_insert_with(|| FaultReport::from(&another_form(&left)));
-            } else {
-                notes.push(left);
+            match loaded.contains(&left.place) {
+                false => notes.push(left),
+                true if self.ask.plan => {}
+                true => staged::clear(lake, &left)?,
             }
         }
-        Ok(notes)
+        at_once(notes, |left| {
+            let earlier = staged::earlier_forms(lake, &left.note)?;
+            Ok(Left { earlier, ..left })
+        })
+        .map(in_order)
     }
 
     /// Loads notes: their event tables, then Inlet's own two for those that are whole, then nothing is left of them.
@@ -263,7 +276,8 @@ impl Window<'_> {
         let mut due = Vec::new();
         let mut done = Vec::new();
         for (job, made) in made {
-            match made.and_then(|()| self.fit(&job, notes)) {
+            let made = made.and_then(|()| self.leave_out(&job, notes, speaker)).and_then(|()| self.fit(&job, notes));
+            match made {
                 Ok(()) => due.push((job.rows(notes), job)),
                 Err(fault) => done.push((job, Err(fault), Vec::new())),
             }
@@ -284,6 +298,42 @@ impl Window<'_> {
         for (job, loaded, warnings) in done {
             report.warnings.extend(warnings);
             self.conclude(&job, loaded, failed, report)?;
+        }
+        Ok(())
+    }
+
+    /// Rows that an earlier form of their upload's key landed are left out of its files, and `_loads` is told of them.
+    /// The note says so before any file is copied.
+    fn leave_out(&self, job: &Job, notes: &mut [Left], speaker: &Speaker<'_>) -> Result<(), Fault> {
+        let lake = &self.parts.lake;
+        for &(number, at) in &job.parts {
+            let left = &mut notes[number];
+            if left.earlier.is_empty() || left.note.tables[at].left_out.is_some() || job.name.table == REJECTS {
+                continue;
+            }
+            if !self.is_ours() {
+                return Err(too_slow());
+            }
+            let mut old = Vec::new();
+            if job.name.table == LOADS {
+                let more = corrected(lake, &left.note)?;
+                let table = &mut left.note.tables[at];
+                (table.left_out, table.rows) = (Some(0), table.rows + more.iter().map(KeptFile::rows).sum::<u64>());
+                table.files.extend(more);
+            } else {
+                let ids = lake.handle().block_on(job.ids(&left.earlier, speaker))?;
+                let table = &mut left.note.tables[at];
+                let before = table.rows;
+                if !ids.is_empty() {
+                    let anew = write_without(lake, (&job.name.schema, &job.name.table), &table.files, &ids)?;
+                    (table.rows, old) =
+                        (anew.iter().map(KeptFile::rows).sum(), std::mem::replace(&mut table.files, anew));
+                }
+                table.left_out = Some(before - table.rows);
+            }
+            let state = State::of(lake);
+            state.put(&left.place, &left.note)?;
+            old.iter().try_for_each(|file| state.remove(&file.key(lake)))?;
         }
         Ok(())
     }
@@ -345,12 +395,20 @@ impl Window<'_> {
         let causes: Vec<String> = jobs.iter().map(|job| label(&job.name)).collect();
         let (awake, started) = Awake::begin(self.parts, self.ask.by_hand, self.deadline, self.told, &causes)?;
         self.warehouse = Some(awake);
-        started
+        started?;
+        self.admitted = Some(staged::places(&self.parts.lake)?);
+        Ok(())
     }
 
     fn is_ours(&self) -> bool {
         self.lease.as_ref().is_none_or(Lease::is_held)
     }
+}
+
+/// Notes in the order in which they were left.
+fn in_order(mut notes: Vec<Left>) -> Vec<Left> {
+    notes.sort_by(|a, b| (a.note.staged_at, &a.place).cmp(&(b.note.staged_at, &b.place)));
+    notes
 }
 
 /// Whether it is one of Inlet's own two tables.
@@ -383,10 +441,4 @@ fn evolved(name: &FullName, status: TableStatus, fault: Option<&Fault>) -> Table
 fn too_slow() -> Fault {
     Fault::again("this evolve was too slow, and another one has taken its place")
         .hint("run `inlet evolve` again: everything it does can be done twice")
-}
-
-fn another_form(left: &Left) -> Fault {
-    let key = left.note.key.as_deref().unwrap_or_default();
-    Fault::setup(format!("another form of `{key}` has landed, and this one waits: its events could land twice"))
-        .hint(format!("its rows are kept: note `{}`", left.place))
 }

@@ -2,7 +2,8 @@
 //!
 //! The note of an upload, `_inlet/pending/<schema>/<id>.json`, is put where nothing is: of two deliveries one wins, and
 //! its files are the upload. When they are loaded, a marker `_inlet/loaded/<schema>/<id>.json` says so for 30 days, and
-//! `_inlet/keys/<schema>/<key>.<id>.json` that a form of this key has landed; then the note goes, and its files.
+//! `_inlet/keys/<schema>/<k>/<key>.<id>.json` for 26 weeks that a form of this key has landed; then the note goes, and its
+//! files.
 
 use hashbrown::HashSet;
 use object_store::path::Path;
@@ -13,12 +14,13 @@ use crate::clock::Micros;
 use crate::delta::{KeptFile, Lake};
 use crate::fault::Fault;
 use crate::held::Wanted;
+use crate::report::Status;
 use crate::state::{self, State};
 use crate::upload::key_digest;
 
 /// Notes that one look reads: one for each upload since the last window.
 const NOTES: usize = 100_000;
-/// Forms of keys that a look lists: those of 30 days.
+/// Markers that a look lists: those of 30 days, or the forms of the keys in one folder.
 const FORMS: usize = 1_000_000;
 
 /// A staged upload.
@@ -28,7 +30,11 @@ pub(crate) struct Note {
     /// Its key, by which its other forms are known; standard input has none.
     pub(crate) key: Option<String>,
     pub(crate) upload_id: String,
+    /// When it arrived in its landing store.
+    pub(crate) modified: Micros,
     pub(crate) staged_at: Micros,
+    /// Where the run was that staged it.
+    pub(crate) host: String,
     /// Event tables first, then `_rejects` and `_loads`.
     pub(crate) tables: Vec<StagedTable>,
 }
@@ -42,6 +48,9 @@ pub(crate) struct StagedTable {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) columns: Vec<Wanted>,
     pub(crate) files: Vec<KeptFile>,
+    /// Rows that an earlier form of the key landed, and that are left out of the files; none: nobody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) left_out: Option<u64>,
 }
 
 /// A note that lies in the volume.
@@ -49,6 +58,8 @@ pub(crate) struct StagedTable {
 pub(crate) struct Left {
     pub(crate) place: Path,
     pub(crate) note: Note,
+    /// Uploads that landed under its key before; whoever loads it has looked.
+    pub(crate) earlier: Vec<String>,
 }
 
 /// All notes there are, the oldest first.
@@ -72,14 +83,17 @@ struct Loaded {
     loaded_at: Micros,
 }
 
-/// Whether an upload is staged or loaded. The note is looked for first: one that is loaded in between has its marker.
+/// What became of an upload that is staged or loaded. The note is looked for first: one that is loaded in between has
+/// its marker.
 ///
 /// # Errors
 /// What the store answers.
-pub(crate) fn is_known(lake: &Lake, schema: &str, upload_id: &str) -> Result<bool, Fault> {
+pub(crate) fn known(lake: &Lake, schema: &str, upload_id: &str) -> Result<Option<Status>, Fault> {
     let state = State::of(lake);
-    let is_staged = state.look(&pending(&state, schema, upload_id))?.is_some();
-    Ok(is_staged || is_loaded(lake, schema, upload_id)?)
+    if state.look(&pending(&state, schema, upload_id))?.is_some() {
+        return Ok(Some(Status::AlreadyStaged));
+    }
+    Ok(is_loaded(lake, schema, upload_id)?.then_some(Status::AlreadyLanded))
 }
 
 /// Whether an upload is loaded: a note of it was left by a delivery that came late.
@@ -89,6 +103,17 @@ pub(crate) fn is_known(lake: &Lake, schema: &str, upload_id: &str) -> Result<boo
 pub(crate) fn is_loaded(lake: &Lake, schema: &str, upload_id: &str) -> Result<bool, Fault> {
     let state = State::of(lake);
     Ok(state.look(&loaded(&state, schema, upload_id))?.is_some())
+}
+
+/// Uploads that were loaded in the last 30 days: their schemas, and when.
+///
+/// # Errors
+/// What the store answers.
+pub(crate) fn loaded_lately(lake: &Lake) -> Result<Vec<(String, Micros)>, Fault> {
+    let state = State::of(lake);
+    let markers = state.list(&state.place(&["loaded"]), FORMS)?;
+    let schema = |place: &Path| place.parts().nth_back(1).map(|part| part.as_ref().to_owned());
+    Ok(markers.iter().filter_map(|marker| Some((schema(&marker.place)?, marker.modified))).collect())
 }
 
 /// Leaves the note of an upload; false when another delivery has left one.
@@ -111,7 +136,7 @@ pub(crate) fn gather(lake: &Lake) -> Result<Gathered, Fault> {
     for (place, read) in at_once(files, |file| Ok((file.place.clone(), state.read::<Note>(&file)?)))? {
         match read {
             state::Held::Gone => {}
-            state::Held::Read(note) => gathered.notes.push(Left { place, note }),
+            state::Held::Read(note) => gathered.notes.push(Left { place, note, earlier: Vec::new() }),
             state::Held::Damaged(what) => gathered.damaged.push((place, what)),
         }
     }
@@ -119,32 +144,34 @@ pub(crate) fn gather(lake: &Lake) -> Result<Gathered, Fault> {
     Ok(gathered)
 }
 
-/// The forms of keys that have landed in a schema.
-#[derive(Debug)]
-pub(crate) struct Forms(HashSet<String>);
-
-impl Forms {
-    /// Lists them; reads none.
-    ///
-    /// # Errors
-    /// What the store answers.
-    pub(crate) fn list(lake: &Lake, schema: &str) -> Result<Self, Fault> {
-        let state = State::of(lake);
-        let listed = state.list(&state.place(&["keys", schema]), FORMS)?;
-        Ok(Self(listed.iter().map(|file| file.name().to_owned()).collect()))
-    }
-
-    /// Whether another form of a note's key is among them.
-    pub(crate) fn have_another(&self, note: &Note) -> bool {
-        let (Some(key), own) = (&note.key, form_of(note)) else { return false };
-        let key = key_digest(key);
-        self.0.iter().any(|form| form.split('.').next() == Some(&key) && Some(form) != own.as_ref())
-    }
+/// Where notes lie now; none is read.
+///
+/// # Errors
+/// What the store answers.
+pub(crate) fn places(lake: &Lake) -> Result<HashSet<Path>, Fault> {
+    let state = State::of(lake);
+    Ok(state.list(&state.place(&["pending"]), NOTES)?.into_iter().map(|file| file.place).collect())
 }
 
-/// `<key>.<id>.json`
-fn form_of(note: &Note) -> Option<String> {
-    note.key.as_ref().map(|key| format!("{}.{}.json", key_digest(key), note.upload_id))
+/// The ids of uploads that landed under a note's key, and are not its own.
+///
+/// # Errors
+/// What the store answers.
+pub(crate) fn earlier_forms(lake: &Lake, note: &Note) -> Result<Vec<String>, Fault> {
+    let Some(key) = &note.key else { return Ok(Vec::new()) };
+    let (state, key) = (State::of(lake), key_digest(key));
+    let listed = state.list(&shelf(&state, &note.schema, &key), FORMS)?;
+    let id = |file: &state::Listed| {
+        let (of_key, rest) = file.name().split_once('.')?;
+        let id = rest.strip_suffix(".json")?;
+        (of_key == key && id != note.upload_id).then(|| id.to_owned())
+    };
+    Ok(listed.iter().filter_map(id).collect())
+}
+
+/// The folder of a key's forms, which it shares with one in 256 others: a folder for each key would cost a listing each.
+fn shelf(state: &State<'_>, schema: &str, key: &str) -> Path {
+    state.place(&["keys", schema, key.get(..2).unwrap_or_default()])
 }
 
 /// Says that a note's rows are loaded.
@@ -153,8 +180,10 @@ fn form_of(note: &Note) -> Option<String> {
 /// What the store answers.
 pub(crate) fn mark_loaded(lake: &Lake, note: &Note, loaded_at: Micros) -> Result<(), Fault> {
     let state = State::of(lake);
-    if let Some(form) = form_of(note) {
-        state.put(&state.place(&["keys", &note.schema, &form]), &Loaded { loaded_at })?;
+    if let Some(key) = &note.key {
+        let key = key_digest(key);
+        let form = shelf(&state, &note.schema, &key).join(format!("{key}.{}.json", note.upload_id));
+        state.put(&form, &Loaded { loaded_at })?;
     }
     state.put(&loaded(&state, &note.schema, &note.upload_id), &Loaded { loaded_at })
 }

@@ -13,8 +13,9 @@ use crate::delta::Lake;
 use crate::fault::Fault;
 use crate::state::State;
 
-/// Markers are kept as long as the ids of uploads in a table's log.
-const MARKERS_KEPT: Duration = Duration::from_secs(30 * DAY);
+/// Markers are kept as long as the ids of uploads in a table's log, those of keys as long as theirs in `_loads`.
+const KEPT: [(&str, Duration); 2] =
+    [("loaded", Duration::from_secs(30 * DAY)), ("keys", Duration::from_secs(26 * 7 * DAY))];
 /// A run that writes files has left its note by then, or never will.
 const NOTE_COMES_WITHIN: Duration = Duration::from_secs(DAY);
 /// How often this is worth the listings.
@@ -36,9 +37,9 @@ pub(super) fn sweep(lake: &Lake) -> Result<(), Fault> {
     if state.look(&last)?.is_some_and(|swept| !is_older(swept.modified, EVERY)) {
         return Ok(());
     }
-    for markers in ["loaded", "keys"] {
+    for (markers, kept) in KEPT {
         let listed = state.list(&state.place(&[markers]), FILES)?;
-        let expired = listed.iter().filter(|marker| is_older(marker.modified, MARKERS_KEPT));
+        let expired = listed.iter().filter(|marker| is_older(marker.modified, kept));
         at_once(expired, |marker| state.remove(&marker.place))?;
     }
     // Files first: a note that comes meanwhile names none that is a day old.

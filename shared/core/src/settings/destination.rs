@@ -8,9 +8,21 @@ use crate::databricks::Connection;
 
 const HTTPS_PORT: u16 = 443;
 
+/// Where the tables of a workspace live, and so who writes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tables {
+    /// In the lake: Inlet writes them, and the catalog shows them.
+    #[default]
+    External,
+    /// In the catalog's own storage: the SQL warehouse writes them, from a volume in which Inlet stages their rows.
+    Managed,
+}
+
 /// A catalog of a workspace, and what brings it up to date.
 #[derive(Clone, Debug)]
 pub struct Destination {
+    /// Where its tables live.
+    pub tables: Tables,
     /// The workspace, and as whom.
     pub connection: Connection,
     /// The catalog, in small letters.
@@ -21,7 +33,7 @@ pub struct Destination {
 
 /// Reads the keys of the workspace; none of them given is none.
 pub(super) fn destination(given: &mut Given<'_>, lake: Option<&str>) -> Option<Destination> {
-    let managed = is_managed(given, lake);
+    let tables = tables(given, lake);
     let Some(pasted) = given.text("workspace_url") else {
         refuse_parts_without_workspace(given);
         return None;
@@ -33,8 +45,11 @@ pub(super) fn destination(given: &mut Given<'_>, lake: Option<&str>) -> Option<D
         given.missing("catalog", "a workspace has several", "catalog = \"NAME\" of the Unity Catalog catalog");
     }
     let catalog = catalog.and_then(|pasted| refusable(given, "catalog", workspace::catalog(&pasted)));
-    let own = warehouse::choice(given, catalog.as_deref(), managed);
+    let own = warehouse::choice(given, catalog.as_deref(), tables);
     let path = given.text("http_path");
+    if tables == Tables::Managed && path.is_none() && own == WarehouseChoice::None {
+        given.missing("http_path", "only a SQL warehouse writes managed tables", &warehouse::which());
+    }
     let path = path.and_then(|pasted| refusable(given, "http_path", warehouse::http_path(&pasted)));
     if path.as_ref().is_some_and(|path| !path.is_usual) {
         given.warn("http_path", "ends with an id that is not 16 hexadecimal digits, as those of warehouses are");
@@ -59,7 +74,7 @@ pub(super) fn destination(given: &mut Given<'_>, lake: Option<&str>) -> Option<D
     };
     let warehouse = path.map_or(own, |path| WarehouseChoice::Id(path.id));
     let connection = Connection { url: address.url, cloud: address.cloud, workspace_id, auth: auth?, entra_authority };
-    Some(Destination { connection, catalog: catalog?, warehouse })
+    Some(Destination { tables, connection, catalog: catalog?, warehouse })
 }
 
 fn refusable<T>(given: &mut Given<'_>, key: &str, read: Result<T, workspace::Refusal>) -> Option<T> {
@@ -72,23 +87,45 @@ fn refusable<T>(given: &mut Given<'_>, key: &str, read: Result<T, workspace::Ref
     }
 }
 
-/// Whether tables would be managed ones, which only a warehouse can write.
-fn is_managed(given: &mut Given<'_>, lake: Option<&str>) -> bool {
-    let said = given.choice("tables", &[("external", false), ("managed", true)]);
+/// Keys that only external tables have a use for, and why managed ones have none.
+const OF_EXTERNAL: [(&str, &str); 4] = [
+    ("lake", "goes with external tables: managed ones stand in the catalog's own storage"),
+    ("schema_changes", "goes with external tables: managed ones are changed by the SQL warehouse alone"),
+    ("window", "goes with external tables: `every` says when the warehouse loads managed ones"),
+    ("hold_limit", "goes with external tables: rows of managed ones land when the warehouse has loaded them"),
+];
+const OF_STORAGE: [&str; 4] = ["storage.method", "storage.client_id", "storage.client_secret", "storage.tenant_id"];
+
+/// Where tables live: where `tables` says, else in the lake, else in the catalog's own storage.
+fn tables(given: &mut Given<'_>, lake: Option<&str>) -> Tables {
+    let said = given.choice("tables", &[("external", Tables::External), ("managed", Tables::Managed)]);
     let has_workspace = given.has("workspace_url");
-    let managed = said.unwrap_or(lake.is_none() && has_workspace);
-    let lake_of_yours = "lake = \"abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/FOLDER\", and the tables are external";
-    match (managed, said.is_some()) {
-        (true, true) => given.wrong("tables", "is `managed`: Inlet cannot write managed tables yet", lake_of_yours),
-        (true, false) if !given.has("lake") => {
-            given.missing("lake", "without it tables are managed, which Inlet cannot write yet", lake_of_yours);
+    let usual = if has_workspace && !given.was_told("lake") { Tables::Managed } else { Tables::External };
+    let tables = said.unwrap_or(usual);
+    match tables {
+        Tables::Managed if !has_workspace => {
+            given.missing("workspace_url", "managed tables stand in a catalog of a workspace", "give it");
         }
-        (false, true) if lake.is_none() && has_workspace => {
-            given.missing("lake", "external tables stand in a store of yours", lake_of_yours);
+        Tables::Managed => {
+            for (key, what) in OF_EXTERNAL.into_iter().filter(|(key, _)| given.has(key)).collect::<Vec<_>>() {
+                given.wrong(key, what, "remove it, or name a lake and say tables = \"external\"");
+            }
+            for key in OF_STORAGE.into_iter().filter(|key| given.has(key)).collect::<Vec<_>>() {
+                given.wrong(key, "signs in at a lake's store, and managed tables need none", "remove it");
+            }
         }
-        _ => {}
+        Tables::External => {
+            if lake.is_none() && has_workspace {
+                let yours = "lake = \"abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/FOLDER\"";
+                given.missing("lake", "external tables stand in a store of yours", yours);
+            }
+            if given.has("every") {
+                let what = "goes with managed tables: `window` says how often the warehouse is woken for external ones";
+                given.wrong("every", what, "remove it");
+            }
+        }
     }
-    managed
+    tables
 }
 
 fn refuse_parts_without_workspace(given: &mut Given<'_>) {

@@ -145,6 +145,11 @@ impl<'a> Given<'a> {
         self.values.get(path).is_some_and(|told| !matches!(&told.value, Value::Text(text) if text.is_empty()))
     }
 
+    /// The same, or one that could not be read.
+    pub(super) fn was_told(&self, path: &str) -> bool {
+        self.has(path) || self.misread.contains(path)
+    }
+
     /// Whether there is a value for any key of a table.
     pub(super) fn has_table(&self, table: &str) -> bool {
         let below = |path: &&String| path.strip_prefix(table).is_some_and(|below| below.starts_with('.'));

@@ -66,6 +66,8 @@ pub(super) const KEYS: &[Key] = &[
     key("on_drift", "INLET_ON_DRIFT", Text),
     key("on_type_change", "INLET_ON_TYPE_CHANGE", Text),
     key("window", "INLET_WINDOW", Duration),
+    key("every", "INLET_EVERY", Duration),
+    key("never_between", "INLET_NEVER_BETWEEN", List),
     key("hold_limit", "INLET_HOLD_LIMIT", Duration),
     key("max_wakes_per_day", "INLET_MAX_WAKES_PER_DAY", Number),
     key("max_warehouse_seconds_per_day", "INLET_MAX_WAREHOUSE_SECONDS_PER_DAY", Number),

@@ -44,6 +44,7 @@ fn the_defaults_in_the_page_are_those_of_a_run_without_settings() {
     for (key, default) in [
         ("patience_seconds", usual.patience.as_secs()),
         ("window", usual.evolution.window.as_secs()),
+        ("every", usual.evolution.every.as_secs()),
         ("hold_limit", usual.evolution.hold_limit.as_secs()),
         ("function_timeout", usual.function_timeout.as_secs()),
         ("maintain.compact_after", usual.maintenance.compact_after.as_secs()),
@@ -75,7 +76,7 @@ fn the_defaults_in_the_page_are_those_of_a_run_without_settings() {
 #[test]
 fn the_examples_are_right_and_their_faults_are_said_as_shown() {
     let secrets = |name: &str| ["DATABRICKS_CLIENT_SECRET", "INLET_SALT"].contains(&name).then(|| "secret".to_owned());
-    assert_eq!(examples().len(), 4);
+    assert_eq!(examples().len(), 5);
     for text in examples() {
         let settings = Settings::load(Some(("inlet.toml", text)), secrets);
         let settings = settings.unwrap_or_else(|fault| panic!("{fault}: {text}"));

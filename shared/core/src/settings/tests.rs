@@ -60,7 +60,7 @@ warehouse_id = 'wh'
 [limits]
 max_tables = 0
 ";
-    let fault = load(text, &["INLET_WORKERS=many"]).unwrap_err();
+    let fault = load(text, &["INLET_WORKERS=many", "INLET_TABLES=external"]).unwrap_err();
     let said = fault.to_string();
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines[0], "11 settings are wrong:", "{said}");
@@ -202,6 +202,7 @@ name = 'iOS'
         max_wakes_per_day: Some(10),
         max_warehouse_seconds_per_day: Some(3_600),
         hold_limit: Duration::from_secs(7_200),
+        ..Evolution::default()
     };
     assert_eq!(settings.evolution, evolution);
     let contracts = &settings.contracts;

@@ -1,5 +1,6 @@
 //! Which SQL warehouse brings the catalog up to date: one that is there, or one of our own.
 
+use super::destination::Tables;
 use super::given::Given;
 use super::workspace::{Refusal, workspace_id};
 use crate::databricks::WarehouseSpec;
@@ -37,19 +38,27 @@ pub(super) struct HttpPath {
     pub(super) is_usual: bool,
 }
 
-/// The warehouse that `http_path` or `warehouse` names. `managed`: it loads data too.
-pub(super) fn choice(given: &mut Given<'_>, catalog: Option<&str>, managed: bool) -> WarehouseChoice {
+/// What to do where none is named.
+pub(super) fn which() -> String {
+    format!("{COPY}; or warehouse = \"create\": Inlet makes one")
+}
+
+/// The warehouse that `http_path` or `warehouse` names. That of managed tables loads data too.
+pub(super) fn choice(given: &mut Given<'_>, catalog: Option<&str>, tables: Tables) -> WarehouseChoice {
     let wants_own = given.has("warehouse") || given.has_table("warehouse");
     given.choice("warehouse", &[("create", ())]);
     if given.has("http_path") && wants_own {
         let what = "names a warehouse, and `warehouse` asks for one of Inlet's own";
         given.wrong("http_path", what, "keep one of the two");
     }
-    if wants_own { WarehouseChoice::Create(spec(given, catalog, managed)) } else { WarehouseChoice::None }
+    if wants_own { WarehouseChoice::Create(spec(given, catalog, tables)) } else { WarehouseChoice::None }
 }
 
-fn spec(given: &mut Given<'_>, catalog: Option<&str>, managed: bool) -> WarehouseSpec {
-    let (size, least, most) = if managed { ("Small", 2, 6) } else { ("2X-Small", 1, 1) };
+fn spec(given: &mut Given<'_>, catalog: Option<&str>, tables: Tables) -> WarehouseSpec {
+    let (size, least, most) = match tables {
+        Tables::External => ("2X-Small", 1, 1),
+        Tables::Managed => ("Small", 2, 6),
+    };
     let sizes = SIZES.map(|size| (size, size));
     let cluster_size = given.choice("warehouse.size", &sizes).unwrap_or(size).to_owned();
     let (said_least, said_most) = (given.small("warehouse.min_clusters"), given.small("warehouse.max_clusters"));

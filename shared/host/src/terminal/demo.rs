@@ -123,7 +123,14 @@ impl<'a> Demo<'a> {
         let found = landing::gather(&[path.into_os_string()], &ask, &mut std::io::empty())?;
         self.pretend.forget_requests();
         let lake = opened(&named.url, &self.settings, &self.runtime)?;
-        let parts = Parts { lake, settings: self.settings.clone(), host: "terminal", allowance: None, kept: None };
+        let parts = Parts {
+            lake,
+            managed: None,
+            settings: self.settings.clone(),
+            host: "terminal",
+            allowance: None,
+            kept: None,
+        };
         let report = (self.call.functions.ingest)(&parts, found.uploads, &Unwatched);
         if let Some(fault) = report.uploads.iter().find_map(|upload| upload.fault.as_ref()).or(report.fault.as_ref()) {
             return Err(Fault::bug(format!("the demo's upload did not land: {}", fault.message)));
@@ -143,7 +150,7 @@ impl<'a> Demo<'a> {
             workspace,
             catalog: destination.catalog,
             warehouse: destination.warehouse,
-            budget: self.settings.evolution.budget(),
+            budget: self.settings.budget(),
             schema_changes: self.settings.evolution.schema_changes,
             hold_limit: self.settings.evolution.hold_limit,
         };

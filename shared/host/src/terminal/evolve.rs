@@ -13,6 +13,7 @@ use super::arguments::{Evolve, Form};
 use super::output::Streams;
 use super::table::{Table, counted, number, plain};
 use super::{Call, Told, told, words, workspace};
+use crate::home::Home;
 use crate::lake;
 use crate::runtime;
 
@@ -74,16 +75,17 @@ pub(super) fn destined(
         return Err(Fault::setup("the settings name no Databricks workspace: there is no catalog")
             .hint("write workspace_url and catalog into inlet.toml; docs/settings.md has every key"));
     };
-    let named = lake::to_read(lake.as_deref(), &format!("{} evolve --lake DIR", call.program))?;
     let workspace = workspace(&settings)?;
-    let lake = lake::open(&named.url, &settings, workspace.as_ref(), runtime.handle())?;
+    let line = format!("{} evolve --lake DIR", call.program);
+    let home = Home::of(&settings, workspace.as_ref(), || lake::to_read(lake.as_deref(), &line))?;
+    let lake = home.look(&settings, workspace.as_ref(), runtime.handle())?;
     let Some(workspace) = workspace else { return Err(Fault::bug("a destination without a workspace")) };
     let parts = Parts {
         lake,
         workspace,
         catalog: destination.catalog,
         warehouse: destination.warehouse,
-        budget: settings.evolution.budget(),
+        budget: settings.budget(),
         schema_changes: settings.evolution.schema_changes,
         hold_limit: settings.evolution.hold_limit,
     };
@@ -106,10 +108,13 @@ fn script(report: &EvolveReport) -> String {
 /// The whole answer for standard output.
 fn said(report: &EvolveReport) -> String {
     if report.tables.is_empty() {
-        return if report.fault.is_some() {
+        return if let Some(postponed) = &report.postponed {
+            format!("staged rows wait: {postponed}\n")
+        } else if report.fault.is_some() {
             String::new()
         } else {
-            "nothing to do: no note says that the catalog is behind (--all compares every table)\n".to_owned()
+            "nothing to do: no note says that the catalog is behind, or that rows wait (--all compares every table)\n"
+                .to_owned()
         };
     }
     let mut text = format!("{}, {}\n", counted(report.notes.read as u64, "note"), statuses(&report.tables));

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use inlet_core::fault::Fault;
 use inlet_core::report::{FaultReport, PlanReport, Report, Totals};
-use inlet_core::route::Parts;
+use inlet_core::route::{Parts, PlanOver};
 use inlet_core::upload::Upload;
 use url::Url;
 
@@ -14,9 +14,9 @@ use super::arguments::{Form, Ingest};
 use super::output::Streams;
 use super::watch::Watcher;
 use super::words::{self, Context};
-use super::{Call, Told, exit_code, exit_code_of_plan, opened, plan, told};
-use crate::address::Address;
-use crate::lake::{self, LakeAddress};
+use super::{Call, Told, exit_code, exit_code_of_plan, plan, told, workspace};
+use crate::home::Home;
+use crate::lake;
 use crate::landing::{self, Ask, Landing};
 use crate::runtime;
 
@@ -56,8 +56,8 @@ fn land(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {
     }
     let report = &run.report;
     match (call.form, &run.lake) {
-        (Form::Words, Some((lake, named))) => {
-            let context = Context { lake, lake_as_named: named, program: &call.program, schemas: &run.schemas };
+        (Form::Words, Some(place)) => {
+            let context = Context { place: place.as_ref(), program: &call.program, schemas: &run.schemas };
             streams.out.write(&words::report(report, context));
         }
         (Form::Words, None) => {}
@@ -75,8 +75,8 @@ fn land(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {
 /// A run and what its words need.
 struct Landed {
     report: Report,
-    /// Its URL, and as it was named.
-    lake: Option<(Url, String)>,
+    /// The lake's URL, and as it was named; none of managed tables.
+    lake: Option<Option<(Url, String)>>,
     schemas: BTreeMap<String, String>,
 }
 
@@ -84,22 +84,26 @@ impl Landed {
     fn land(&mut self, asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> Result<(), Fault> {
         let runtime = runtime()?;
         let Told { settings, lake } = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
-        let named = lake::to_write(lake.as_deref(), &asked.line_with_lake(&call.program))?;
+        let workspace = workspace(&settings)?;
+        let line = asked.line_with_lake(&call.program);
+        let home = Home::of(&settings, workspace.as_ref(), || lake::to_write(lake.as_deref(), &line))?;
         let ask =
-            Ask { schema: asked.schema.as_deref(), lake: Some(&named), settings: &settings, runtime: runtime.handle() };
+            Ask { schema: asked.schema.as_deref(), lake: home.lake(), settings: &settings, runtime: runtime.handle() };
         let found = gather(asked, &ask, streams)?;
         let lake_as_named = lake.unwrap_or_default().to_string_lossy().into_owned();
         let schema_of = |upload: &Upload| (upload.name.clone(), upload.schema.clone());
         self.schemas = found.uploads.iter().map(schema_of).collect();
         // A lake that has nothing to take is not opened, and not made.
-        let lake = (!found.uploads.is_empty()).then(|| opened(&named.url, &settings, &runtime)).transpose()?;
+        let open = || home.open(&settings, workspace.as_ref(), runtime.handle());
+        let lake = (!found.uploads.is_empty()).then(open).transpose()?;
         let lines = (call.form == Form::JsonLines).then_some(&streams.out);
         let watcher = Watcher::new(&found.uploads, streams.progress, lines);
         if let Some(lake) = lake {
-            let parts = Parts { lake, settings, host: "terminal", allowance: None, kept: None };
+            let managed = home.managed();
+            let parts = Parts { lake, managed, settings, host: "terminal", allowance: None, kept: None };
             self.report = caught(|| (call.functions.ingest)(&parts, found.uploads, &watcher))?;
         }
-        self.lake = Some((named.url, lake_as_named));
+        self.lake = Some(home.lake().map(|named| (named.url.clone(), lake_as_named)));
         self.report.totals.skipped += found.skipped;
         for source in found.skipped_sources {
             self.report.totals.skipped += source.uploads;
@@ -136,18 +140,22 @@ fn plan_only(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {
 fn planned(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> Result<PlanReport, Fault> {
     let runtime = runtime()?;
     let Told { settings, lake } = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
-    let named: Option<LakeAddress> = match &lake {
-        Some(text) => Some(lake::to_write(Some(text), &asked.line_with_lake(&call.program))?),
-        None => None,
+    let workspace = workspace(&settings)?;
+    let line = asked.line_with_lake(&call.program);
+    let home = match (&lake, settings.has_managed_tables()) {
+        (None, false) => None,
+        _ => Some(Home::of(&settings, workspace.as_ref(), || lake::to_write(lake.as_deref(), &line))?),
     };
-    let ask =
-        Ask { schema: asked.schema.as_deref(), lake: named.as_ref(), settings: &settings, runtime: runtime.handle() };
+    let named = home.as_ref().and_then(Home::lake);
+    let ask = Ask { schema: asked.schema.as_deref(), lake: named, settings: &settings, runtime: runtime.handle() };
     let found = gather(asked, &ask, streams)?;
     // Opening makes a missing folder, and a plan writes nothing: such a lake is empty all the same.
-    let standing = named.filter(|named| !matches!(&named.address, Address::Local(path) if !path.exists()));
-    let lake = standing.map(|named| opened(&named.url, &settings, &runtime)).transpose()?;
+    let standing = home.as_ref().map(|home| home.standing_lake(&settings, workspace.as_ref(), runtime.handle()));
+    let standing = standing.transpose()?.flatten();
+    let over = home.as_ref().map(|home| home.plan_over(standing.as_ref(), runtime.handle()));
     let watcher = Watcher::new(&found.uploads, streams.progress, None);
-    let mut report = caught(|| (call.functions.plan)(lake.as_ref(), &settings, found.uploads, &watcher))?;
+    let mut report =
+        caught(|| (call.functions.plan)(over.unwrap_or(PlanOver::Nothing), &settings, found.uploads, &watcher))?;
     watcher.end(&[]);
     report.totals.skipped += found.skipped;
     for source in found.skipped_sources {

@@ -55,7 +55,7 @@ fn maintained(asked: &Maintain, call: &Call<'_>, streams: &Streams) -> Result<Ma
         workspace,
         catalog: destination.catalog.clone(),
         warehouse: destination.warehouse.clone(),
-        budget: settings.evolution.budget(),
+        budget: settings.budget(),
         schema_changes: settings.evolution.schema_changes,
         hold_limit: settings.evolution.hold_limit,
     });

@@ -7,7 +7,7 @@ use inlet_core::mend::{Lost, MendReport, Mended, mend};
 use super::arguments::{Form, Mend};
 use super::output::Streams;
 use super::table::{counted, plain};
-use super::{Call, opened, runtime, told, words};
+use super::{Call, needs_lake, opened, runtime, told, words};
 use crate::lake;
 
 /// Lost uploads that are named; the rest is counted.
@@ -31,6 +31,11 @@ pub(super) fn run(asked: &Mend, call: &Call<'_>, streams: &Streams) -> u8 {
 fn mended(asked: &Mend, call: &Call<'_>, streams: &Streams) -> Result<MendReport, Fault> {
     let runtime = runtime()?;
     let told = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
+    needs_lake(
+        &told.settings,
+        "Databricks alone writes them, and overwrites no commit of its own",
+        "nothing is to be mended; `inlet status` says what is staged",
+    )?;
     let named = lake::to_read(told.lake.as_deref(), &format!("{} mend --lake ./lake", call.program))?;
     let lake = opened(&named.url, &told.settings, &runtime)?;
     let schemas = lake::chosen(lake.schemas()?, asked.schema.as_deref())?;

@@ -33,6 +33,12 @@ fn ran(asked: &RunSql, call: &Call<'_>, streams: &Streams) -> Result<SqlReport, 
     let runtime = runtime()?;
     let Destined { parts, patience } =
         destined(asked.settings.as_deref(), asked.lake.as_deref(), call, &runtime, streams)?;
+    if parts.lake.is_volume() {
+        return Err(Fault::setup(
+            "the tables are managed: they need no gate, and Databricks runs any statement on them",
+        )
+        .hint("run it in Databricks, in the SQL editor or a job"));
+    }
     let within = Duration::from_secs(asked.minutes * 60);
     let err = &streams.err;
     let told = |text: &str| err.line(&plain(text));

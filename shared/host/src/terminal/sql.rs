@@ -7,7 +7,7 @@ use inlet_core::sql::{self, TableColumns};
 
 use super::arguments::Sql;
 use super::output::Streams;
-use super::{Call, opened, told, words};
+use super::{Call, needs_lake, opened, told, words};
 use crate::lake;
 use crate::runtime;
 
@@ -29,6 +29,11 @@ pub(super) fn run(asked: &Sql, call: &Call<'_>, streams: &Streams) -> u8 {
 fn statements(asked: &Sql, program: &str, streams: &Streams) -> Result<String, Fault> {
     let runtime = runtime()?;
     let told = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
+    needs_lake(
+        &told.settings,
+        "Unity Catalog opens them, and nobody else",
+        "query them in Databricks by their names: `catalog`.`schema`.`table`; the views stand beside them",
+    )?;
     let named = lake::to_read(told.lake.as_deref(), &format!("{program} sql --lake ./lake"))?;
     let lake = opened(&named.url, &told.settings, &runtime)?;
     let schemas = lake::chosen(lake.schemas()?, asked.schema.as_deref())?;

@@ -1,13 +1,14 @@
 //! `inlet status`: what a lake did lately, in words or JSON.
 
 use inlet_core::fault::Fault;
-use inlet_core::status::{SchemaStatus, Status, Sums, status};
+use inlet_core::status::{SchemaStatus, Staged, Status, Sums, staged_status, status};
 use inlet_core::waiting::FailedAttempts;
 
 use super::arguments::{Form, Status as Asked};
 use super::output::Streams;
 use super::table::{counted, number, plain};
-use super::{Call, opened, told, words};
+use super::{Call, told, words, workspace};
+use crate::home::Home;
 use crate::lake;
 use crate::runtime;
 
@@ -35,12 +36,17 @@ pub(super) fn run(asked: &Asked, call: &Call<'_>, streams: &Streams) -> u8 {
 fn look(asked: &Asked, program: &str, streams: &Streams) -> Result<Status, Fault> {
     let runtime = runtime()?;
     let told = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
-    let named = lake::to_read(told.lake.as_deref(), &format!("{program} status --lake ./lake"))?;
-    let lake = opened(&named.url, &told.settings, &runtime)?;
-    let status = status(&lake, &lake::chosen(lake.schemas()?, asked.schema.as_deref())?)?;
+    let workspace = workspace(&told.settings)?;
+    let line = format!("{program} status --lake ./lake");
+    let home = Home::of(&told.settings, workspace.as_ref(), || lake::to_read(told.lake.as_deref(), &line))?;
+    let lake = home.look(&told.settings, workspace.as_ref(), runtime.handle())?;
+    let status = match home.managed() {
+        Some(_) => staged_status(&lake, asked.schema.as_deref())?,
+        None => status(&lake, &lake::chosen(lake.schemas()?, asked.schema.as_deref())?)?,
+    };
     if status.schemas.is_empty() {
-        return Err(Fault::setup(format!("nothing has landed in the lake `{}` yet", named.url))
-            .hint(format!("{program} ingest PATH --lake DIR lands the first uploads")));
+        return Err(Fault::setup(format!("nothing has landed in {} yet", home.name()))
+            .hint(format!("{program} ingest PATH lands the first uploads")));
     }
     Ok(status)
 }
@@ -59,6 +65,10 @@ fn said(status: &Status) -> String {
 fn one(schema: &SchemaStatus) -> String {
     let mut text = format!("{}\n", plain(&schema.schema));
     let mut line = |what: &str, says: &str| text.push_str(&format!("  {what:<9} {says}\n"));
+    if let Some(staged) = &schema.staged {
+        staged_lines(staged, &mut line);
+        return text;
+    }
     if let Some(last) = &schema.last {
         let upload = plain(&last.upload);
         line("last load", &format!("{} ago: `{upload}`, done {}", duration(last.seconds_ago), last.finished_at));
@@ -113,6 +123,27 @@ fn one(schema: &SchemaStatus) -> String {
         line("", "a run is at work or was killed: if none is, run ingest again with these uploads");
     }
     text
+}
+
+/// What waits for the warehouse, and what it has loaded.
+fn staged_lines(staged: &Staged, line: &mut dyn FnMut(&str, &str)) {
+    let loaded = counted(staged.loaded, "upload");
+    match staged.seconds_since_load {
+        Some(seconds) => line("loaded", &format!("{loaded} in 30 days, the last {} ago", duration(seconds))),
+        None => line("loaded", "nothing in 30 days"),
+    }
+    let (uploads, rows) = (counted(staged.uploads, "upload"), counted(staged.rows, "row"));
+    match staged.seconds {
+        Some(seconds) => line("staged", &format!("{uploads} with {rows}, the oldest {} ago", duration(seconds))),
+        None => line("staged", "none"),
+    }
+    for table in staged.tables.iter().take(NOTES) {
+        let rows = counted(table.rows, "row");
+        line("", &format!("{rows} of `{}`{}", plain(&table.table), failed(table.failed.as_ref())));
+    }
+    for what in &staged.damaged {
+        line("", &plain(what));
+    }
 }
 
 /// `; failed 2 times: …`
@@ -174,6 +205,7 @@ mod tests {
         let lately = Sums { uploads: 2, counts: counts.clone() };
         let schema = SchemaStatus {
             schema: "web".to_owned(),
+            staged: None,
             last: Some(LastLoad {
                 upload: "a.gz".to_owned(),
                 upload_id: "00".to_owned(),

@@ -74,6 +74,7 @@ fn row(object: &Object) -> [String; 4] {
         ObjectKind::Table => "table",
         ObjectKind::Schema => "schema",
         ObjectKind::Warehouse => "warehouse",
+        ObjectKind::Volume => "volume",
         ObjectKind::Data => "files",
         ObjectKind::State => "state",
     };

@@ -8,7 +8,7 @@ use inlet_core::report::{Counts, Totals, UploadReport};
 use serde_json::Value;
 
 use super::output::Output;
-use inlet_core::route::{Parts, Watch};
+use inlet_core::route::{Parts, PlanOver, Watch};
 use inlet_core::upload::Upload;
 
 use super::*;
@@ -58,8 +58,8 @@ fn landing(_: &Parts, uploads: Vec<Upload>, watch: &dyn Watch) -> Report {
     report
 }
 
-fn planning(lake: Option<&Lake>, _: &Settings, uploads: Vec<Upload>, watch: &dyn Watch) -> PlanReport {
-    assert!(lake.is_none());
+fn planning(over: PlanOver<'_>, _: &Settings, uploads: Vec<Upload>, watch: &dyn Watch) -> PlanReport {
+    assert!(matches!(over, PlanOver::Nothing));
     let mut totals = Totals::default();
     for upload in uploads {
         watch.read(upload.size);

@@ -9,7 +9,7 @@ use inlet_core::verify::{Difference, Proof, verify};
 use super::arguments::{Form, Verify};
 use super::output::Streams;
 use super::table::{Table, counted, number, plain};
-use super::{Call, Told, opened, told, words};
+use super::{Call, Told, needs_lake, opened, told, words};
 use crate::lake;
 use crate::landing::{self, Ask};
 use crate::runtime;
@@ -35,6 +35,11 @@ pub(super) fn run(asked: &Verify, call: &Call<'_>, streams: &mut Streams) -> u8 
 fn prove(asked: &Verify, call: &Call<'_>, streams: &mut Streams) -> Result<Proof, Fault> {
     let runtime = runtime()?;
     let Told { settings, lake } = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
+    needs_lake(
+        &settings,
+        "only the warehouse can read them, and verify wakes none",
+        "`inlet status` names what is staged; each window counts the rows of every upload before it calls it loaded",
+    )?;
     let line = format!("{} verify --lake ./lake", call.program);
     let named = lake::to_read(lake.as_deref(), &line)?;
     if asked.places.iter().any(|place| place == "-") {

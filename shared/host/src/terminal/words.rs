@@ -22,10 +22,8 @@ const COLUMNS_NAMED: usize = 4;
 /// What the words need to know besides the report.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a> {
-    /// The lake.
-    pub(crate) lake: &'a Url,
-    /// The lake as the user named it.
-    pub(crate) lake_as_named: &'a str,
+    /// The lake, and as the user named it; none: the tables are managed, and their rows are staged.
+    pub(crate) place: Option<&'a (Url, String)>,
     /// The executable as it was called.
     pub(crate) program: &'a str,
     /// Upload name to schema.
@@ -42,12 +40,16 @@ pub(crate) fn report(report: &Report, context: Context<'_>) -> String {
     if report.uploads.iter().all(|upload| upload.status == Status::AlreadyLanded) {
         return format!("nothing to do: all {uploads} uploads are already landed\n{skipped}");
     }
+    if report.uploads.iter().all(|upload| upload.status == Status::AlreadyStaged) {
+        return format!("nothing to do: all {uploads} uploads are already staged\n{skipped}{}", load_now(context));
+    }
     let failed = report.uploads.iter().any(|upload| upload.status == Status::Failed);
     let again = if failed { "nothing is acknowledged of what failed: mend it and run the command again\n" } else { "" };
-    let mut text = format!("{}\n{}\n{again}{skipped}", statuses(report), events(&report.totals));
+    let mut text =
+        format!("{}\n{}\n{again}{skipped}", statuses(report), events_as(&report.totals, waiting_word(context)));
     let tables = tables(report);
     if !tables.is_empty() {
-        text.push_str(&format!("\n{}", table_of(&tables)));
+        text.push_str(&format!("\n{}", table_of(&tables, waiting_word(context))));
     }
     text.push_str(&put_aside(report, &tables, context));
     text.push_str(&next(&tables, context));
@@ -75,6 +77,7 @@ pub(crate) fn warnings_of(report: &Report) -> Vec<String> {
     let (events, rows) = (report.totals.counts.held, tables.values().map(|table| table.held).sum());
     let (count, word) = if events > 0 { (events, "event") } else { (rows, "row") };
     let parts = report.uploads.iter().flat_map(|upload| &upload.tables);
+    // What is staged lands with the next window; that is no reason to warn.
     let waiting: Vec<_> = parts.filter(|part| part.status == Status::Held && part.because.is_none()).collect();
     if count > 0 && !waiting.is_empty() {
         let are = if count == 1 { "is" } else { "are" };
@@ -161,9 +164,9 @@ fn skipped(report: &Report) -> String {
 }
 
 fn statuses(report: &Report) -> String {
-    use Status::{AlreadyLanded, Failed, Landed, PartlyHeld, Rejected};
+    use Status::{AlreadyLanded, AlreadyStaged, Failed, Landed, PartlyHeld, Rejected, Staged};
     let mut parts = Vec::new();
-    for status in [Landed, PartlyHeld, AlreadyLanded, Rejected, Failed] {
+    for status in [Landed, PartlyHeld, Staged, AlreadyLanded, AlreadyStaged, Rejected, Failed] {
         let count = report.uploads.iter().filter(|upload| upload.status == status).count() as u64;
         if count > 0 {
             let uploads = if parts.is_empty() { counted(count, "upload") } else { number(count) };
@@ -175,11 +178,16 @@ fn statuses(report: &Report) -> String {
 
 /// `1,234 events: 1,200 landed, 34 duplicates`: only what happened.
 pub(crate) fn events(totals: &Totals) -> String {
+    events_as(totals, "held")
+}
+
+/// The same with another word for what is held.
+fn events_as(totals: &Totals, held: &str) -> String {
     let counts = &totals.counts;
     let mut text = counted(counts.events, "event");
     let parts = [
         (counts.landed, "landed"),
-        (counts.held, "held"),
+        (counts.held, held),
         (counts.duplicates, if counts.duplicates == 1 { "duplicate" } else { "duplicates" }),
         (counts.rejected, "rejected"),
         (counts.filtered, "filtered"),
@@ -205,7 +213,8 @@ fn tables(report: &Report) -> BTreeMap<&str, Landed<'_>> {
     let parts = report.uploads.iter().flat_map(|upload| &upload.tables);
     for part in parts.filter(|part| part.status != Status::AlreadyLanded) {
         let table = tables.entry(&part.table).or_default();
-        let rows = if part.status == Status::Held { &mut table.held } else { &mut table.rows };
+        let waits = matches!(part.status, Status::Held | Status::Staged);
+        let rows = if waits { &mut table.held } else { &mut table.rows };
         *rows += part.rows;
         table.rescued += part.rescued;
         table.new_columns.extend(part.new_columns.iter().map(|column| column.name.as_str()));
@@ -213,11 +222,11 @@ fn tables(report: &Report) -> BTreeMap<&str, Landed<'_>> {
     tables
 }
 
-fn table_of(tables: &BTreeMap<&str, Landed<'_>>) -> String {
+fn table_of(tables: &BTreeMap<&str, Landed<'_>>, held: &str) -> String {
     let any_held = tables.values().any(|table| table.held > 0);
     let mut headings = vec!["table", "rows"];
     if any_held {
-        headings.push("held");
+        headings.push(held);
     }
     headings.extend(["rescued", "new columns"]);
     let mut text = Table::new(&headings, if any_held { &[1, 2, 3] } else { &[1, 2] });
@@ -265,7 +274,8 @@ fn put_aside(report: &Report, tables: &BTreeMap<&str, Landed<'_>>, context: Cont
     let schemas: BTreeSet<&String> = rejecting.filter_map(|upload| context.schemas.get(&upload.upload)).collect();
     let rescuing = tables.iter().filter(|(_, table)| table.rescued > 0);
     let mut queries = BTreeMap::new();
-    queries.insert("`_rejects`", schemas.iter().map(|schema| rejects_query(schema, context)).collect::<Vec<_>>());
+    queries
+        .insert("`_rejects`", schemas.iter().filter_map(|schema| rejects_query(schema, context)).collect::<Vec<_>>());
     queries.insert("`_rescued_data`", rescuing.filter_map(|(name, _)| rescued_query(name, context)).collect());
     for warning in warnings_of(report) {
         let queries = queries.iter().find(|(place, _)| warning.contains(*place)).map(|(_, queries)| queries.as_slice());
@@ -281,17 +291,30 @@ fn put_aside(report: &Report, tables: &BTreeMap<&str, Landed<'_>>, context: Cont
     text
 }
 
-fn rejects_query(schema: &str, context: Context<'_>) -> String {
-    query::duckdb(context.lake, schema, "_rejects", "upload, line, reason, raw", "ORDER BY loaded_at DESC")
+fn rejects_query(schema: &str, context: Context<'_>) -> Option<String> {
+    let (lake, _) = context.place?;
+    Some(query::duckdb(lake, schema, "_rejects", "upload, line, reason, raw", "ORDER BY loaded_at DESC"))
 }
 
 fn rescued_query(name: &str, context: Context<'_>) -> Option<String> {
+    let (lake, _) = context.place?;
     let (schema, table) = name.split_once('.')?;
-    Some(query::duckdb(context.lake, schema, table, "id, _rescued_data", "WHERE _rescued_data IS NOT NULL"))
+    Some(query::duckdb(lake, schema, table, "id, _rescued_data", "WHERE _rescued_data IS NOT NULL"))
+}
+
+/// What rows that wait are called.
+fn waiting_word(context: Context<'_>) -> &'static str {
+    if context.place.is_some() { "held" } else { "staged" }
+}
+
+/// Staged rows can wait for the schedule, or not.
+fn load_now(context: Context<'_>) -> String {
+    format!("\nnext:\n  {} evolve   # loads what is staged now; else the schedule does\n", context.program)
 }
 
 /// The next query to copy: events by name where there are tracks, else a look at the largest table.
 fn next(tables: &BTreeMap<&str, Landed<'_>>, context: Context<'_>) -> String {
+    let Some((lake, lake_as_named)) = context.place else { return load_now(context) };
     let landed = || tables.iter().filter(|(_, table)| table.rows > 0);
     let tracks = landed().find(|(name, _)| name.ends_with(".tracks"));
     let Some((name, _)) = tracks.or_else(|| landed().max_by_key(|(_, table)| table.rows)) else {
@@ -299,11 +322,11 @@ fn next(tables: &BTreeMap<&str, Landed<'_>>, context: Context<'_>) -> String {
     };
     let Some((schema, table)) = name.split_once('.') else { return String::new() };
     let query = if table == "tracks" {
-        query::duckdb(context.lake, schema, table, "event, count(*) AS events", "GROUP BY ALL ORDER BY events DESC")
+        query::duckdb(lake, schema, table, "event, count(*) AS events", "GROUP BY ALL ORDER BY events DESC")
     } else {
-        query::duckdb(context.lake, schema, table, "*", "LIMIT 10")
+        query::duckdb(lake, schema, table, "*", "LIMIT 10")
     };
-    let lake = query::shell_word(context.lake_as_named);
+    let lake = query::shell_word(lake_as_named);
     format!("\nnext:\n  {query}\n  {} sql --lake {lake}   # opens every table and view\n", context.program)
 }
 

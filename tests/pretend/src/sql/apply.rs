@@ -3,7 +3,7 @@
 use super::copy::copy;
 use super::create::{Wanted, create};
 use super::failures::{exists, failed, missing_table, not_here, require_catalog};
-use super::staged::count_only;
+use super::staged::{count_only, texts_of};
 use super::{CreateTable, CreateView, Dropped, Name, Refused, Sql, alter, rows, view};
 use crate::clock;
 use crate::lake::{Log, Place};
@@ -75,6 +75,11 @@ pub(crate) async fn apply(workspace: &Workspace, statement: &Statement, sql: &Sq
                 None => rows::count(&log),
                 Some(only) => Ok(rows::counted(count_only(&place, &log, only).await?)),
             }
+        }
+        Sql::Texts { table, column, only } => {
+            let (_, place) = session.to_alter(table, &[Privilege::Select])?;
+            let log = place.read(None).await?;
+            Ok(rows::texts(column, texts_of(&place, &log, column, only).await?))
         }
         Sql::Delete { table, column, value } => {
             let (_, place) = session.to_alter(table, &[Privilege::Select, Privilege::Modify])?;

@@ -112,6 +112,12 @@ pub(crate) enum Sql {
         table: Name,
         only: Option<Only>,
     },
+    /// `SELECT a FROM t WHERE c IN ('x', 'y')`
+    Texts {
+        table: Name,
+        column: String,
+        only: Only,
+    },
     /// `DELETE FROM t WHERE column = 'text'`
     Delete {
         table: Name,

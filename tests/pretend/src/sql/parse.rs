@@ -96,7 +96,7 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
         Some("SELECT" | "WITH" | "VALUES") => {
             let (query, _) = cursor.query()?;
             select(&query).ok_or_else(|| {
-                not_here("SELECT but of one integer, or count(*) of one table [WHERE column IN (texts)]")
+                not_here("SELECT but of one integer, of count(*) of one table [WHERE column IN (texts)], or of one column so")
             })
         }
         Some(word) if NOT_HERE.contains(&word) => Err(not_here(word)),
@@ -423,26 +423,32 @@ fn select(query: &Query) -> Option<Sql> {
             Value::Number(digits, false) if select.selection.is_none() => Some(Sql::Literal(digits.parse().ok()?)),
             _ => None,
         },
+        (Expr::Identifier(column), [from]) if from.joins.is_empty() => {
+            let only = only(select.selection.as_ref()?)?;
+            Some(Sql::Texts { table: table_of(&from.relation)?, column: column.value.clone(), only })
+        }
         (Expr::Function(function), [from]) if from.joins.is_empty() => {
-            let TableFactor::Table { name, alias: None, args: None, .. } = &from.relation else { return None };
+            let table = table_of(&from.relation)?;
             let FunctionArguments::List(arguments) = &function.args else { return None };
             let is_count = function.name.to_string().eq_ignore_ascii_case("count")
                 && function.filter.is_none()
                 && function.over.is_none();
             let all = matches!(arguments.args[..], [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]);
-            let parts = name
-                .0
-                .iter()
-                .map(|part| part.as_ident().map(|ident| ident.value.clone()))
-                .collect::<Option<Vec<_>>>()?;
             let only = match &select.selection {
                 Some(condition) => Some(only(condition)?),
                 None => None,
             };
-            (is_count && all).then_some(Sql::Count { table: Name(parts), only })
+            (is_count && all).then_some(Sql::Count { table, only })
         }
         _ => None,
     }
+}
+
+/// A table by its name alone.
+fn table_of(relation: &TableFactor) -> Option<Name> {
+    let TableFactor::Table { name, alias: None, args: None, .. } = relation else { return None };
+    let parts = name.0.iter().map(|part| part.as_ident().map(|ident| ident.value.clone()));
+    parts.collect::<Option<Vec<_>>>().map(Name)
 }
 
 /// `column IN ('x', …)`

@@ -38,6 +38,12 @@ pub(super) fn counted(rows: u64) -> Rows {
     one(vec![("count(1)", SqlType::Long, Some(rows.to_string()))])
 }
 
+/// `SELECT column`, of texts.
+pub(super) fn texts(column: &str, texts: Vec<Option<String>>) -> Rows {
+    let columns = vec![(column.to_owned(), SqlType::String)];
+    Rows { columns, rows: texts.into_iter().map(|text| vec![text]).collect() }
+}
+
 /// `COPY INTO`
 pub(super) fn copied(rows: u64) -> Rows {
     let number = |rows: u64| Some(rows.to_string());

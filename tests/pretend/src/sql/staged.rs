@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use deltalake::arrow::array::{ArrayRef, AsArray, new_null_array};
+use deltalake::arrow::array::{Array, ArrayRef, AsArray, new_null_array};
 use deltalake::arrow::compute::concat_batches;
 use deltalake::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use deltalake::arrow::record_batch::RecordBatch;
@@ -123,23 +123,46 @@ pub(super) fn write(batch: &RecordBatch) -> Result<Vec<u8>, Failure> {
 
 /// How many rows of a table hold one of these texts in a column.
 pub(super) async fn count_only(place: &Place, log: &Log, only: &Only) -> Result<u64, Failure> {
-    let mut rows = 0;
+    Ok(texts_of(place, log, &only.column, only).await?.len() as u64)
+}
+
+/// The texts of a column in the rows that hold one of these texts in another.
+pub(super) async fn texts_of(
+    place: &Place,
+    log: &Log,
+    column: &str,
+    only: &Only,
+) -> Result<Vec<Option<String>>, Failure> {
+    let mut found = Vec::new();
+    for name in [column, &only.column] {
+        if !log.fields().iter().any(|field| field["name"] == name) {
+            let text = format!("A column, variable, or function parameter with name `{name}` cannot be resolved.");
+            return Err(Failure::class("UNRESOLVED_COLUMN.WITH_SUGGESTION", "42703", text));
+        }
+    }
     for file in &log.files {
         if file.has_deletion_vector {
-            return Err(not_here("count(*) WHERE of a table with deletion vectors in use"));
+            return Err(not_here("a query with WHERE of a table with deletion vectors in use"));
         }
         let path = Path::parse(&file.path).map_err(|error| io(&error))?;
         let object = place.store().get(&path).await.map_err(|error| io(&error))?;
         let bytes = object.bytes().await.map_err(|error| io(&error))?;
         let batch = read(&Staged { path: file.path.clone(), bytes })?;
-        // Written before the column was added.
-        let Some(column) = batch.column_by_name(&only.column) else { continue };
-        let Some(column) = column.as_string_opt::<i32>() else {
-            return Err(not_here(&format!("count(*) WHERE `{}`, which is no text", only.column)));
+        let texts = |name: &str| match batch.column_by_name(name).map(|column| column.as_string_opt::<i32>()) {
+            // Written before the column was added.
+            None => Ok(None),
+            Some(Some(texts)) => Ok(Some(texts)),
+            Some(None) => Err(not_here(&format!("a query with `{name}`, which is no text"))),
         };
-        rows += column.iter().flatten().filter(|text| only.values.iter().any(|value| value == text)).count() as u64;
+        let Some(told) = texts(&only.column)? else { continue };
+        let wanted = texts(column)?;
+        for row in 0..batch.num_rows() {
+            if told.is_valid(row) && only.values.iter().any(|value| value == told.value(row)) {
+                found.push(wanted.filter(|wanted| wanted.is_valid(row)).map(|wanted| wanted.value(row).to_owned()));
+            }
+        }
     }
-    Ok(rows)
+    Ok(found)
 }
 
 /// A type's form in memory.

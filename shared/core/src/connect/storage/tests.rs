@@ -178,7 +178,7 @@ fn whole(store: Faulty, url: &str) -> ConnectReport {
     let ask = Ask { role_wait: Duration::ZERO, ..Ask::default() };
     let mut run = Run::new(&parts, ask, clock::Deadline::after(Duration::from_secs(60)), &|_| {});
     run.lake = Some(lake);
-    run.all()
+    run.all(&|_| {})
 }
 
 /// Steps that are not as they should be.

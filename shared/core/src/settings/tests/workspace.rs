@@ -1,6 +1,7 @@
 //! The workspace and the ways to sign in: which keys go together, what they become, and what is refused.
 
 use super::*;
+use crate::evolve::Between;
 
 const AZURE: &str = "\
 workspace_url = 'https://adb-1.2.azuredatabricks.net'
@@ -178,13 +179,11 @@ fn a_warehouse_of_ones_own_is_small_unless_told() {
 }
 
 #[test]
-fn parts_of_a_workspace_need_one_and_what_is_not_built_is_refused() {
+fn parts_of_a_workspace_need_one_and_must_fit_together() {
     let (aws, azure) = (format!("{AWS}auth.token = 'env:S'\n"), format!("{AZURE}auth.token = 'env:S'\n"));
     for (text, says) in [
         ("catalog = 'x'\n[auth]\ntoken = 'env:S'".to_owned(), "`workspace_url` is missing: `catalog`, [auth] needs it"),
-        (format!("{aws}tables = 'managed'"), "cannot write managed tables yet"),
-        ("tables = 'managed'".to_owned(), "cannot write managed tables yet"),
-        (aws.replace("lake =", "name ="), "`lake` is missing: without it tables are managed"),
+        (aws.replace("lake =", "name ="), "`http_path` is missing: only a SQL warehouse writes managed tables"),
         (format!("tables = 'external'\n{}", aws.replace("lake =", "name =")), "`lake` is missing: external tables"),
         (aws.replace("catalog =", "name ="), "`catalog` is missing"),
         (format!("{aws}schema_changes = 'warehouse'"), "do not coordinate"),
@@ -219,4 +218,51 @@ fn what_works_and_may_surprise_is_a_warning() {
     let destination = settings.destination.unwrap();
     assert_eq!(destination.connection.url.as_str(), "https://acme.cloud.databricks.com:8443/");
     assert_eq!(destination.warehouse, WarehouseChoice::Id("wh-0001".to_owned()));
+}
+
+const MANAGED: &str = "\
+workspace_url = 'https://acme.cloud.databricks.com'
+catalog = 'segment'
+http_path = '/sql/1.0/warehouses/dd43ee29fedd958d'
+port = 443
+auth.client_id = '8a1f4c52-7d0b-4e0e-9a51-3f6f0d1c2b3a'
+auth.client_secret = 'env:S'
+";
+
+#[test]
+fn without_a_lake_the_tables_are_managed() {
+    for text in [MANAGED.to_owned(), format!("{MANAGED}tables = 'managed'")] {
+        let settings = load(&text, &["S=dose1"]).unwrap_or_else(|fault| panic!("{text}: {fault}"));
+        assert!(settings.has_managed_tables() && settings.lake.is_none() && settings.warnings.is_empty());
+        assert_eq!((settings.budget().window.as_secs(), settings.budget().between), (900, Between::Uses));
+    }
+    let told = format!("{MANAGED}every = '5m'\nnever_between = ['08:00-18:30', '22:00-06:00']\nmax_wakes_per_day = 3");
+    let budget = load(&told, &["S=dose1"]).unwrap().budget();
+    assert_eq!((budget.window.as_secs(), budget.never_between.len(), budget.wakes_per_day), (300, 2, Some(3)));
+    let external = load(&format!("{AWS}auth.token = 'env:S'\nwindow = '1h'"), &["S=dose1"]).unwrap();
+    assert!(!external.has_managed_tables());
+    assert_eq!((external.budget().window.as_secs(), external.budget().between), (3_600, Between::Wakes));
+    let own = MANAGED.replace("http_path = '/sql/1.0/warehouses/dd43ee29fedd958d'", "warehouse = 'create'");
+    assert!(
+        matches!(destination(&own, &["S=dose1"]).warehouse, WarehouseChoice::Create(spec) if spec.max_clusters == 6)
+    );
+}
+
+#[test]
+fn keys_of_external_tables_do_not_go_with_managed_ones_and_the_other_way_round() {
+    for (key, says) in [
+        ("lake = 's3://acme/bronze'\ntables = 'managed'", "`lake` (inlet.toml, line 7) goes with external tables"),
+        ("schema_changes = 'warehouse'", "`schema_changes` (inlet.toml, line 7) goes with external tables"),
+        ("window = '1h'", "`every` says when"),
+        ("hold_limit = '1h'", "`hold_limit`"),
+        ("storage.method = 'vended'", "managed tables need none"),
+        ("never_between = ['8-18']", "must be hours of the day, not `8-18`"),
+        ("tables = 'external'", "`lake` is missing: external tables"),
+    ] {
+        let said = refusal(&format!("{MANAGED}{key}"), &["S=dose1"]);
+        assert!(said.contains(says), "{key}: {said}");
+    }
+    let said = refusal(&format!("{AWS}auth.token = 'env:S'\nevery = '5m'"), &["S=dose1"]);
+    assert!(said.contains("`every` (inlet.toml, line 5) goes with managed tables"), "{said}");
+    assert!(refusal("tables = 'managed'", &[]).contains("`workspace_url` is missing: managed tables"));
 }

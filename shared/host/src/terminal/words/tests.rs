@@ -24,12 +24,38 @@ fn part(table: &str, rows: u64, rescued: u64, new: &[&str]) -> TableReport {
 }
 
 fn said(uploads: Vec<UploadReport>, skipped: u64) -> String {
+    let lake = Url::parse("file:///data/lake/").unwrap();
+    said_of(uploads, skipped, Some(&(lake, "./lake".to_owned())))
+}
+
+fn said_of(uploads: Vec<UploadReport>, skipped: u64, place: Option<&(Url, String)>) -> String {
     let mut whole = Report::new();
     whole.totals.skipped = skipped;
     let schemas = uploads.iter().map(|upload| (upload.upload.clone(), "events".to_owned())).collect();
     uploads.into_iter().for_each(|upload| whole.push(upload));
-    let lake = Url::parse("file:///data/lake/").unwrap();
-    report(&whole, Context { lake: &lake, lake_as_named: "./lake", program: "inlet", schemas: &schemas })
+    report(&whole, Context { place, program: "inlet", schemas: &schemas })
+}
+
+#[test]
+fn what_is_staged_is_said_to_wait_for_the_warehouse() {
+    let counts = Counts { events: 3, held: 2, rejected: 1, ..Counts::default() };
+    let tables = vec![TableReport { status: Status::Staged, version: None, ..part("web.pages", 2, 0, &["url"]) }];
+    let text = said_of(vec![upload("a.gz", Status::Staged, counts, tables)], 0, None);
+    assert_eq!(
+        text,
+        "1 upload staged\n\
+         3 events: 2 staged, 1 rejected\n\
+         \n\
+         table      rows  staged  rescued  new columns\n\
+         web.pages     0       2        0  1: url\n\
+         \n\
+         warning: 1 event was rejected: see `_rejects`\n\
+         \n\
+         next:\n\
+         \x20 inlet evolve   # loads what is staged now; else the schedule does\n"
+    );
+    let again = said_of(vec![upload("a.gz", Status::AlreadyStaged, Counts::default(), Vec::new())], 0, None);
+    assert!(again.starts_with("nothing to do: all 1 uploads are already staged\n"), "{again}");
 }
 
 #[test]
