@@ -124,7 +124,6 @@ impl Run<'_> {
                 self.report.others += 1;
                 continue;
             }
-            (self.told)(&format!("{schema}.{name}"));
             let done = maintain_table(self.lake, (schema, &name), &mut table, self.ask, is_mended, self.deadline);
             self.report.unfinished |= done.unfinished;
             if done.is_worth_a_word() {
