@@ -253,7 +253,11 @@ fn connect(call: &Call<'_>, wake: bool) -> ConnectReport {
 /// Puts tables in order, as long as there is time; the next tick does the rest.
 fn maintain(call: &Call<'_>, plan: bool, schema: Option<&str>) -> Result<(Value, Option<FaultReport>), Fault> {
     let open = call.dock.installation.current()?;
-    let schemas = lake::chosen(open.lake.schemas()?, schema)?;
+    // Managed tables are Databricks' to keep in order.
+    let schemas = match open.settings.has_managed_tables() {
+        true => Vec::new(),
+        false => lake::chosen(open.lake.schemas()?, schema)?,
+    };
     let Settings { maintenance: rules, patience, .. } = open.settings;
     let ask = maintain::Ask { plan, by_hand: false, rules, now: clock::now(), patience };
     let told = |text: &str| call.log.info(text, json!({}));

@@ -10,7 +10,7 @@ use inlet_core::maintain::{Ask, Compacted, MaintainReport, TableMaintained, main
 use super::arguments::{Form, Maintain};
 use super::output::Streams;
 use super::table::{counted, number, plain};
-use super::{Call, Told, mend, runtime, told, words, workspace};
+use super::{Call, Told, mend, needs_lake, runtime, told, words, workspace};
 use crate::lake;
 
 /// Runs the command and returns its exit code.
@@ -42,6 +42,11 @@ pub(super) fn run(asked: &Maintain, call: &Call<'_>, streams: &Streams) -> u8 {
 fn maintained(asked: &Maintain, call: &Call<'_>, streams: &Streams) -> Result<MaintainReport, Fault> {
     let runtime = runtime()?;
     let Told { settings, lake } = told(asked.settings.as_deref(), asked.lake.as_deref(), &runtime, streams)?;
+    needs_lake(
+        &settings,
+        "Databricks keeps them in order by itself",
+        "nothing is to be done; `inlet evolve` removes staged files that it has loaded",
+    )?;
     let named = lake::to_read(lake.as_deref(), &format!("{} maintain --lake ./lake", call.program))?;
     let workspace = workspace(&settings)?;
     let lake = lake::open(&named.url, &settings, workspace.as_ref(), runtime.handle())?;

@@ -116,7 +116,8 @@ fn rows_that_had_waited_for_a_gate_are_said_whatever_else_there_was_to_do() {
     whole.released = vec![one("events.tracks", 2, None), one("events.pages", 0, Some(gone))];
     let lake = Url::parse("s3://acme/lake/").unwrap();
     let schemas = BTreeMap::new();
-    let context = Context { lake: &lake, lake_as_named: "s3://acme/lake", program: "inlet", schemas: &schemas };
+    let place = (lake, "s3://acme/lake".to_owned());
+    let context = Context { place: Some(&place), program: "inlet", schemas: &schemas };
     let lines = "2 rows held before landed in events.tracks\n\
                  rows stay held for events.pages, whose gate is open: its files are gone\n";
     assert_eq!(report(&whole, context), format!("nothing to do: all 1 uploads are already landed\n{lines}"));
