@@ -181,6 +181,21 @@ fn a_lake_as_it_was_landed_is_proved() {
 }
 
 #[test]
+fn a_line_that_each_form_of_a_key_rejects_is_proved() {
+    let room = Room::new();
+    let mut chance = Chance::of(7);
+    let mut events = calls(&mut chance, "a", 5);
+    events.push("{}".to_owned());
+    let first = room.upload("one.ndjson", &lines(&events));
+    room.land(vec![first]);
+    events.extend(calls(&mut chance, "b", 5));
+    let second = room.upload("one.ndjson", &lines(&events));
+    let report = room.land(vec![second.clone()]);
+    assert_eq!(report.totals.counts.rejected, 1, "{report:#?}");
+    assert_proved("a line that is rejected twice", &proof(&room.lake(), &[second]));
+}
+
+#[test]
 fn a_lake_in_a_bucket_is_proved() {
     let room = Room::new();
     let upload = room.upload("one.ndjson", &lines(&calls(&mut Chance::of(85), "s", 30)));

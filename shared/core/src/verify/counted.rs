@@ -143,7 +143,9 @@ impl Counted {
                     tally.events.entry_ref(event).or_default().add(hash);
                 }
             }
-            if !seen.is_new(hash, ledger.uploads[upload as usize].lineage) {
+            // A line that is rejected has no id to be known by: each form of a key rejects it again.
+            let scope = if rows.rejects.is_some() { upload } else { ledger.uploads[upload as usize].lineage };
+            if !seen.is_new(hash, scope) {
                 tally.doubled += 1;
                 if tally.doubled_ids.len() < EXAMPLES {
                     tally.doubled_ids.push(id);
@@ -222,9 +224,9 @@ struct Seen {
 
 impl Seen {
     /// Whether an id was not met before for these forms of a key; always so in another pass.
-    fn is_new(&mut self, id: u128, lineage: u32) -> bool {
+    fn is_new(&mut self, id: u128, scope: u32) -> bool {
         let mine = (id >> 64) as u64 % self.passes == self.pass;
-        !mine || self.hashes.insert(id ^ salt(lineage))
+        !mine || self.hashes.insert(id ^ salt(scope))
     }
 }
 

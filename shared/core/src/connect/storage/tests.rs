@@ -215,7 +215,8 @@ fn generic(status: &str, code: &str, message: &str) -> Error {
 #[test]
 fn what_a_store_refuses_is_blamed_on_the_store_alone_by_its_cause() {
     #[rustfmt::skip]
-    let rows: [(&str, &str, &[Asked], fn() -> Error, FaultKind, &str); 12] = [
+    type Row<'a> = (&'a str, &'a str, &'a [Asked], fn() -> Error, FaultKind, &'a str);
+    let rows: [Row<'_>; 12] = [
         ("32", LAKE, &EVERYTHING, || denied("AuthorizationPermissionMismatch"), FaultKind::Setup,
             "--assignee 0a1b --role \"Storage Blob Data Contributor\""),
         ("32, a reader", LAKE, &[Asked::Put, Asked::Delete], || denied("AuthorizationPermissionMismatch"),
