@@ -261,7 +261,8 @@ mod tests {
         let given = |key: &AzureConfigKey| (*key == AzureConfigKey::Token).then(|| "for storage".to_owned());
         let kind = |credential: Result<Arc<dyn TokenCredential>, Fault>| {
             let said = format!("{:?}", credential.unwrap());
-            said.split([' ', '(']).next().unwrap_or_default().to_owned()
+            let name = said.split([' ', '(']).next().unwrap_or_default();
+            name.rsplit("::").next().unwrap_or_default().to_owned()
         };
         assert_eq!(kind(ambient_of(&given)), "Given");
         assert_eq!(kind(identity_of(&given)), "MachineOrPerson");
