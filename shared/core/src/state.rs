@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Micros;
-use crate::delta::{Lake, STATE, fault_within};
+use crate::delta::{Lake, STATE, fault_within, is_denied, store_fault};
 use crate::fault::Fault;
 
 /// Bytes of one file: they are notes. One of held rows names each file with its columns.
@@ -60,7 +60,7 @@ impl<'a> State<'a> {
     /// Writes a file over what is there.
     pub(crate) fn put(&self, place: &Path, value: &impl Serialize) -> Result<(), Fault> {
         let payload = payload(place, value)?;
-        self.0.wait(self.0.store().put(place, payload)).map(drop).map_err(|error| fault("write", place, error))
+        self.0.wait(self.0.store().put(place, payload)).map(drop).map_err(|error| self.fault("write", place, error))
     }
 
     /// Writes a file where none is; false when there is one. What is written must be unlike what anybody else would
@@ -74,7 +74,7 @@ impl<'a> State<'a> {
                 let there = self.bytes(place)?;
                 Ok(there.is_some_and(|there| payload.iter().flatten().eq(there.iter())))
             }
-            Err(error) => Err(fault("write", place, error)),
+            Err(error) => Err(self.fault("write", place, error)),
         }
     }
 
@@ -97,7 +97,7 @@ impl<'a> State<'a> {
         match self.0.wait(self.0.store().head(place)) {
             Ok(meta) => Ok(Some(listed(meta))),
             Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(fault("read", place, error)),
+            Err(error) => Err(self.fault("read", place, error)),
         }
     }
 
@@ -113,7 +113,7 @@ impl<'a> State<'a> {
             }
             Ok(())
         });
-        found.map_err(|error| fault("list", below, error))?;
+        found.map_err(|error| self.fault("list", below, error))?;
         files.sort_by(|a, b| a.place.cmp(&b.place));
         Ok(files)
     }
@@ -122,7 +122,7 @@ impl<'a> State<'a> {
     pub(crate) fn remove(&self, place: &Path) -> Result<(), Fault> {
         match self.0.wait(self.0.store().delete(place)) {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(fault("remove", place, error)),
+            Err(error) => Err(self.fault("remove", place, error)),
         }
     }
 
@@ -130,8 +130,18 @@ impl<'a> State<'a> {
         match self.0.wait(async { self.0.store().get(place).await?.bytes().await }) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(fault("read", place, error)),
+            Err(error) => Err(self.fault("read", place, error)),
         }
+    }
+
+    fn fault(&self, what: &str, place: &Path, error: Error) -> Fault {
+        let what = format!("cannot {what} `{place}` in the state folder of the lake");
+        if fault_within(&error).is_some() || is_denied(&error) {
+            return store_fault(&what, self.0.url(), error);
+        }
+        Fault::again(what)
+            .hint("the principal that writes the tables must be able to read, write, list and delete there too")
+            .because(error)
     }
 }
 
@@ -143,15 +153,6 @@ fn payload(place: &Path, value: &impl Serialize) -> Result<PutPayload, Fault> {
     let bytes = serde_json::to_vec(value)
         .map_err(|error| Fault::bug(format!("what was to be written to `{place}` is no JSON")).because(error))?;
     Ok(PutPayload::from(bytes))
-}
-
-fn fault(what: &str, place: &Path, error: Error) -> Fault {
-    if let Some(ours) = fault_within(&error) {
-        return ours.within(format!("cannot {what} `{place}`"));
-    }
-    Fault::again(format!("cannot {what} `{place}` in the state folder of the lake"))
-        .hint("the principal that writes the tables must be able to read, write, list and delete there too")
-        .because(error)
 }
 
 #[cfg(test)]
