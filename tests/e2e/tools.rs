@@ -129,7 +129,7 @@ impl Tools {
             if let Some(given) = std::env::var_os("INLET_EXE") {
                 return std::path::absolute(given).map_err(|error| format!("INLET_EXE: {error}"));
             }
-            let mut cargo = Command::new(env!("CARGO"));
+            let mut cargo = cargo();
             cargo.args(["build", "--release", "--package", "inlet", "--target-dir"]).arg(target());
             ran(cargo.current_dir(workspace()), "building the executable")?;
             Ok(target().join("release").join(format!("inlet{}", std::env::consts::EXE_SUFFIX)))
@@ -142,7 +142,7 @@ impl Tools {
 pub(crate) fn pretend() -> Result<PathBuf, Failure> {
     static PRETEND: Once<PathBuf> = OnceLock::new();
     let built = PRETEND.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
+        let mut cargo = cargo();
         // Without `--package`: the features are those of a plain `cargo test`, and nothing is built twice.
         cargo.args(["build", "--example", "pretend", "--target-dir"]).arg(target());
         ran(cargo.current_dir(workspace()), "building the pretend workspace")?;
@@ -155,6 +155,19 @@ pub(crate) fn pretend() -> Result<PathBuf, Failure> {
 pub(crate) fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// Cargo, as a terminal starts it. What cargo tells a test about its package is an input of some build scripts (ring's):
+/// it would have most of the tree built anew, here and at the next build outside.
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let told = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if told.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// A child's environment: nobody's cloud, no proxy for loopback, no files left beside the sources.
