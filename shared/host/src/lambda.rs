@@ -198,7 +198,8 @@ mod tests {
         );
         let report = face.call(&body, &context(300)).unwrap();
         assert_eq!(report["uploads"][0]["status"], "already landed");
-        assert_eq!(face.call(&json!({}), &context(300)).unwrap_err().error_type, "Inlet.Rejected");
+        assert_eq!(face.call(&json!({"hello": 1}), &context(300)).unwrap_err().error_type, "Inlet.Rejected");
+        assert_eq!(face.call(&json!({}), &context(300)).unwrap_err().error_type, "Inlet.Setup");
         assert_eq!(left(0), Duration::ZERO);
     }
 

@@ -11,6 +11,10 @@ pub(super) fn read(payload: &Value) -> Trigger {
     if let Some(request) = http::of_function_url(payload) {
         return Trigger::http(request);
     }
+    // An invocation by hand, without a payload.
+    if payload.is_null() || payload.as_object().is_some_and(serde_json::Map::is_empty) {
+        return Trigger::whole(Ok(Content::Tick));
+    }
     let records = payload.get("Records").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let first = records.first();
     if first.and_then(|record| text(record, "/eventSource")) == Some("aws:sqs") {
