@@ -4,6 +4,8 @@
 mod admin;
 mod cases;
 
+pub(crate) use self::cases::at_once;
+
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,7 @@ use crate::support::{listing, runtime};
 use crate::workspace::Customer;
 
 /// `inlet connect --json` as a customer runs it.
-fn tested(customer: &Customer, wake: bool) -> Said {
+pub(crate) fn tested(customer: &Customer, wake: bool) -> Said {
     let mut command = inlet();
     command.args(["connect", "--json", "--wait", "0"]).arg("--settings").arg(customer.file());
     let said = run(if wake { command.arg("--wake") } else { &mut command });
@@ -51,21 +53,21 @@ fn tested_as(customer: &Customer, ask: Ask) -> ConnectReport {
 }
 
 /// Steps that are not as they should be, with their status.
-fn blamed(report: &Value) -> Vec<(String, String)> {
+pub(crate) fn blamed(report: &Value) -> Vec<(String, String)> {
     let steps = report["steps"].as_array().expect("a report has steps");
     let text = |step: &Value, key: &str| step[key].as_str().unwrap_or_default().to_owned();
     let blamed = steps.iter().filter(|step| step["status"] == "failed" || step["status"] == "warning");
     blamed.map(|step| (text(step, "step"), text(step, "status"))).collect()
 }
 
-fn step<'a>(report: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn step<'a>(report: &'a Value, name: &str) -> &'a Value {
     let steps = report["steps"].as_array().expect("a report has steps");
     steps.iter().find(|step| step["step"] == name).unwrap_or_else(|| panic!("no step `{name}`: {report:#}"))
 }
 
 /// Everything that a test could leave behind: schemas, tables, files, and other securables. That the warehouse was woken
 /// is recorded on purpose.
-fn traces(customer: &Customer) -> [Vec<String>; 4] {
+pub(crate) fn traces(customer: &Customer) -> [Vec<String>; 4] {
     let files = listing(&customer.room.lake()).into_iter().map(|(path, _)| path.display().to_string());
     let files = files.filter(|path| !path.starts_with("_inlet/wakes/")).collect();
     let Customer { pretend, .. } = customer;
@@ -252,7 +254,7 @@ fn what_a_killed_test_left_goes_with_a_later_one() {
     assert_eq!(tested(&customer, true).code, Some(0));
     let requests = customer.pretend.requests().len() as u64;
     assert!(requests > 30, "{requests}");
-    cases::at_once((1..=requests).collect(), killed_after);
+    at_once((1..=requests).collect(), killed_after);
 }
 
 /// Kills a test while it waits for the answer to its n-th request, and tests again.

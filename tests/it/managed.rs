@@ -2,6 +2,7 @@
 //! lost, killed or delivered twice on the way, each stands there once.
 
 mod called;
+mod connected;
 mod forms;
 mod same;
 mod window;

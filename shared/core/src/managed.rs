@@ -83,9 +83,17 @@ impl Managed {
     /// # Errors
     /// A bug, when its path is none.
     pub fn standing_volume(&self, handle: Handle) -> Result<Lake, Fault> {
+        self.volume_in(SCHEMA, handle)
+    }
+
+    /// The volume of that name in another schema: a connection test has one of its own.
+    ///
+    /// # Errors
+    /// As [`Managed::standing_volume`].
+    pub(crate) fn volume_in(&self, schema: &str, handle: Handle) -> Result<Lake, Fault> {
         let no_url = || Fault::bug("the volume's path is no URL");
         let mut url = Url::parse("dbfs:/Volumes/").map_err(|error| no_url().because(error))?;
-        let parts = [self.catalog.as_str(), SCHEMA, VOLUME, ""];
+        let parts = [self.catalog.as_str(), schema, VOLUME, ""];
         url.path_segments_mut().map_err(|()| no_url())?.pop_if_empty().extend(parts);
         Lake::with_store(&url, Arc::new(Volumes(self.workspace.clone())), handle)
     }

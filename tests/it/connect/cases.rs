@@ -478,7 +478,7 @@ fn no_row_is_forgotten() {
 }
 
 /// Does work for each of many things, some at once.
-pub(super) fn at_once<T: Send>(things: Vec<T>, work: impl Fn(T) + Sync) {
+pub(crate) fn at_once<T: Send>(things: Vec<T>, work: impl Fn(T) + Sync) {
     let things: Vec<_> = things.into_iter().map(|thing| std::sync::Mutex::new(Some(thing))).collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {

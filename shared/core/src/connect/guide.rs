@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::databricks::Cloud;
-use crate::settings::Settings;
+use crate::settings::{Settings, Tables};
 
 /// A published set-up guide for Databricks Delta Lake destinations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -43,6 +43,16 @@ pub(super) enum Topic {
     Container,
     ExternalLocation,
     Settings,
+}
+
+impl Topic {
+    /// What sees to it for these tables: storage of managed ones is the catalog's.
+    pub(super) fn of(self, tables: Option<Tables>) -> Self {
+        match (self, tables) {
+            (Self::Container | Self::ExternalLocation, Some(Tables::Managed)) => Self::Catalog,
+            _ => self,
+        }
+    }
 }
 
 impl Guide {

@@ -21,7 +21,7 @@ const CREDENTIAL: &str = "STORAGE CREDENTIAL";
 /// the warehouse awake, a table is made there: that alone proves it.
 pub(super) fn external_location(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let (Some(lake), Some(catalog)) = (&run.parts.lake, &run.catalog) else {
-        return Ok(Finding::Skipped("no lake is named".to_owned()));
+        return Err(Fault::bug("a location was looked for without a lake or a catalog"));
     };
     let lake = lake.as_str().trim_end_matches('/').to_owned();
     let managed = (catalog.storage_root.as_deref(), catalog.storage_location.as_deref());

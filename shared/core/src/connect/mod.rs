@@ -36,7 +36,7 @@ use crate::databricks::{CatalogInfo, Me, Warehouse, Workspace};
 use crate::delta::Lake;
 use crate::fault::Fault;
 use crate::report::FaultReport;
-use crate::settings::{Destination, Settings};
+use crate::settings::{Destination, Settings, Tables};
 use guide::Topic;
 use report::Finding;
 use scratch::Scratch;
@@ -59,6 +59,16 @@ pub struct Parts {
     pub landing: Vec<Landing>,
     /// Drives stores and the workspace.
     pub handle: Handle,
+}
+
+impl Parts {
+    /// The tables that it is about; none: there is no place for any.
+    fn tables(&self) -> Option<Tables> {
+        match &self.lake {
+            Some(_) => Some(Tables::External),
+            None => self.settings.has_managed_tables().then_some(Tables::Managed),
+        }
+    }
 }
 
 /// What is asked of a test.
@@ -89,6 +99,28 @@ struct Step {
     /// The steps that it cannot be tried without.
     needs: &'static [&'static str],
     probe: fn(&mut Run<'_>) -> Result<Finding, Fault>,
+    /// The tables to which alone it matters.
+    tables: Option<Tables>,
+}
+
+impl Step {
+    const fn external(self) -> Self {
+        Self { tables: Some(Tables::External), ..self }
+    }
+
+    const fn managed(self) -> Self {
+        Self { tables: Some(Tables::Managed), ..self }
+    }
+
+    /// Why it does not matter to these tables.
+    fn skipped_for(&self, tables: Option<Tables>) -> Option<&'static str> {
+        match (self.tables?, tables) {
+            (Tables::External, Some(Tables::Managed)) => Some("the tables are managed"),
+            (Tables::External, None) => Some("no lake is named"),
+            (Tables::Managed, Some(Tables::External) | None) => Some("rows of external tables are written to the lake"),
+            _ => None,
+        }
+    }
 }
 
 const fn step(
@@ -98,7 +130,7 @@ const fn step(
     needs: &'static [&'static str],
     probe: fn(&mut Run<'_>) -> Result<Finding, Fault>,
 ) -> Step {
-    Step { name, title, topic, needs, probe }
+    Step { name, title, topic, needs, probe, tables: None }
 }
 
 const SETTINGS: Step = step("settings", "the settings are right", Some(Topic::Settings), &[], settings);
@@ -115,19 +147,19 @@ const STEPS: [Step; 26] = [
     step("catalog", "the catalog can hold tables", Some(Topic::Catalog), &["unity_catalog"], catalog::catalog),
     step("grants", "a schema can be made", Some(Topic::Catalog), &["catalog"], catalog::grants),
     step("schemas", "schemas that are there can be used", Some(Topic::Catalog), &["catalog"], catalog::schemas),
-    step("staging", "rows can be staged in a volume", Some(Topic::Catalog), &["grants"], staging::staging),
+    step("staging", "rows can be staged in a volume", Some(Topic::Catalog), &["grants"], staging::staging).managed(),
     step("warehouse", "the warehouse can be used", Some(Topic::WarehouseDetails), &["entitlements"], warehouse::warehouse),
     step("warehouse_size", "its size is as recommended", Some(Topic::WarehouseSize), &["warehouse"], warehouse::size),
     step("start", "the warehouse runs", Some(Topic::WarehouseDetails), &["warehouse"], warehouse::start),
     step("statement", "it answers SELECT 1", Some(Topic::WarehouseDetails), &["start"], warehouse::statement),
-    step("places", "landing and lake lie apart", Some(Topic::Container), &["settings"], places::apart),
-    step("credentials", "there are credentials for the lake", Some(Topic::Container), &["settings"], storage::credentials),
-    step("storage", "the lake can be written", Some(Topic::Container), &["credentials"], storage::storage),
-    step("versioning", "the lake keeps no old versions", Some(Topic::Container), &["storage"], storage::versioning),
-    step("state", "Inlet's state can be written", Some(Topic::Container), &["storage"], storage::state),
-    step("tables", "tables that are there take rows", Some(Topic::Catalog), &["storage", "schemas"], tables::tables),
-    step("external_location", "the catalog can use the lake", Some(Topic::ExternalLocation), &["catalog"], location::external_location),
-    step("land", "a batch lands", Some(Topic::Container), &["storage"], route::land),
+    step("places", "landing and lake lie apart", Some(Topic::Container), &["settings"], places::apart).external(),
+    step("credentials", "there are credentials for the lake", Some(Topic::Container), &["settings"], storage::credentials).external(),
+    step("storage", "the lake can be written", Some(Topic::Container), &["credentials"], storage::storage).external(),
+    step("versioning", "the lake keeps no old versions", Some(Topic::Container), &["storage"], storage::versioning).external(),
+    step("state", "Inlet's state can be written", Some(Topic::Container), &["storage"], storage::state).external(),
+    step("tables", "tables that are there take rows", Some(Topic::Catalog), &["storage", "schemas"], tables::tables).external(),
+    step("external_location", "the catalog can use the lake", Some(Topic::ExternalLocation), &["catalog"], location::external_location).external(),
+    step("land", "a batch lands", Some(Topic::Container), &["storage", "staging"], route::land),
     step("register", "its tables are registered and counted", Some(Topic::ExternalLocation), &["land", "statement", "grants", "external_location"], route::register),
     step("maintain", "they can be changed, vacuumed, dropped", Some(Topic::ExternalLocation), &["register"], route::maintain),
     step("landing", "uploads can be read", None, &["settings"], places::landing),
@@ -156,20 +188,24 @@ impl ConnectReport {
     /// The test of settings that cannot be read: all else waits for them.
     pub fn without_settings(fault: &Fault, wake: bool) -> Self {
         let mut report = Self::new(wake, Guide::of(None));
-        let failed = reported(&SETTINGS, Ok(Finding::Failed(FaultReport::from(fault))), 0, report.guide);
+        let failed = reported(&SETTINGS, Ok(Finding::Failed(FaultReport::from(fault))), 0, report.guide, None);
         report.push(failed);
         for step in STEPS.iter().skip(1) {
-            let because = waits_for(&report, step).unwrap_or_default();
-            let skipped = reported(step, Ok(Finding::Skipped(because)), 0, report.guide);
+            let because = waits_for(&report, step, None).unwrap_or_default();
+            let skipped = reported(step, Ok(Finding::Skipped(because)), 0, report.guide, None);
             report.push(skipped);
         }
         report
     }
 }
 
-/// Why a step cannot be tried.
-fn waits_for(report: &ConnectReport, step: &Step) -> Option<String> {
-    step.needs.iter().find_map(|need| {
+/// Why a step cannot be tried. For what matters to other tables alone no step of both waits.
+fn waits_for(report: &ConnectReport, step: &Step, tables: Option<Tables>) -> Option<String> {
+    let matters = |need: &&&str| {
+        let needed = STEPS.iter().find(|step| step.name == **need);
+        tables.is_none() || needed.is_none_or(|needed| needed.skipped_for(tables).is_none())
+    };
+    step.needs.iter().filter(matters).find_map(|need| {
         let before = report.step(need)?;
         match before.status {
             StepStatus::Failed => Some(format!("waits for `{need}`")),
@@ -179,7 +215,13 @@ fn waits_for(report: &ConnectReport, step: &Step) -> Option<String> {
     })
 }
 
-fn reported(step: &Step, finding: Result<Finding, Fault>, milliseconds: u64, guide: Guide) -> StepReport {
+fn reported(
+    step: &Step,
+    finding: Result<Finding, Fault>,
+    milliseconds: u64,
+    guide: Guide,
+    tables: Option<Tables>,
+) -> StepReport {
     let (status, found, because, fault) = match finding {
         Ok(Finding::Passed(found)) => (StepStatus::Passed, Some(found), None, None),
         Ok(Finding::Warning(found, fault)) => (StepStatus::Warning, Some(found), None, Some(FaultReport::from(&fault))),
@@ -187,7 +229,7 @@ fn reported(step: &Step, finding: Result<Finding, Fault>, milliseconds: u64, gui
         Ok(Finding::Failed(fault)) => (StepStatus::Failed, None, None, Some(fault)),
         Err(fault) => (StepStatus::Failed, None, None, Some(FaultReport::from(&fault))),
     };
-    let setup_step = step.topic.and_then(|topic| guide.step(topic));
+    let setup_step = step.topic.and_then(|topic| guide.step(topic.of(tables)));
     StepReport {
         step: step.name,
         title: step.title,
@@ -246,10 +288,12 @@ impl<'a> Run<'a> {
     /// Every step in its turn.
     fn all(mut self, progress: &(dyn Fn(Progress<'_>) + Sync)) -> ConnectReport {
         let mut report = ConnectReport::new(self.ask.wake, Guide::of(Some(&self.parts.settings)));
+        let tables = self.parts.tables();
         for step in &STEPS {
             progress(Progress::Begins(step.name));
             let begun = clock::now();
-            let finding = match waits_for(&report, step) {
+            let no_matter = step.skipped_for(tables).map(str::to_owned);
+            let finding = match no_matter.or_else(|| waits_for(&report, step, tables)) {
                 Some(because) => Ok(Finding::Skipped(because)),
                 None if self.deadline.is_over() && step.name != CLEAN_UP => {
                     Ok(Finding::Skipped(OUT_OF_TIME.to_owned()))
@@ -257,7 +301,7 @@ impl<'a> Run<'a> {
                 None => (step.probe)(&mut self),
             };
             let milliseconds = u64::try_from(clock::now() - begun).unwrap_or_default() / 1_000;
-            let mut done = reported(step, finding, milliseconds, report.guide);
+            let mut done = reported(step, finding, milliseconds, report.guide, tables);
             if let (Some(me), Some(fault)) = (&self.me, &mut done.fault) {
                 // A token and a managed identity do not say whose they are; the workspace has said it since.
                 fault.hint =

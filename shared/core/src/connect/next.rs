@@ -1,10 +1,12 @@
 //! What to do once a set-up is right: a first upload, a first query, and where to look from then on.
 
 use serde::Serialize;
+use url::Url;
 
 use super::Parts;
 use super::to_run::ToRun;
 use crate::databricks::Warehouse;
+use crate::managed::{SCHEMA, VOLUME};
 use crate::settings::Settings;
 
 /// One thing to do or to know.
@@ -37,8 +39,11 @@ const DBU_PER_HOUR: [(&str, u32); 9] = [
 
 /// In the order in which a person goes on.
 pub(super) fn steps(parts: &Parts, warehouse: Option<&Warehouse>) -> Vec<NextStep> {
-    let Some(lake) = &parts.lake else { return Vec::new() };
+    if parts.tables().is_none() {
+        return Vec::new();
+    }
     let settings = &parts.settings;
+    let lake = parts.lake.as_ref().map(Url::as_str).unwrap_or_default();
     let schema = settings.sources.first().map_or("events", |source| &source.schema);
     let catalog = settings.destination.as_ref().map(|destination| destination.catalog.as_str());
     let named = |table: &str| match catalog {
@@ -53,7 +58,15 @@ pub(super) fn steps(parts: &Parts, warehouse: Option<&Warehouse>) -> Vec<NextSte
         },
         to_run: Some(ToRun::new("shell", format!("echo '{EVENT}' | inlet ingest - --schema {schema}"))),
     }];
-    if catalog.is_some() {
+    if parts.lake.is_none() {
+        next.push(NextStep {
+            title: "Load it into its tables",
+            text: "Functions do this by themselves, once in `every`: the warehouse copies what is staged. By hand it is done \
+                   at once."
+                .to_owned(),
+            to_run: Some(ToRun::new("shell", "inlet evolve")),
+        });
+    } else if catalog.is_some() {
         next.push(NextStep {
             title: "Show its tables in Unity Catalog",
             text: "Functions do this by themselves. It wakes the warehouse only when a table or a column is new."
@@ -81,6 +94,10 @@ pub(super) fn steps(parts: &Parts, warehouse: Option<&Warehouse>) -> Vec<NextSte
     next.push(NextStep {
         title: "Where the tables are",
         text: match catalog {
+            Some(catalog) if parts.lake.is_none() => format!(
+                "In the catalog `{catalog}`, a schema for each source. Rows wait in its volume `{SCHEMA}.{VOLUME}` until \
+                 they are loaded."
+            ),
             Some(catalog) => format!("In the catalog `{catalog}`, a schema for each source; their files below {lake}"),
             None => format!("Below {lake}, a folder for each source; no catalog shows them."),
         },
@@ -127,8 +144,11 @@ fn cost(warehouse: &Warehouse, settings: &Settings) -> String {
         (None, 0) => "It never stops by itself.".to_owned(),
         (None, minutes) => format!("It stops after {minutes} idle minutes."),
     });
-    let window = settings.evolution.window.as_secs().div_ceil(60);
-    text.push_str(&format!(" Inlet wakes it at most once in {window} minutes, and never for rows alone."));
+    let minutes = settings.budget().window.as_secs().div_ceil(60);
+    text.push_str(&match settings.has_managed_tables() {
+        true => format!(" Inlet has it load what is staged at most once in {minutes} minutes; `every` says so."),
+        false => format!(" Inlet wakes it at most once in {minutes} minutes, and never for rows alone."),
+    });
     text
 }
 

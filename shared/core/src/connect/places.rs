@@ -38,9 +38,6 @@ const NONE_NAMED: &str = "no place that uploads come from is named: `landing` in
 
 /// Neither lies in the other: what Inlet writes would be uploads, or uploads would lie among tables.
 pub(super) fn apart(run: &mut Run<'_>) -> Result<Finding, Fault> {
-    if run.parts.lake.is_none() {
-        return Ok(Finding::Skipped("no lake is named".to_owned()));
-    }
     if run.parts.landing.is_empty() {
         return Ok(Finding::Skipped(NONE_NAMED.to_owned()));
     }

@@ -1,4 +1,6 @@
-//! A batch on the real route, into a lake of its own in the folder of this test: landed, registered, counted, changed.
+//! A batch on the real route: landed, registered, counted, changed. It goes into a lake of its own in the folder of this
+//! test, or, where the catalog keeps the tables, into the volume of the test's schema: there it is staged, and a window
+//! that sees nothing else loads it.
 
 use std::sync::Arc;
 
@@ -13,9 +15,10 @@ use crate::clock;
 use crate::delta::Lake;
 use crate::evolve::{self, Budget, EvolveReport, FullName};
 use crate::fault::Fault;
+use crate::managed::Managed;
 use crate::report::FaultReport;
 use crate::route::{self, Unwatched};
-use crate::settings::Settings;
+use crate::settings::{Settings, Tables, WarehouseChoice};
 use crate::upload::{Place, Upload, UploadId};
 
 /// The table of the test's event, `Connection Test`.
@@ -28,6 +31,7 @@ pub(super) fn land(run: &mut Run<'_>) -> Result<Finding, Fault> {
     }
     let lake = lake(run)?;
     match landed(run, &lake, r#""step":1"#) {
+        None if lake.is_volume() => Ok(Finding::Passed("1 event staged".to_owned())),
         None => Ok(Finding::Passed("1 event".to_owned())),
         Some(fault) => Ok(Finding::Failed(fault)),
     }
@@ -45,13 +49,22 @@ pub(super) fn register(run: &mut Run<'_>) -> Result<Finding, Fault> {
         }
         counted(run, rows)?;
     }
-    Ok(Finding::Passed("1 row counted; a column added and synced; 2 rows counted".to_owned()))
+    let found = match lake.is_volume() {
+        true => "1 row loaded and counted; a column added; 2 rows counted",
+        false => "1 row counted; a column added and synced; 2 rows counted",
+    };
+    Ok(Finding::Passed(found.to_owned()))
 }
 
-/// What Databricks does to tables: a row is deleted, the table vacuumed and dropped.
+/// What Databricks does to tables: a row is deleted, the table vacuumed and dropped. To managed ones it writes with rights
+/// of its own, which loading has shown: they are dropped.
 pub(super) fn maintain(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let table = name(run)?.quoted();
     let deadline = run.within(WORK_WITHIN);
+    if managed(run).is_some() {
+        said(run, &format!("DROP TABLE {table}"), deadline)?;
+        return Ok(Finding::Passed("dropped".to_owned()));
+    }
     let first = upload_id(&batch(run, r#""step":1"#));
     said(run, &format!("DELETE FROM {table} WHERE `_upload_id` = '{first}'"), deadline)?;
     counted(run, 1)?;
@@ -60,9 +73,16 @@ pub(super) fn maintain(run: &mut Run<'_>) -> Result<Finding, Fault> {
     Ok(Finding::Passed("a row deleted, vacuumed, dropped".to_owned()))
 }
 
-/// The lake of this test: its notes, leases and tables are nobody else's.
+/// The lake of this test, or its volume: notes, leases and rows there are nobody else's.
 fn lake(run: &Run<'_>) -> Result<Lake, Fault> {
-    run.lake()?.folder(&run.scratch.name)
+    match managed(run) {
+        Some(managed) => managed.volume_in(&run.scratch.name, run.parts.handle.clone()),
+        None => run.lake()?.folder(&run.scratch.name),
+    }
+}
+
+fn managed(run: &Run<'_>) -> Option<Managed> {
+    Managed::of(&run.parts.settings, run.workspace.as_ref()).filter(|_| run.parts.tables() == Some(Tables::Managed))
 }
 
 fn name(run: &Run<'_>) -> Result<FullName, Fault> {
@@ -97,7 +117,14 @@ fn landed(run: &mut Run<'_>, lake: &Lake, properties: &str) -> Option<FaultRepor
     let settings =
         Settings { contracts: Contracts::default(), selection: Selection::default(), ..run.parts.settings.clone() };
     let report = route::ingest(
-        &route::Parts { lake: lake.clone(), managed: None, settings, host: "connect", allowance: None, kept: None },
+        &route::Parts {
+            lake: lake.clone(),
+            managed: managed(run),
+            settings,
+            host: "connect",
+            allowance: None,
+            kept: None,
+        },
         vec![upload],
         &Unwatched,
     );
@@ -107,12 +134,14 @@ fn landed(run: &mut Run<'_>, lake: &Lake, properties: &str) -> Option<FaultRepor
 
 /// Brings the catalog up to date with the lake of this test; a fault if it is not.
 fn evolved(run: &Run<'_>, lake: &Lake) -> Result<Option<FaultReport>, Fault> {
+    let Some(warehouse) = &run.warehouse else { return Err(Fault::bug("an evolve without a warehouse")) };
     let destination = run.destination()?;
     let parts = evolve::Parts {
         lake: lake.clone(),
         workspace: run.workspace()?.clone(),
         catalog: destination.catalog.clone(),
-        warehouse: destination.warehouse.clone(),
+        // By its id: one of Inlet's own would be stopped after each window.
+        warehouse: WarehouseChoice::Id(warehouse.id.clone()),
         budget: Budget::default(),
         schema_changes: run.parts.settings.evolution.schema_changes,
         hold_limit: run.parts.settings.evolution.hold_limit,
@@ -133,6 +162,11 @@ fn counted(run: &Run<'_>, rows: u64) -> Result<(), Fault> {
     let count = said(run, &format!("SELECT count(*) FROM {table}"), run.within(WORK_WITHIN))?;
     match count.as_deref() {
         Some(count) if count == rows.to_string() => Ok(()),
+        count if managed(run).is_some() => Err(Fault::setup(format!(
+            "{rows} rows were to be in {table}, and the warehouse counts {}",
+            count.unwrap_or("nothing")
+        ))
+        .hint("see what else writes to tables of this catalog")),
         count => Err(Fault::setup(format!(
             "{rows} rows stand in the lake, and the warehouse counts {}",
             count.unwrap_or("nothing")

@@ -13,9 +13,6 @@ const NOTE: &[u8] = b"a connection test";
 /// Does with a volume of its own what staging does with Inlet's: `CREATE VOLUME`, `WRITE VOLUME`, `READ VOLUME`, and
 /// managed storage for it. Who makes a volume owns it.
 pub(super) fn staging(run: &mut Run<'_>) -> Result<Finding, Fault> {
-    if !run.parts.settings.has_managed_tables() {
-        return Ok(Finding::Skipped("rows of external tables are written to the lake".to_owned()));
-    }
     let (workspace, catalog) = (run.workspace()?.clone(), &run.destination()?.catalog);
     let (schema, deadline) = (run.scratch.name.clone(), run.within(STEP_WITHIN));
     let comment = format!("{MADE_BY_INLET}: a connection test");

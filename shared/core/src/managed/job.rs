@@ -6,10 +6,11 @@ use hashbrown::{HashMap, HashSet};
 use inlet_events::order::id_hash;
 use inlet_events::table::UPLOAD_ID;
 use inlet_events::{ColumnType, KnownType};
+use object_store::path::Path;
 
+use super::columns_of;
 use super::copy::{copies, count, counted, ids, loaded};
 use super::staged::{Left, StagedTable};
-use super::{SCHEMA, VOLUME, columns_of};
 use crate::clock::Deadline;
 use crate::crew::lock;
 use crate::databricks::{Answer, Error, TableInfo, TableKind, Workspace};
@@ -40,6 +41,8 @@ impl Speaker<'_> {
 /// A table with staged rows.
 pub(super) struct Job {
     pub(super) name: FullName,
+    /// The folder of the volume in which its files stand.
+    folder: String,
     pub(super) status: TableStatus,
     /// Columns that it lacks.
     pub(super) lacking: Vec<Wanted>,
@@ -59,8 +62,15 @@ pub(super) struct Rows {
 }
 
 impl Job {
-    /// What a table needs for its parts of the notes.
-    pub(super) fn of(name: &FullName, there: Option<&TableInfo>, notes: &[Left], parts: &[(usize, usize)]) -> Self {
+    /// What a table needs for its parts of the notes in a volume.
+    pub(super) fn of(
+        name: &FullName,
+        volume: &Path,
+        there: Option<&TableInfo>,
+        notes: &[Left],
+        parts: &[(usize, usize)],
+    ) -> Self {
+        let folder = format!("/{volume}/{}/{}", name.schema, name.table);
         let columns = there.map(columns_of).unwrap_or_default();
         // A table that was dropped since lacks columns that no note had to ask for.
         let in_files = || staged(notes, parts).flat_map(|(_, table)| table.files.iter().flat_map(KeptFile::columns));
@@ -73,7 +83,7 @@ impl Job {
             Some(_) if !lacking.is_empty() => (Some(alter(name, &lacking)), TableStatus::Altered),
             Some(_) => (None, TableStatus::UpToDate),
         };
-        Self { name: name.clone(), status, lacking, change, columns, parts: parts.to_vec() }
+        Self { name: name.clone(), folder, status, lacking, change, columns, parts: parts.to_vec() }
     }
 
     /// Its rows in the notes.
@@ -98,9 +108,7 @@ impl Job {
     /// # Errors
     /// A file does not fit the columns.
     pub(super) fn copies(&self, rows: &Rows, columns: &[(String, KnownType)]) -> Result<Vec<String>, Fault> {
-        let FullName { catalog, schema, table } = &self.name;
-        let from = format!("/Volumes/{catalog}/{SCHEMA}/{VOLUME}/{schema}/{table}");
-        copies(&self.name, &from, columns, &rows.files.iter().collect::<Vec<_>>())
+        copies(&self.name, &self.folder, columns, &rows.files.iter().collect::<Vec<_>>())
     }
 
     /// The views over it that are missing or show other columns, as statements. A name that somebody else has taken

@@ -204,7 +204,7 @@ impl Window<'_> {
         }
         let whole = |(name, mut parts): (FullName, Vec<(usize, usize)>)| {
             parts.retain(|(number, _)| !failed.contains(number));
-            (!parts.is_empty()).then(|| Job::of(&name, there(shown, &name), notes, &parts))
+            (!parts.is_empty()).then(|| Job::of(&name, self.parts.lake.root(), there(shown, &name), notes, &parts))
         };
         Ok(by_table.into_iter().filter_map(whole).collect())
     }
