@@ -348,7 +348,7 @@ impl Shared<'_> {
     /// The next upload begins when the last worker is done with this one; the others encode meanwhile what they would have
     /// to encode later.
     fn encode_ahead(&self, man: &mut Crewman) -> Result<(), Refusal> {
-        let Some(yard) = self.work.yard else { return Ok(()) };
+        let Some(yard) = self.work.yard.filter(|_| self.reading.load(Ordering::SeqCst) > 0) else { return Ok(()) };
         let plans = lock(self.work.registry).plans();
         while self.reading.load(Ordering::SeqCst) > 0 && man.encode_ahead(yard, &plans).map_err(Refusal::Fault)? {}
         Ok(())

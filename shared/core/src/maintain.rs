@@ -85,10 +85,10 @@ pub fn maintain(
 ) -> MaintainReport {
     let mut report = MaintainReport::new(ask.plan);
     let mut run = Run { lake, ask, deadline, told, report: &mut report };
-    let done = schemas.iter().try_for_each(|schema| run.schema(schema));
-    let done = done.and_then(|()| catalog.map_or(Ok(()), |parts| run.optimize(parts)));
-    if let Err(fault) = done {
-        report.fault = Some(FaultReport::from(&fault));
+    match (schemas.iter().try_for_each(|schema| run.schema(schema)), catalog) {
+        (Ok(()), Some(parts)) => run.optimize(parts),
+        (Ok(()), None) => {}
+        (Err(fault), _) => report.fault = report.fault.take().or(Some(FaultReport::from(&fault))),
     }
     report
 }
@@ -159,7 +159,7 @@ impl Run<'_> {
     }
 
     /// What Inlet does not write anew, the warehouse does: one wake for all.
-    fn optimize(&mut self, parts: &Parts) -> Result<(), Fault> {
+    fn optimize(&mut self, parts: &Parts) {
         for table in self.report.tables.iter_mut().filter(|table| table.skipped.is_some() && table.small_files > 0) {
             let (schema, name) = table.table.split_once('.').unwrap_or_default();
             let statement = format!("OPTIMIZE `{schema}`.`{name}`");
@@ -186,6 +186,5 @@ impl Run<'_> {
                 break;
             }
         }
-        Ok(())
     }
 }

@@ -79,8 +79,8 @@ impl Report {
 
     /// The gravest fault met anywhere in the run, if any.
     pub fn gravest(&self) -> Option<FaultKind> {
-        let faults = self.uploads.iter().filter_map(|upload| upload.fault.as_ref()).chain(self.fault.as_ref());
-        faults.map(|fault| fault.kind).max_by_key(|kind| kind.gravity())
+        let faults = self.uploads.iter().filter_map(|upload| upload.fault.as_ref());
+        FaultReport::gravest(faults.chain(&self.fault)).map(|fault| fault.kind)
     }
 }
 
@@ -264,6 +264,13 @@ pub struct FaultReport {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+impl FaultReport {
+    /// The one that says what the whole run came to, if there is any.
+    pub fn gravest<'a>(faults: impl IntoIterator<Item = &'a Self>) -> Option<&'a Self> {
+        faults.into_iter().max_by_key(|fault| fault.kind.gravity())
+    }
 }
 
 impl From<&Fault> for FaultReport {

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use inlet_events::table::UPLOAD_ID;
 use object_store::path::Path;
 use serde::Serialize;
@@ -336,9 +336,5 @@ fn remove_folder(lake: &crate::delta::Lake, folder: &Path) -> Result<(), Fault> 
     let listed = lake.wait(lake.store().list(Some(folder)).try_collect::<Vec<_>>()).map_err(fault)?;
     let (log, files): (Vec<_>, Vec<_>) =
         listed.into_iter().map(|file| file.location).partition(|place| place.as_ref().contains("/_delta_log/"));
-    for places in [files, log] {
-        let places = futures::stream::iter(places.into_iter().map(Ok)).boxed();
-        lake.wait(lake.store().delete_stream(places).try_collect::<Vec<_>>()).map_err(fault)?;
-    }
-    Ok(())
+    lake.remove(files).and_then(|()| lake.remove(log)).map_err(fault)
 }

@@ -154,7 +154,7 @@ fn said(answers: Answers, outcomes: &[Outcome]) -> Response {
         let response = json!({"statusCode": status, "headers": headers, "body": body.to_string()});
         return object(StatusCode::OK, &json!({"Outputs": {"res": response}, "Logs": [], "ReturnValue": null}));
     }
-    let gravest = outcomes.iter().filter_map(|outcome| outcome.fault.as_ref()).max_by_key(|fault| fault.kind.gravity());
+    let gravest = FaultReport::gravest(outcomes.iter().filter_map(|outcome| outcome.fault.as_ref()));
     let report = first.map_or(Value::Null, |outcome| outcome.report.clone());
     match gravest {
         None => object(StatusCode::OK, &json!({"Outputs": {}, "Logs": [], "ReturnValue": report})),

@@ -52,7 +52,7 @@ impl BackfillReport {
     pub(crate) fn gravest(&self) -> Option<FaultReport> {
         let faults = self.report.uploads.iter().filter_map(|upload| upload.fault.as_ref()).chain(&self.report.fault);
         let fails = |fault: &&FaultReport| fault.kind != FaultKind::Rejected && fault.message != TOO_LITTLE_TIME;
-        faults.filter(fails).max_by_key(|fault| fault.kind.gravity()).cloned()
+        FaultReport::gravest(faults.filter(fails)).cloned()
     }
 }
 

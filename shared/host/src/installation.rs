@@ -177,16 +177,19 @@ impl Open {
 
     /// The parts of an evolve; none without a workspace: there is no catalog.
     pub(crate) fn evolve_parts(&self) -> Option<evolve::Parts> {
-        let destination = self.settings.destination.as_ref()?;
-        Some(evolve::Parts {
-            lake: self.lake.clone(),
-            workspace: self.workspace.clone()?,
-            catalog: destination.catalog.clone(),
-            warehouse: destination.warehouse.clone(),
-            budget: self.settings.budget(),
-            hold_limit: self.settings.evolution.hold_limit,
-            schema_changes: self.settings.evolution.schema_changes,
-        })
+        evolve::Parts::of(&self.settings, self.lake.clone(), self.workspace.clone()?)
+    }
+
+    /// The schemas of which this keeps tables in order: all, or the one that is named; none of managed tables, which are
+    /// Databricks' to keep.
+    ///
+    /// # Errors
+    /// The lake cannot be listed, or has no schema of this name.
+    pub(crate) fn schemas_to_keep(&self, named: Option<&str>) -> Result<Vec<String>, Fault> {
+        match self.home.managed() {
+            Some(_) => Ok(Vec::new()),
+            None => lake::chosen(self.lake.schemas()?, named),
+        }
     }
 
     /// Refuses a place that somebody names and that uploads do not come from.

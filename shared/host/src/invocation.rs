@@ -196,13 +196,10 @@ fn try_perform(call: &Call<'_>, ask: &Ask) -> Result<(Value, Option<FaultReport>
         }
         Ask::Tidy { schema } => {
             let open = call.dock.installation.current()?;
-            // The logs of managed tables are Databricks' own work.
-            let schemas = if open.home.managed().is_some() { Vec::new() } else { open.lake.schemas()? };
-            let schemas = lake::chosen(schemas, schema.as_deref())?;
+            let schemas = open.schemas_to_keep(schema.as_deref())?;
             let report = upkeep::tidy_all(&open.lake, &schemas, call.allowance().deadline())?;
             let faults = report.tables.iter().filter_map(|table| table.fault.as_ref());
-            let gravest = faults.max_by_key(|fault| fault.kind.gravity()).cloned();
-            Ok((json(&report), gravest))
+            Ok((json(&report), FaultReport::gravest(faults).cloned()))
         }
         Ask::Backfill(asked) => {
             let open = call.dock.installation.current()?;
@@ -253,11 +250,7 @@ fn connect(call: &Call<'_>, wake: bool) -> ConnectReport {
 /// Puts tables in order, as long as there is time; the next tick does the rest.
 fn maintain(call: &Call<'_>, plan: bool, schema: Option<&str>) -> Result<(Value, Option<FaultReport>), Fault> {
     let open = call.dock.installation.current()?;
-    // Managed tables are Databricks' to keep in order.
-    let schemas = match open.settings.has_managed_tables() {
-        true => Vec::new(),
-        false => lake::chosen(open.lake.schemas()?, schema)?,
-    };
+    let schemas = open.schemas_to_keep(schema)?;
     let Settings { maintenance: rules, patience, .. } = open.settings;
     let ask = maintain::Ask { plan, by_hand: false, rules, now: clock::now(), patience };
     let told = |text: &str| call.log.info(text, json!({}));
@@ -265,8 +258,7 @@ fn maintain(call: &Call<'_>, plan: bool, schema: Option<&str>) -> Result<(Value,
     let report = maintain::maintain(&open.lake, parts.as_ref(), &schemas, &ask, call.allowance().deadline(), &told);
     say_maintained(call, &report);
     let faults = report.tables.iter().filter_map(|table| table.fault.as_ref()).chain(&report.fault);
-    let gravest = faults.max_by_key(|fault| fault.kind.gravity()).cloned();
-    Ok((json(&report), gravest))
+    Ok((json(&report), FaultReport::gravest(faults).cloned()))
 }
 
 fn say_maintained(call: &Call<'_>, report: &MaintainReport) {
@@ -312,8 +304,7 @@ fn evolve(call: &Call<'_>, ask: evolve::Ask) -> Result<(Value, Option<FaultRepor
     let report = (call.dock.functions.evolve)(&parts, ask, call.allowance().deadline(), &told);
     say_evolved(call, &report);
     let faults = report.tables.iter().filter_map(|table| table.fault.as_ref()).chain(&report.fault);
-    let gravest = faults.max_by_key(|fault| fault.kind.gravity()).cloned();
-    Ok((json(&report), gravest))
+    Ok((json(&report), FaultReport::gravest(faults).cloned()))
 }
 
 fn say_evolved(call: &Call<'_>, report: &EvolveReport) {
@@ -363,8 +354,7 @@ fn ingest(call: &Call<'_>, places: &[String], schema: Option<&str>) -> Result<(V
     }
     let faults = report.uploads.iter().filter_map(|upload| upload.fault.as_ref()).chain(&report.fault);
     let fails = |fault: &&FaultReport| fault.kind != FaultKind::Rejected;
-    let gravest = faults.filter(fails).max_by_key(|fault| fault.kind.gravity()).cloned();
-    Ok((json(&report), gravest))
+    Ok((json(&report), FaultReport::gravest(faults.filter(fails)).cloned()))
 }
 
 fn json(report: &impl serde::Serialize) -> Value {

@@ -106,9 +106,8 @@ fn said(answers: Answers, ids: &[Option<String>], outcomes: Vec<Outcome>) -> Res
             }))
         }
         Answers::Whole => {
-            let gravest =
-                outcomes.iter().filter(|outcome| failed(outcome)).filter_map(|outcome| outcome.fault.as_ref());
-            if let Some(fault) = gravest.max_by_key(|fault| fault.kind.gravity()) {
+            let faults = outcomes.iter().filter(|outcome| failed(outcome)).filter_map(|outcome| outcome.fault.as_ref());
+            if let Some(fault) = FaultReport::gravest(faults) {
                 return Err(diagnostic(fault));
             }
             let mut reports: Vec<Value> = outcomes.into_iter().map(|outcome| outcome.report).collect();

@@ -13,7 +13,7 @@ use super::warehouse::said;
 use super::{ONLY_AWAKE, Run, WORK_WITHIN};
 use crate::clock;
 use crate::delta::Lake;
-use crate::evolve::{self, Budget, EvolveReport, FullName};
+use crate::evolve::{self, Budget, FullName};
 use crate::fault::Fault;
 use crate::managed::Managed;
 use crate::report::FaultReport;
@@ -128,32 +128,22 @@ fn landed(run: &mut Run<'_>, lake: &Lake, properties: &str) -> Option<FaultRepor
         vec![upload],
         &Unwatched,
     );
-    let faults = report.uploads.into_iter().filter_map(|upload| upload.fault).chain(report.fault);
-    faults.max_by_key(|fault| fault.kind.gravity())
+    let faults = report.uploads.iter().filter_map(|upload| upload.fault.as_ref()).chain(&report.fault);
+    FaultReport::gravest(faults).cloned()
 }
 
 /// Brings the catalog up to date with the lake of this test; a fault if it is not.
 fn evolved(run: &Run<'_>, lake: &Lake) -> Result<Option<FaultReport>, Fault> {
     let Some(warehouse) = &run.warehouse else { return Err(Fault::bug("an evolve without a warehouse")) };
-    let destination = run.destination()?;
-    let parts = evolve::Parts {
-        lake: lake.clone(),
-        workspace: run.workspace()?.clone(),
-        catalog: destination.catalog.clone(),
-        // By its id: one of Inlet's own would be stopped after each window.
-        warehouse: WarehouseChoice::Id(warehouse.id.clone()),
-        budget: Budget::default(),
-        schema_changes: run.parts.settings.evolution.schema_changes,
-        hold_limit: run.parts.settings.evolution.hold_limit,
-    };
+    let parts = evolve::Parts::of(&run.parts.settings, lake.clone(), run.workspace()?.clone());
+    let Some(parts) = parts else { return Err(Fault::bug("an evolve without a destination")) };
+    // By its id: one of Inlet's own would be stopped after each window.
+    let warehouse = WarehouseChoice::Id(warehouse.id.clone());
+    let parts = evolve::Parts { warehouse, budget: Budget::default(), ..parts };
     let ask = evolve::Ask { by_hand: true, ..evolve::Ask::default() };
     let report = evolve::evolve(&parts, ask, run.within(WORK_WITHIN), run.told);
-    Ok(gravest(report))
-}
-
-fn gravest(report: EvolveReport) -> Option<FaultReport> {
-    let faults = report.tables.into_iter().filter_map(|table| table.fault).chain(report.fault);
-    faults.max_by_key(|fault| fault.kind.gravity())
+    let faults = report.tables.iter().filter_map(|table| table.fault.as_ref()).chain(&report.fault);
+    Ok(FaultReport::gravest(faults).cloned())
 }
 
 /// Counts the rows through the warehouse: Databricks itself can read the lake.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
 
@@ -169,9 +169,7 @@ fn newest(lake: &Lake, folder: &Path) -> Result<Option<Micros>, Fault> {
 fn remove(lake: &Lake, place: &Path) -> Result<(), Fault> {
     let fault = |error| store_fault("cannot remove what a test made", lake.url(), error);
     let files = lake.wait(lake.store().list(Some(place)).try_collect::<Vec<_>>()).map_err(fault)?;
-    let places = files.into_iter().map(|file| Ok(file.location));
-    lake.wait(lake.store().delete_stream(futures::stream::iter(places).boxed()).try_collect::<Vec<_>>())
-        .map_err(fault)?;
+    lake.remove(files.into_iter().map(|file| file.location).collect()).map_err(fault)?;
     // A store has no folders; a disk keeps the empty ones.
     let folder = std::path::Path::new("/").join(place.as_ref());
     if lake.url().scheme() == "file" && folder.is_dir() {

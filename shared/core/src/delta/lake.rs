@@ -327,6 +327,19 @@ impl Lake {
         &self.0.counters
     }
 
+    /// Removes objects; one that is gone already is no fault.
+    ///
+    /// # Errors
+    /// The store refuses one, or does not answer.
+    pub(crate) fn remove(&self, places: Vec<Path>) -> object_store::Result<()> {
+        let removed = self.store().delete_stream(futures::stream::iter(places.into_iter().map(Ok)).boxed());
+        let unless_gone = |removed| match removed {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            removed => removed.map(drop),
+        };
+        self.wait(removed.map(unless_gone).try_collect())
+    }
+
     /// Waits for the store on this (plain) thread.
     pub(crate) fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
         self.0.handle.block_on(answer)

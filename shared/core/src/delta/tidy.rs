@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use hashbrown::HashMap;
 use object_store::ObjectMeta;
 use object_store::path::Path;
@@ -157,10 +157,10 @@ fn expired(table: &Table, log: &[LogFile], now: Micros) -> Vec<Path> {
 }
 
 fn remove_all(lake: &Lake, table: &Table, expired: Vec<Path>) -> Result<usize, Fault> {
-    let removal = lake.store().delete_stream(futures::stream::iter(expired.into_iter().map(Ok)).boxed());
-    let removed: Result<Vec<_>, _> = lake.wait(removal.try_collect());
-    let removed = removed.map_err(|error| store_fault("cannot remove expired files of the log", table.url(), error))?;
-    Ok(removed.len())
+    let count = expired.len();
+    let removed = lake.remove(expired);
+    removed.map_err(|error| store_fault("cannot remove expired files of the log", table.url(), error))?;
+    Ok(count)
 }
 
 /// The newest complete checkpoint that is older than the cut: history begins there from now on.

@@ -34,7 +34,7 @@ use crate::fault::Fault;
 use crate::held;
 use crate::lease::Lease;
 use crate::report::FaultReport;
-use crate::settings::{SchemaChanges, WarehouseChoice};
+use crate::settings::{SchemaChanges, Settings, WarehouseChoice};
 use rounds::Rounds;
 
 /// The lease under which a lake is evolved.
@@ -59,6 +59,22 @@ pub struct Parts {
     pub schema_changes: SchemaChanges,
     /// How long rows may be held for a change of their table.
     pub hold_limit: Duration,
+}
+
+impl Parts {
+    /// As the settings have it; none if they name no workspace: there is no catalog.
+    pub fn of(settings: &Settings, lake: Lake, workspace: Workspace) -> Option<Self> {
+        let destination = settings.destination.as_ref()?;
+        Some(Self {
+            lake,
+            workspace,
+            catalog: destination.catalog.clone(),
+            warehouse: destination.warehouse.clone(),
+            budget: settings.budget(),
+            schema_changes: settings.evolution.schema_changes,
+            hold_limit: settings.evolution.hold_limit,
+        })
+    }
 }
 
 /// What is asked of an evolve.

@@ -5,7 +5,7 @@
 //! within the retention, a note of held rows. The folder is listed first and the others are read behind it: a file is
 //! written before it is named, so one that is being named now is younger than the retention or stands in a note already.
 
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use hashbrown::HashSet;
 use object_store::ObjectMeta;
 use object_store::path::Path;
@@ -53,10 +53,8 @@ pub(super) fn remove(
     if ask.plan {
         return Ok(());
     }
-    let places: Vec<_> = files.into_iter().map(|file| Ok(file.location)).collect();
-    let removal = lake.store().delete_stream(futures::stream::iter(places).boxed());
-    let removed: Result<Vec<_>, _> = lake.wait(removal.try_collect());
-    removed.map(drop).map_err(|error| store_fault("cannot remove files that nobody needs", table.url(), error))
+    let removed = lake.remove(files.into_iter().map(|file| file.location).collect());
+    removed.map_err(|error| store_fault("cannot remove files that nobody needs", table.url(), error))
 }
 
 /// The Parquet files of a table's folder that were written before then. Folders that begin with `_` or `.` hold no files

@@ -141,19 +141,9 @@ impl<'a> Demo<'a> {
 
     fn evolve(&self) -> Result<(), Fault> {
         let named = self.lake()?;
-        let (Some(workspace), Some(destination)) = (workspace(&self.settings)?, self.settings.destination.clone())
-        else {
-            return Err(Fault::bug("the demo's settings name no workspace"));
-        };
-        let parts = EvolveParts {
-            lake: opened(&named.url, &self.settings, &self.runtime)?,
-            workspace,
-            catalog: destination.catalog,
-            warehouse: destination.warehouse,
-            budget: self.settings.budget(),
-            schema_changes: self.settings.evolution.schema_changes,
-            hold_limit: self.settings.evolution.hold_limit,
-        };
+        let lake = opened(&named.url, &self.settings, &self.runtime)?;
+        let parts = workspace(&self.settings)?.and_then(|workspace| EvolveParts::of(&self.settings, lake, workspace));
+        let parts = parts.ok_or_else(|| Fault::bug("the demo's settings name no workspace"))?;
         let ask = EvolveAsk { by_hand: true, ..EvolveAsk::default() };
         let report = (self.call.functions.evolve)(&parts, ask, Deadline::after(PATIENCE), &|_| {});
         self.say(&evolved(&report));

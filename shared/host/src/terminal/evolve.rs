@@ -71,23 +71,15 @@ pub(super) fn destined(
     streams: &Streams,
 ) -> Result<Destined, Fault> {
     let Told { settings, lake } = told(settings, lake, runtime, streams)?;
-    let Some(destination) = settings.destination.clone() else {
+    let Some(workspace) = workspace(&settings)? else {
         return Err(Fault::setup("the settings name no Databricks workspace: there is no catalog")
             .hint("write workspace_url and catalog into inlet.toml; docs/settings.md has every key"));
     };
-    let workspace = workspace(&settings)?;
     let line = format!("{} evolve --lake DIR", call.program);
-    let home = Home::of(&settings, workspace.as_ref(), || lake::to_read(lake.as_deref(), &line))?;
-    let lake = home.look(&settings, workspace.as_ref(), runtime.handle())?;
-    let Some(workspace) = workspace else { return Err(Fault::bug("a destination without a workspace")) };
-    let parts = Parts {
-        lake,
-        workspace,
-        catalog: destination.catalog,
-        warehouse: destination.warehouse,
-        budget: settings.budget(),
-        schema_changes: settings.evolution.schema_changes,
-        hold_limit: settings.evolution.hold_limit,
+    let home = Home::of(&settings, Some(&workspace), || lake::to_read(lake.as_deref(), &line))?;
+    let lake = home.look(&settings, Some(&workspace), runtime.handle())?;
+    let Some(parts) = Parts::of(&settings, lake, workspace) else {
+        return Err(Fault::bug("a workspace without a destination"));
     };
     Ok(Destined { parts, patience: settings.patience })
 }

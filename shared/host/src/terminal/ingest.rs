@@ -5,7 +5,7 @@ use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use inlet_core::fault::Fault;
-use inlet_core::report::{FaultReport, PlanReport, Report, Totals};
+use inlet_core::report::{FaultReport, PlanReport, Report};
 use inlet_core::route::{Parts, PlanOver};
 use inlet_core::upload::Upload;
 use url::Url;
@@ -118,15 +118,9 @@ impl Landed {
 }
 
 fn plan_only(asked: &Ingest, call: &Call<'_>, streams: &mut Streams) -> u8 {
-    let report = planned(asked, call, streams).unwrap_or_else(|fault| PlanReport {
-        function: "ingest",
-        plan: true,
-        tables: Vec::new(),
-        rejections: Vec::new(),
-        skipped: Vec::new(),
-        totals: Totals::default(),
-        fault: Some(FaultReport::from(&fault)),
-    });
+    let report = planned(asked, call, streams);
+    let report =
+        report.unwrap_or_else(|fault| PlanReport { fault: Some(FaultReport::from(&fault)), ..PlanReport::new() });
     match call.form {
         Form::Words => streams.out.write(&plan::plan(&report)),
         Form::Json | Form::JsonLines => streams.out.line(&serde_json::to_string(&report).unwrap_or_default()),

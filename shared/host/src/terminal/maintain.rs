@@ -55,15 +55,7 @@ fn maintained(asked: &Maintain, call: &Call<'_>, streams: &Streams) -> Result<Ma
         let chosen = asked.schemas.iter().map(|name| lake::chosen(schemas.clone(), Some(name)));
         schemas = chosen.collect::<Result<Vec<_>, _>>()?.concat();
     }
-    let parts = settings.destination.as_ref().zip(workspace).map(|(destination, workspace)| Parts {
-        lake: lake.clone(),
-        workspace,
-        catalog: destination.catalog.clone(),
-        warehouse: destination.warehouse.clone(),
-        budget: settings.budget(),
-        schema_changes: settings.evolution.schema_changes,
-        hold_limit: settings.evolution.hold_limit,
-    });
+    let parts = workspace.and_then(|workspace| Parts::of(&settings, lake.clone(), workspace));
     let (plan, rules, patience) = (asked.plan, settings.maintenance, settings.patience);
     let ask = Ask { plan, by_hand: true, rules, now: clock::now(), patience };
     let err = &streams.err;

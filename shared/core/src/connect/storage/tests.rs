@@ -124,20 +124,31 @@ impl ObjectStore for Faulty {
 const LAKE: &str = "abfss://events@acme.dfs.core.windows.net/bronze/";
 
 /// Runs the steps of the store; answers what was found, and what was told.
-fn tried(store: Faulty, url: &str, role_wait: Duration) -> (Vec<std::result::Result<Finding, Fault>>, Vec<String>) {
+/// A test over this store, by a managed identity.
+fn over<T>(
+    store: Faulty,
+    url: &str,
+    role_wait: Duration,
+    told: &(dyn Fn(&str) + Sync),
+    act: impl FnOnce(Run<'_>) -> T,
+) -> T {
     let runtime = Runtime::new().unwrap();
     let url = Url::parse(url).unwrap();
     let lake = Lake::with_store(&url, Arc::new(store), runtime.handle().clone()).unwrap();
     let identity = StorageAccess::ManagedIdentity { client_id: Some("0a1b".to_owned()) };
     let settings = Settings { storage: identity, ..Settings::default() };
     let parts = Parts { settings, lake: Some(url), landing: Vec::new(), handle: runtime.handle().clone() };
+    let ask = Ask { role_wait, ..Ask::default() };
+    let mut run = Run::new(&parts, ask, clock::Deadline::after(Duration::from_secs(60)), told);
+    run.lake = Some(lake);
+    act(run)
+}
+
+fn tried(store: Faulty, url: &str, role_wait: Duration) -> (Vec<std::result::Result<Finding, Fault>>, Vec<String>) {
     let said = std::sync::Mutex::new(Vec::new());
     let told = |text: &str| said.lock().unwrap().push(text.to_owned());
-    let ask = Ask { role_wait, ..Ask::default() };
-    let mut run = Run::new(&parts, ask, clock::Deadline::after(Duration::from_secs(60)), &told);
-    run.lake = Some(lake);
-    let found = vec![super::storage(&mut run), versioning(&mut run), state(&mut run)];
-    drop(run);
+    let steps = |mut run: Run<'_>| vec![super::storage(&mut run), versioning(&mut run), state(&mut run)];
+    let found = over(store, url, role_wait, &told, steps);
     (found, said.into_inner().unwrap())
 }
 
@@ -169,16 +180,7 @@ fn a_role_that_does_not_act_yet_is_waited_for_and_said_so() {
 
 /// All steps, over a lake alone.
 fn whole(store: Faulty, url: &str) -> ConnectReport {
-    let runtime = Runtime::new().unwrap();
-    let url = Url::parse(url).unwrap();
-    let lake = Lake::with_store(&url, Arc::new(store), runtime.handle().clone()).unwrap();
-    let identity = StorageAccess::ManagedIdentity { client_id: Some("0a1b".to_owned()) };
-    let settings = Settings { storage: identity, ..Settings::default() };
-    let parts = Parts { settings, lake: Some(url), landing: Vec::new(), handle: runtime.handle().clone() };
-    let ask = Ask { role_wait: Duration::ZERO, ..Ask::default() };
-    let mut run = Run::new(&parts, ask, clock::Deadline::after(Duration::from_secs(60)), &|_| {});
-    run.lake = Some(lake);
-    run.all(&|_| {})
+    over(store, url, Duration::ZERO, &|_| {}, |run| run.all(&|_| {}))
 }
 
 /// Steps that are not as they should be.
