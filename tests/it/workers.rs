@@ -7,10 +7,12 @@ use inlet_core::report::{Report, TableReport};
 use inlet_core::settings::Settings;
 use inlet_events::Limits;
 
+use crate::bucket::Bucket;
 use crate::events::{calls, gz, lines, nameless, track};
+use crate::faulty::{DATA, Faulty};
 use crate::json::Json;
 use crate::lake::{self, Row, Value};
-use crate::support::{Chance, Room, SCHEMA, assert_landed, land, settings, the_only, upload};
+use crate::support::{Chance, Room, SCHEMA, assert_landed, land, land_over, settings, the_only, upload, upload_of};
 
 const CREWS: [usize; 3] = [1, 2, 4];
 
@@ -205,4 +207,15 @@ fn beyond_the_table_limit_a_track_lands_in_tracks_alone() {
 
 fn rescued(row: &Row) -> Option<Json> {
     row.get("_rescued_data").map(|text| Json::parse(text.text()))
+}
+
+#[test]
+fn one_worker_lets_its_files_go_to_the_store_together() {
+    let bucket = Bucket::default();
+    let gate = Faulty::over(bucket.store());
+    let events = ["One", "Two", "Three"].map(|event| track(event, event, "{}"));
+    gate.hold(events.len() + 1, DATA);
+    let settings = Settings { workers: 1, ..settings() };
+    assert_landed(&land_over(gate.store(), &settings, vec![upload_of("tracks.ndjson", lines(&events))]));
+    assert!(gate.all_held());
 }

@@ -1,6 +1,7 @@
 //! The workers of one group and the files that they write: each has its own builders and its own Parquet files, so
 //! that they share nothing but the decompressor.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use hashbrown::HashSet;
@@ -8,7 +9,7 @@ use inlet_events::table::TablePlan;
 use inlet_events::{Buffers, ColumnType, Worker};
 use parquet::errors::ParquetError;
 
-use crate::delta::{DataFile, Encoder, FileLayout, FileWriter, Lake, ROW_GROUP_BYTES, Table};
+use crate::delta::{DataFile, Encoder, FileLayout, FileWriter, Lake, ROW_GROUP_BYTES, SentFile, Table};
 use crate::fault::Fault;
 use crate::ledger::{REJECTS, RejectRows, rejects_columns};
 use crate::registry::Registry;
@@ -16,13 +17,13 @@ use crate::registry::Registry;
 /// Bytes that uploads in memory and the rows of all tables and workers may hold together.
 const READ_BYTES: usize = 80 << 20;
 /// Bytes that the rows may hold, at least and at most; over it the largest table is encoded early.
-const ROWS_BYTES: std::ops::RangeInclusive<usize> = 32 << 20..=56 << 20;
+const ROWS_BYTES: std::ops::RangeInclusive<usize> = 28 << 20..=48 << 20;
 /// Bytes that may wait in the files of all tables and workers; over it the largest file is sent on, or finished.
-const FILES_BYTES: usize = 20 << 20;
+const FILES_BYTES: usize = 16 << 20;
 /// Files of all workers that may be on their way in parts: on a disk each is an open file.
 const FILES_UNDER_WAY: usize = 400;
-/// Bytes of a table's rows that a worker without anything to read encodes: a smaller row group is hardly larger in all.
-const AHEAD_BYTES: usize = ROW_GROUP_BYTES / 4;
+/// Finished files of one worker that may be on their way at once: a store takes its time to answer for each.
+const SENT_AT_ONCE: usize = 16;
 /// Bytes of rejected text after which it is encoded.
 const REJECT_BYTES: usize = 2 << 20;
 
@@ -42,6 +43,7 @@ pub(crate) struct Crewman {
     open: Vec<Option<OpenFile>>,
     reject_file: Option<FileWriter>,
     encoder: Option<Encoder>,
+    sent: VecDeque<(u32, SentFile)>,
     finished: Vec<(u32, DataFile)>,
     finished_rejects: Vec<DataFile>,
 }
@@ -102,14 +104,6 @@ impl Crewman {
             self.encode_rejects(yard)?;
         }
         self.relieve_files(yard)
-    }
-
-    /// Encodes the largest table, for want of anything to read. False when none is worth it.
-    pub(crate) fn encode_ahead(&mut self, yard: Yard<'_>, plans: &[Arc<TablePlan>]) -> Result<bool, Fault> {
-        let largest = self.worker.held().max_by_key(|(_, bytes)| *bytes);
-        let Some((table, _)) = largest.filter(|(_, bytes)| *bytes >= AHEAD_BYTES) else { return Ok(false) };
-        self.encode(yard, plans, table)?;
-        self.relieve_files(yard).map(|()| true)
     }
 
     fn relieve_files(&mut self, yard: Yard<'_>) -> Result<(), Fault> {
@@ -188,13 +182,11 @@ impl Crewman {
         for table in held {
             self.encode(yard, plans, table)?;
             self.worker.release(table);
+            self.send(table)?;
         }
         self.encode_rejects(yard)?;
-        for (table, file) in self.open.iter_mut().enumerate() {
-            if let Some(file) = file.take() {
-                self.finished.push((table as u32, file.writer.finish()?));
-            }
-        }
+        (0..self.open.len()).try_for_each(|table| self.send(table as u32))?;
+        self.await_sent(0)?;
         if let Some(file) = self.reject_file.take() {
             self.finished_rejects.push(file.finish()?);
         }
@@ -209,10 +201,27 @@ impl Crewman {
         Ok(())
     }
 
+    /// Lets a table's file go, while the next one is encoded.
+    fn send(&mut self, table: u32) -> Result<(), Fault> {
+        let Some(file) = self.open.get_mut(table as usize).and_then(Option::take) else { return Ok(()) };
+        self.sent.push_back((table, file.writer.send_rest()?));
+        self.await_sent(SENT_AT_ONCE)
+    }
+
+    /// Waits until no more files than that are on their way.
+    fn await_sent(&mut self, at_once: usize) -> Result<(), Fault> {
+        while self.sent.len() > at_once {
+            let Some((table, file)) = self.sent.pop_front() else { break };
+            self.finished.push((table, file.finish()?));
+        }
+        Ok(())
+    }
+
     /// Gives up all that was read and written; answers the files that stand in the lake already.
     pub(crate) fn abandon(&mut self) -> Vec<DataFile> {
         let abandoned = std::mem::take(self);
         abandoned.open.into_iter().flatten().for_each(|file| file.writer.abort());
+        abandoned.sent.into_iter().for_each(|(_, file)| file.abort());
         if let Some(file) = abandoned.reject_file {
             file.abort();
         }

@@ -6,7 +6,7 @@
 //! stopped. Columns that the limits forbid stay unknown, and their values are rescued.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use hashbrown::{HashMap, HashSet};
@@ -23,6 +23,9 @@ use crate::source::{Opened, Refusal, Source};
 
 /// An upload smaller than this is read by one worker: a thread costs more.
 const SMALL_BYTES: usize = 512 << 10;
+/// With so few chunks left workers do not encode what they hold: it takes as long as reading a dozen chunks, and the next
+/// upload begins when all are done with this one.
+const LAST_CHUNKS: usize = 24;
 
 /// What one upload came to, before its group is committed.
 #[derive(Debug, Default)]
@@ -67,8 +70,6 @@ struct Shared<'a> {
     /// Where there were too many ids to remember: from there on nothing is decided yet.
     full_at: Mutex<Option<Position>>,
     left_traces: AtomicBool,
-    /// Workers that still read.
-    reading: AtomicUsize,
     failure: Mutex<Option<Refusal>>,
     failed: AtomicBool,
 }
@@ -108,7 +109,6 @@ pub(crate) fn land(
         is_whole,
         full_at: Mutex::new(None),
         left_traces: AtomicBool::new(false),
-        reading: AtomicUsize::new(0),
         failure: Mutex::new(None),
         failed: AtomicBool::new(false),
     };
@@ -211,7 +211,6 @@ impl Shared<'_> {
         lock(&self.chunks).keep(matches!(pass, Pass::Observe { .. }));
         loop {
             let mut crew: Vec<_> = crew.iter_mut().zip(&mut *deferred).collect();
-            self.reading.store(crew.len(), Ordering::SeqCst);
             let counts = self.together(&mut crew, |(man, deferred)| {
                 let mut rescued = Vec::new();
                 self.work_through(man, deferred, pass, &mut rescued);
@@ -281,9 +280,7 @@ impl Shared<'_> {
     ) {
         // A panic must not leave the others waiting for their turn.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            self.try_work_through(man, deferred, pass, rescued)?;
-            self.reading.fetch_sub(1, Ordering::SeqCst);
-            self.encode_ahead(man)
+            self.try_work_through(man, deferred, pass, rescued)
         }));
         let outcome = outcome.unwrap_or_else(|_| Err(Refusal::Fault(worker_panicked())));
         if let Err(refusal) = outcome {
@@ -302,6 +299,9 @@ impl Shared<'_> {
         rescued: &mut Vec<TableCounts>,
     ) -> Result<(), Refusal> {
         let mut plans = lock(self.work.registry).plans();
+        if matches!(pass, Pass::Write { .. }) {
+            self.relieve(man, &plans)?;
+        }
         if let Some(mut batch) = deferred.take() {
             match pass {
                 Pass::Write { .. } => {
@@ -334,7 +334,12 @@ impl Shared<'_> {
             }
             let known = man.worker.flatten(&mut batch, &plans);
             match pass {
-                Pass::Write { settled } if known || settled => self.write(man, &batch, &plans, rescued)?,
+                Pass::Write { settled } if known || settled => {
+                    self.write(man, &batch, &plans, rescued)?;
+                    if !self.ends_soon() {
+                        self.relieve(man, &plans)?;
+                    }
+                }
                 Pass::Write { .. } => {
                     self.drift.store(true, Ordering::SeqCst);
                     *deferred = Some(batch);
@@ -343,15 +348,6 @@ impl Shared<'_> {
                 Pass::Observe { rooms, only } => man.worker.observe(&batch, &plans, rooms, only),
             }
         }
-    }
-
-    /// The next upload begins when the last worker is done with this one; the others encode meanwhile what they would have
-    /// to encode later.
-    fn encode_ahead(&self, man: &mut Crewman) -> Result<(), Refusal> {
-        let Some(yard) = self.work.yard.filter(|_| self.reading.load(Ordering::SeqCst) > 0) else { return Ok(()) };
-        let plans = lock(self.work.registry).plans();
-        while self.reading.load(Ordering::SeqCst) > 0 && man.encode_ahead(yard, &plans).map_err(Refusal::Fault)? {}
-        Ok(())
     }
 
     /// Rejects events that frozen tables have no place for.
@@ -408,10 +404,16 @@ impl Shared<'_> {
         if !self.work.rejects_landed {
             man.rejects.add(context, batch, context.processed);
         }
-        match self.work.yard {
-            Some(yard) => man.relieve(yard, plans).map_err(Refusal::Fault),
-            None => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// Whether so little is left of the upload that nobody should begin to encode: the others would wait for him.
+    fn ends_soon(&self) -> bool {
+        lock(&self.chunks).left().is_some_and(|left| left <= LAST_CHUNKS)
+    }
+
+    fn relieve(&self, man: &mut Crewman, plans: &[Arc<TablePlan>]) -> Result<(), Refusal> {
+        self.work.yard.map_or(Ok(()), |yard| man.relieve(yard, plans)).map_err(Refusal::Fault)
     }
 }
 

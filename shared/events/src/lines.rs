@@ -149,6 +149,11 @@ impl<'a> Chunks<'a> {
         self.held.iter()
     }
 
+    /// How many chunks are still to be handed out; none while nobody knows, since the stream was not read to its end.
+    pub fn left(&self) -> Option<usize> {
+        self.is_read.then(|| self.held.len() - self.at)
+    }
+
     /// Whether chunks that are handed out from now on stay here to be read again; a stream that goes on cannot keep them.
     pub fn keep(&mut self, keeps: bool) {
         self.keeps = keeps && self.is_read;
@@ -357,6 +362,18 @@ mod tests {
             }
         }
         seen
+    }
+
+    #[test]
+    fn how_much_is_left_is_known_once_all_was_read() {
+        let text = b"{}      \n".repeat(2 * BUFFER_BYTES / 9 + 9);
+        let mut chunks = Chunks::of_bytes(text.into(), 1 << 20);
+        assert_eq!(chunks.left(), None);
+        assert!(chunks.read_ahead(64 << 20, || true).unwrap());
+        for left in [3, 2, 1, 0] {
+            assert_eq!(chunks.left(), Some(left));
+            assert_eq!(chunks.next_chunk().unwrap().is_some(), left > 0);
+        }
     }
 
     #[test]

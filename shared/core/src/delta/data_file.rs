@@ -246,18 +246,29 @@ impl FileWriter {
     /// # Errors
     /// What the store answers; a bug for a file without rows. Nothing is left behind then, as far as the store obeys.
     pub fn finish(self) -> Result<DataFile, Fault> {
-        let Self { layout, mut writer, tallies, wide, mut sink, url, key, rows } = self;
-        let mut upload = || {
-            if rows == 0 {
-                return Err(Fault::bug(format!("a file without rows for table `{}`", layout.label)));
+        self.send_rest()?.finish()
+    }
+
+    /// Writes the footer and lets what is left go to the store, without waiting for it.
+    ///
+    /// # Errors
+    /// As [`FileWriter::finish`].
+    pub fn send_rest(mut self) -> Result<SentFile, Fault> {
+        let mut send = || {
+            if self.rows == 0 {
+                return Err(Fault::bug(format!("a file without rows for table `{}`", self.layout.label)));
             }
-            writer.finish().map_err(|error| unwritten(&layout, error))?;
-            let rest = std::mem::take(writer.inner_mut());
-            sink.finish(rest).map_err(|error| store_fault("cannot write a data file", &url, error))
+            self.writer.finish().map_err(|error| unwritten(&self.layout, error))?;
+            let rest = std::mem::take(self.writer.inner_mut());
+            self.sink.send_rest(rest).map_err(|error| store_fault("cannot write a data file", &self.url, error))
         };
-        let size = upload().inspect_err(|_| sink.abort())?;
-        let file = DataFile::described(&layout, &url, key, size, rows, tallies)?;
-        Ok(DataFile { wide: Arc::new(wide), ..file })
+        match send() {
+            Ok(()) => Ok(SentFile(self)),
+            Err(fault) => {
+                self.abort();
+                Err(fault)
+            }
+        }
     }
 
     /// Gives up on the file: what was uploaded of it is removed, as far as the store obeys.
@@ -296,6 +307,29 @@ impl FileWriter {
             return Err(Fault::bug(format!("table `{label}` has no column `{name}` of type {column_type}")));
         }
         Ok(columns)
+    }
+}
+
+/// A file that is on its way to the store as a whole. It must be finished or aborted.
+#[derive(Debug)]
+pub struct SentFile(FileWriter);
+
+impl SentFile {
+    /// Waits until it is there.
+    ///
+    /// # Errors
+    /// What the store answers. Nothing is left behind then, as far as the store obeys.
+    pub fn finish(self) -> Result<DataFile, Fault> {
+        let FileWriter { layout, tallies, wide, mut sink, url, key, rows, .. } = self.0;
+        let sent = sink.finish().inspect_err(|_| sink.abort());
+        let size = sent.map_err(|error| store_fault("cannot write a data file", &url, error))?;
+        let file = DataFile::described(&layout, &url, key, size, rows, tallies)?;
+        Ok(DataFile { wide: Arc::new(wide), ..file })
+    }
+
+    /// Gives up on the file: it is removed, as far as the store obeys.
+    pub fn abort(self) {
+        self.0.abort();
     }
 }
 

@@ -50,7 +50,7 @@ pub use column_chunk::Encoder;
 pub use compact::FILE_BYTES;
 pub(crate) use compact::{LiveFiles, may_compact};
 pub(crate) use create::{IDS_KEPT, statistics_columns};
-pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES};
+pub use data_file::{DataFile, FileWriter, ROW_GROUP_BYTES, SentFile};
 pub(crate) use faults::{fault_within, is_denied, store_fault};
 pub(crate) use features::{run_on, sql_name};
 pub(crate) use kept_file::KeptFile;

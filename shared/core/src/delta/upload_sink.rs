@@ -17,7 +17,7 @@ pub(super) struct UploadSink {
     lake: Lake,
     path: Path,
     parts: Option<Box<dyn MultipartUpload>>,
-    /// At most one part is under way: the next is encoded meanwhile.
+    /// At most one part is under way, or the whole: the next is encoded meanwhile.
     under_way: Option<(usize, JoinHandle<Result<()>>)>,
     sent: u64,
     /// A single put was tried: whatever it answered, the object may be there.
@@ -57,18 +57,23 @@ impl UploadSink {
         self.parts.is_some()
     }
 
-    /// Sends the rest and makes the object visible; answers its size.
-    pub(super) fn finish(&mut self, rest: Vec<u8>) -> Result<u64> {
-        if self.parts.is_none() {
-            let size = rest.len() as u64;
-            self.put = true;
-            // Overwriting is safe to retry, and the name is ours alone.
-            self.lake.wait(self.lake.store().put(&self.path, PutPayload::from(rest)))?;
-            return Ok(size);
+    /// Lets the rest go; what the store answers is asked for by [`UploadSink::finish`].
+    pub(super) fn send_rest(&mut self, rest: Vec<u8>) -> Result<()> {
+        if self.parts.is_some() {
+            return if rest.is_empty() { Ok(()) } else { self.send_part(rest) };
         }
-        if !rest.is_empty() {
-            self.send_part(rest)?;
-        }
+        let size = rest.len();
+        self.sent += size as u64;
+        self.put = true;
+        let (store, path) = (Arc::clone(self.lake.store()), self.path.clone());
+        // Overwriting is safe to retry, and the name is ours alone.
+        let put = async move { store.put(&path, PutPayload::from(rest)).await.map(drop) };
+        self.under_way = Some((size, self.lake.handle().spawn(put)));
+        Ok(())
+    }
+
+    /// Waits until all is there, and makes the object visible; answers its size.
+    pub(super) fn finish(&mut self) -> Result<u64> {
         self.await_part()?;
         if let Some(mut parts) = self.parts.take() {
             let completed = self.lake.wait(parts.complete());

@@ -15,7 +15,7 @@ use crate::crew::{lock, worker_panicked};
 use crate::source::{Opened, Refusal};
 
 /// Bytes of all uploads in memory from which on those behind the next one wait.
-const BEHIND_BYTES: usize = 24 << 20;
+const BEHIND_BYTES: usize = 40 << 20;
 
 /// Uploads that are being opened, by their places.
 ///
