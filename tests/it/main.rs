@@ -32,6 +32,7 @@ mod json;
 mod kept;
 mod lake;
 mod landing;
+mod loaded;
 mod maintain;
 mod managed;
 mod metamorphic;

@@ -1,5 +1,6 @@
 //! A table that takes no rows from Inlet, or not their columns, holds up nothing else where a workspace is: its rows are
-//! held, the reason and the way out are said, and they land once the table can take them.
+//! held, the reason and the way out are said, and they land once the table can take them. Where a warehouse is, it loads
+//! what a table takes none of ([`crate::loaded`]).
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +10,9 @@ use inlet_core::clock::Deadline;
 use inlet_core::evolve::{Ask, EvolveReport, Parts, TableStatus, evolve};
 use inlet_core::fault::FaultKind;
 use inlet_core::report::{Report, Status};
+use inlet_core::settings::WarehouseChoice;
 
-use crate::databricks_made::stand;
+use crate::databricks_made::{log, stand};
 use crate::events::{lines, track};
 use crate::lake::{self, Table};
 use crate::process::{inlet, run};
@@ -19,6 +21,7 @@ use crate::verify::assert_proves_uploads;
 use crate::workspace::{Customer, status};
 
 const ORDERS: &str = "events.order_completed";
+const BY_HAND: Ask = Ask { plan: false, all: false, retry: false, by_hand: true };
 
 /// An order and another event.
 fn land(customer: &Customer, id: &str, more: &str) -> Report {
@@ -67,45 +70,45 @@ pub(crate) fn drop_checks(table: &Path) {
     let dropped = "{\"commitInfo\":{\"timestamp\":1773446500000,\"operation\":\"DROP FEATURE\",\"operationParameters\":\
                    {\"featureName\":\"checkConstraints\",\"truncateHistory\":false}}}\n\
                    {\"protocol\":{\"minReaderVersion\":1,\"minWriterVersion\":2}}\n";
-    fs::write(table.join(format!("_delta_log/{:020}.json", 1)), dropped).expect("the log can be written");
+    let next = log(table).len();
+    fs::write(table.join(format!("_delta_log/{next:020}.json")), dropped).expect("the log can be written");
+}
+
+/// An evolve of settings that name no warehouse.
+fn evolve_without_warehouse(customer: &Customer) -> EvolveReport {
+    let parts = Parts { warehouse: WarehouseChoice::None, ..customer.parts() };
+    evolve(&parts, BY_HAND, Deadline::after(Duration::from_secs(30)), &|_| {})
 }
 
 #[test]
-fn rows_that_a_table_refuses_are_held_alone_and_land_once_it_was_mended() {
-    for more in ["", "schema_changes = \"warehouse\""] {
-        let customer = Customer::told(|setup| setup, more);
-        let table = stand("legacy_1_3", &customer.room.lake());
-        let made = listing(&table);
-        let why = "its old protocol implies checkConstraints";
-        if more.is_empty() {
-            assert_held(&land(&customer, "a", ""), why, "DROP FEATURE checkConstraints");
-            assert_held(&land(&customer, "b", r#","coupon":"c""#), why, "DROP FEATURE checkConstraints");
-            assert_eq!(lake::read(&customer.room.lake(), SCHEMA, "tracks").rows.len(), 4);
-        } else {
-            // The warehouse is to make the other tables too.
-            land(&customer, "a", "");
-            land(&customer, "b", "");
-        }
-        assert_eq!(listing(&table), made, "nothing was written there");
-        for _ in 0..2 {
-            assert_refused(&customer.evolve(), why);
-            assert_eq!(lake::read(&customer.room.lake(), SCHEMA, "tracks").rows.len(), 4, "the others stand");
-        }
-        drop_checks(&table);
-        well(&customer.evolve());
-        assert_eq!(orders(&customer, &["a", "b"]).row("b")["order_id"].text(), "o-b");
-        assert_proved(&customer);
-        if more.is_empty() {
-            assert_eq!(orders(&customer, &["a", "b"]).row("b")["coupon"].text(), "c");
-            assert!(customer.shown(ORDERS).is_some_and(|columns| columns.contains(&"coupon".to_owned())));
-        }
-        assert!(customer.evolve().tables.is_empty(), "nothing is left to do");
+fn without_a_warehouse_rows_that_a_table_refuses_are_held_alone_and_land_once_it_was_mended() {
+    let customer = Customer::new();
+    let table = stand("legacy_1_3", &customer.room.lake());
+    // What is no matter of that table is in the catalog.
+    customer.land("in/first.ndjson", &lines(&[track("first", "Signed Up", "{}")]));
+    well(&customer.evolve_as(Ask { all: true, ..BY_HAND }));
+    let made = listing(&table);
+    let why = "its old protocol implies checkConstraints";
+    assert_held(&land(&customer, "a", ""), why, "DROP FEATURE checkConstraints");
+    assert_held(&land(&customer, "b", r#","coupon":"c""#), why, "DROP FEATURE checkConstraints");
+    assert_eq!(lake::read(&customer.room.lake(), SCHEMA, "tracks").rows.len(), 5);
+    assert_eq!(listing(&table), made, "nothing was written there");
+    for _ in 0..2 {
+        assert_refused(&evolve_without_warehouse(&customer), why);
+        assert_eq!(lake::read(&customer.room.lake(), SCHEMA, "tracks").rows.len(), 5, "the others stand");
     }
+    drop_checks(&table);
+    well(&customer.evolve());
+    let orders = orders(&customer, &["a", "b"]);
+    assert_eq!((orders.row("b")["order_id"].text(), orders.row("b")["coupon"].text()), ("o-b", "c"));
+    assert_proved(&customer);
+    assert!(customer.shown(ORDERS).is_some_and(|columns| columns.contains(&"coupon".to_owned())));
+    assert!(customer.evolve().tables.is_empty(), "nothing is left to do");
 }
 
 #[test]
 fn what_refuses_rows_is_said_by_ingest_and_status() {
-    let customer = Customer::new();
+    let customer = Customer::without_warehouse();
     stand("check_in_use", &customer.room.lake());
     let file = customer.room.file("in/a.ndjson", &lines(&[track("a", "Order Completed", r#"{"order_id":"o"}"#)]));
     let command = |words: &[&str]| {
@@ -150,8 +153,7 @@ fn rows_whose_columns_a_table_refuses_land_by_rescue_in_the_end() {
     assert_refused(&report, "allowColumnDefaults");
     assert!(report.notes.read < 4, "a refusal leaves no note: {report:#?}");
     let overdue = Parts { hold_limit: Duration::ZERO, ..customer.parts() };
-    let by_hand = Ask { by_hand: true, ..Ask::default() };
-    let report = evolve(&overdue, by_hand, Deadline::after(Duration::from_secs(30)), &|_| {});
+    let report = evolve(&overdue, BY_HAND, Deadline::after(Duration::from_secs(30)), &|_| {});
     assert_eq!(status(&report, ORDERS), Some(TableStatus::Rescued), "{report:#?}");
     let log: String = (1..=2)
         .map(|version| fs::read_to_string(table.join(format!("_delta_log/{version:020}.json"))).expect("a commit"))

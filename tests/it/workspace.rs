@@ -38,6 +38,11 @@ impl Customer {
         Self::set_up(change, &format!("{}\nlake = \"lake\"\n{more}", http_path()))
     }
 
+    /// With a workspace, and no warehouse in it that the settings name.
+    pub(crate) fn without_warehouse() -> Self {
+        Self::set_up(|setup| setup, "lake = \"lake\"")
+    }
+
     /// Without a lake: the catalog keeps the tables. A warehouse is named among the further settings.
     pub(crate) fn managed(change: impl FnOnce(Setup) -> Setup, more: &str) -> Self {
         Self::set_up(change, more)

@@ -11,11 +11,14 @@
 //! Rows of a key that was overwritten must know which ids the earlier form landed. While that is held, nobody knows: so
 //! the later form is held as well, and committed after it.
 //!
+//! Rows of a table that takes none from Inlet are copied into it by the warehouse, where there is one: see [`copied`].
+//!
 //! Rows behind a gate need no warehouse: whoever finds the gate open commits them, with the columns that they bring. That
 //! is the gate's owner, the next run that lands in the schema, or evolve.
 
 mod anew;
 mod commit;
+pub(crate) mod copied;
 mod loads;
 mod release;
 
@@ -26,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::anew::{Lineage, Origin, Rows, origin, write_anew, write_for, write_without};
 pub(crate) use self::commit::{Committed, Growth, commit_held};
+pub(crate) use self::copied::{Copies, copy_held, may_copy};
 pub(crate) use self::release::release;
 use crate::clock::Micros;
 use crate::delta::{KeptFile, Lake, by_name};
@@ -53,6 +57,9 @@ pub(crate) struct Note {
     pub(crate) refused: Option<Refused>,
     pub(crate) files: Vec<KeptFile>,
     pub(crate) uploads: Vec<HeldUpload>,
+    /// Whether the warehouse is to copy these files, or has: said before the first is, and for good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) to_copy: bool,
 }
 
 /// What held rows wait for.
@@ -64,19 +71,17 @@ pub(crate) enum WaitsFor {
     Change,
     /// The gate of their table opens.
     Gate,
+    /// The warehouse copies them into their table, which takes none from Inlet.
+    Load,
 }
 
 impl WaitsFor {
-    /// What rows wait for in a lake: where there are gates, the warehouse changes no table.
-    pub(crate) fn of(lake: &Lake, is_refused: bool) -> Self {
-        if lake.needs_gates() && !is_refused { Self::Gate } else { Self::Change }
-    }
-
     /// The word used in reports and notes.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Change => "change",
             Self::Gate => "gate",
+            Self::Load => "load",
         }
     }
 
@@ -119,6 +124,7 @@ pub(crate) struct HeldUpload {
     pub(crate) upload: String,
     pub(crate) upload_id: String,
     pub(crate) modified: Micros,
+    /// Its rows in the files.
     pub(crate) rows: u64,
     /// Ids of earlier forms of its key whose rows for this table are held too: what they land, this one does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

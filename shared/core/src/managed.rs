@@ -26,6 +26,8 @@ use inlet_events::{ColumnType, KnownType};
 use tokio::runtime::Handle;
 use url::Url;
 
+pub(crate) use self::copy::{copies, fits};
+pub(crate) use self::job::{Rows as ToCopy, Speaker, copy_rows};
 pub(crate) use self::load::load;
 use self::volume::Volumes;
 use crate::clock::Deadline;

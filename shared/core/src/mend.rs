@@ -30,7 +30,7 @@ use crate::delta::{Append, Appended, DataFile, KeptFile, Lake, Table, commit, sw
 use crate::fault::{Fault, FaultKind};
 use crate::held::{Lineage, Origin, Rows, write_anew};
 use crate::ledger::{LOADS, REJECTS};
-use crate::report::FaultReport;
+use crate::report::{FaultReport, Status};
 use crate::upload::app_id_of;
 
 /// Ids expire after 30 days; older uploads may lack theirs rightly.
@@ -174,14 +174,16 @@ fn gone(lake: &Lake, schema: &str, span: &Span<'_>) -> Result<BTreeMap<String, A
         let times = |at: usize| batch.column(at).as_primitive_opt::<TimestampMicrosecondType>();
         let (Some(uploads), Some(ids), Some(names)) = (texts(0), texts(1), texts(2)) else { return Ok(()) };
         let (Some(rows), Some(rejected)) = (numbers(3), numbers(4)) else { return Ok(()) };
-        let (Some(started), Some(finished)) = (times(5), times(6)) else { return Ok(()) };
+        let (Some(started), Some(finished), Some(statuses)) = (times(5), times(6), texts(7)) else { return Ok(()) };
         for row in (0..batch.num_rows()).filter(|&row| finished.value(row) >= span.since) {
             // The row of an upload itself says how many rows it has in `_rejects`.
             let (name, rows) = match names.is_valid(row) {
                 true => (names.value(row), rows.value(row)),
                 false => (REJECTS, rejected.value(row)),
             };
-            if rows <= 0 || span.table.is_some_and(|only| only != name) {
+            // What the warehouse has loaded has no id in the log.
+            let is_loaded = statuses.is_valid(row) && statuses.value(row) == Status::Loaded.name();
+            if rows <= 0 || is_loaded || span.table.is_some_and(|only| only != name) {
                 continue;
             }
             if !tables.contains_key(name) {
@@ -198,7 +200,7 @@ fn gone(lake: &Lake, schema: &str, span: &Span<'_>) -> Result<BTreeMap<String, A
         }
         Ok(())
     };
-    let columns = ["upload", "upload_id", "table_name", "rows", "rejected", "started_at", "finished_at"];
+    let columns = ["upload", "upload_id", "table_name", "rows", "rejected", "started_at", "finished_at", "status"];
     loads.read(&columns, None, &mut each, FILES)?;
     Ok(all)
 }

@@ -46,6 +46,11 @@ impl Known {
     pub(crate) fn columns_to_hold(&self) -> Vec<(String, ColumnType)> {
         if self.refused.is_some() { ours(&self.plan) } else { self.plan.new_columns() }
     }
+
+    /// Whether the table takes no rows at all from Inlet; one that refused only columns takes others.
+    pub(crate) fn takes_no_rows(&self) -> bool {
+        self.refused.is_some() && self.table.as_ref().is_some_and(|table| table.may_append().is_err())
+    }
 }
 
 /// What a registry may write besides the commits of a group.
@@ -335,6 +340,8 @@ impl Registry {
             let refused = table.map_or(Ok(None), |table| refused(self.writes, table.may_append()))?;
             let plan = self.planned(&name, kind, table)?;
             let known = &mut self.known[number];
+            // A table that takes rows again takes none of this run: the warehouse may have copied them in between.
+            let refused = refused.or(known.refused.take());
             (known.plan, known.refused, known.layout) = (plan, refused, None);
             self.settle_unless_frozen(number as u32)?;
         }

@@ -164,6 +164,9 @@ pub enum Status {
     /// Its rows for this table wait for a schema change (tables only).
     #[serde(rename = "held")]
     Held,
+    /// Its rows were held, and the warehouse has copied them into the table (rows of `_loads` only).
+    #[serde(rename = "loaded")]
+    Loaded,
     /// Rejected whole: nothing of it lands, the reason is in `_rejects`.
     #[serde(rename = "rejected")]
     Rejected,
@@ -182,6 +185,7 @@ impl Status {
             Self::AlreadyStaged => "already staged",
             Self::PartlyHeld => "partly held",
             Self::Held => "held",
+            Self::Loaded => "loaded",
             Self::Rejected => "rejected",
             Self::Failed => "failed",
         }
@@ -235,7 +239,8 @@ pub struct TableReport {
     pub version: Option<u64>,
     /// Columns that this upload brought.
     pub new_columns: Vec<NewColumn>,
-    /// What its held rows wait for: `change` (of the table), `gate`, or `window` (the warehouse loads staged rows then).
+    /// What its held rows wait for: `change` (of the table), `gate`, `load` (by the warehouse: the table takes none from
+    /// Inlet), or `window` (the warehouse loads staged rows then).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<&'static str>,
     /// Why its rows are held, when the table takes none from Inlet as it is.

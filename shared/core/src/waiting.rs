@@ -34,7 +34,7 @@ pub struct HeldTable {
     pub rows: u64,
     /// The oldest note's age in seconds.
     pub seconds: i64,
-    /// `change` (of the table) or `gate`: what they wait for.
+    /// `change` (of the table), `gate`, or `load` (by the warehouse): what they wait for.
     pub waits_for: &'static str,
     /// Columns that they bring.
     pub columns: Vec<String>,
@@ -129,8 +129,9 @@ pub(crate) fn of_schema(lake: &Lake, schema: &str, now: Micros) -> Result<Waitin
         match waiting.held.iter_mut().find(|one| one.table == left.note.table) {
             Some(known) => {
                 known.rows += rows;
-                if left.note.waits_for == WaitsFor::Change {
-                    known.waits_for = WaitsFor::Change.name();
+                // What needs somebody is named before what only waits.
+                if left.note.waits_for == WaitsFor::Change || known.waits_for == WaitsFor::Gate.name() {
+                    known.waits_for = left.note.waits_for.name();
                 }
                 known.refused = left.note.refused.or(known.refused.take());
                 known.seconds = known.seconds.max(age);

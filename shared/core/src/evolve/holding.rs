@@ -2,20 +2,24 @@
 //! when that takes too long.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use inlet_events::KnownType;
 
+use super::Parts;
 use super::awake::Awake;
 use super::catalog::{self, FullName, Need};
 use super::notes::{self, ATTEMPTS};
 use super::report::{EvolveReport, HeldRows, TableStatus};
 use super::rounds::{Rounds, Work, plain};
 use crate::clock::{self, Deadline, Micros};
+use crate::crew::lock;
 use crate::delta::{Column, Table};
 use crate::fault::Fault;
-use crate::held::{self, Committed, Growth, Left, WaitsFor, Wanted, commit_held};
+use crate::held::{self, Committed, Copies, Growth, Left, WaitsFor, Wanted, commit_held, copy_held, may_copy};
 use crate::lease::Lease;
+use crate::managed::Speaker;
 use crate::report::FaultReport;
 use crate::settings::SchemaChanges;
 
@@ -33,7 +37,7 @@ impl Rounds<'_> {
         let mut asked = self.release_gated(report)?;
         let mut gathered = held::gather(&self.parts.lake, None)?;
         // What is left of those that waited for a gate waits on: no change of their table is theirs to ask for.
-        gathered.notes.retain(|left| left.note.waits_for == WaitsFor::Change);
+        gathered.notes.retain(|left| left.note.waits_for != WaitsFor::Gate);
         for left in gathered.notes.iter().filter(|left| self.seen.insert(left.place.clone())) {
             report.notes.read += 1;
             report.notes.held += 1;
@@ -78,6 +82,15 @@ impl Rounds<'_> {
         self.held.iter().filter(is_for).cloned().collect()
     }
 
+    /// What the warehouse is to copy of a table's held rows; nothing when they are committed.
+    pub(super) fn copies_of(&self, name: &FullName, held: &[Left]) -> Result<Option<Copies>, Fault> {
+        let Parts { lake, warehouse, .. } = self.parts;
+        match held.is_empty() || !may_copy(lake, warehouse) {
+            true => Ok(None),
+            false => Copies::of(lake, &name.schema, &name.table, held),
+        }
+    }
+
     /// After the statements: the log must have what held rows want. Of columns of which somebody else has added some
     /// (`was_there`), the warehouse added none: then the others are added, and the catalog is shown all.
     pub(super) fn altered(&self, work: &mut Work, mut was_there: bool, report: &mut EvolveReport) -> Result<(), Fault> {
@@ -115,21 +128,40 @@ impl Rounds<'_> {
             .hint("run `inlet evolve` again; if it stays so, compare DESCRIBE HISTORY with the statements"))
     }
 
-    /// Commits the rows that waited for a table, now that it is as they want it.
-    pub(super) fn commit_rows(&self, work: &Work) -> Result<Option<HeldRows>, (Option<HeldRows>, Fault)> {
+    /// Lands the rows that waited for a table, now that it is as they want it: they are committed, or copied.
+    pub(super) fn land_rows(
+        &self,
+        work: &Work,
+        report: &mut EvolveReport,
+    ) -> Result<Option<HeldRows>, (Option<HeldRows>, Fault)> {
         if work.held.is_empty() {
             return Ok(None);
         }
+        let landed = match &work.copies {
+            Some(_) => self.copy_rows(work, report),
+            None => self.commit_rows(work),
+        };
+        let Committed { rows, duplicates, rescued, fault } = landed.map_err(|fault| (None, fault))?;
+        let held = Some(HeldRows { rows, duplicates, rescued });
+        fault.map_or(Ok(held), |fault| Err((held, fault)))
+    }
+
+    fn commit_rows(&self, work: &Work) -> Result<Committed, Fault> {
         let notes: Vec<&Left> = work.held.iter().collect();
         let FullName { schema, table, .. } = &work.name;
         let growth = if self.adds_columns() { Growth::Wanted } else { Growth::Own };
-        let committed = commit_held(&self.parts.lake, schema, table, &notes, growth, self.deadline);
-        match committed.map_err(|fault| (None, fault))? {
-            Committed { fault: Some(fault), rows, duplicates, rescued } => {
-                Err((Some(HeldRows { rows, duplicates, rescued }), fault))
-            }
-            Committed { rows, duplicates, rescued, .. } => Ok(Some(HeldRows { rows, duplicates, rescued })),
-        }
+        commit_held(&self.parts.lake, schema, table, &notes, growth, self.deadline)
+    }
+
+    fn copy_rows(&self, work: &Work, report: &mut EvolveReport) -> Result<Committed, Fault> {
+        let Parts { lake, workspace, .. } = self.parts;
+        let deadline = self.deadline;
+        let warehouse = self.warehouse.as_ref().map(|awake| awake.id.as_str());
+        let speaker = warehouse.map(|warehouse| Speaker { workspace, warehouse, deadline, said: Mutex::default() });
+        let is_ours = || self.lease.is_none_or(Lease::is_held);
+        let copied = copy_held(lake, &work.name, &work.held, speaker.as_ref(), &is_ours, deadline);
+        report.statements.extend(speaker.into_iter().flat_map(|speaker| std::mem::take(&mut *lock(&speaker.said))));
+        copied
     }
 
     /// Whether held rows bring their columns by themselves: Inlet changes tables, and only one that refused is why they
@@ -143,13 +175,15 @@ impl Rounds<'_> {
     pub(super) fn rescue_overdue(&self, report: &mut EvolveReport) -> Result<(), Fault> {
         let mut tables: BTreeMap<(String, String), Vec<Left>> = BTreeMap::new();
         for left in held::gather(&self.parts.lake, None)?.notes {
-            if left.note.waits_for == WaitsFor::Change && self.seen.contains(&left.place) {
+            if left.note.waits_for != WaitsFor::Gate && self.seen.contains(&left.place) {
                 tables.entry((left.note.schema.clone(), left.note.table.clone())).or_default().push(left);
             }
         }
         for ((schema, table), notes) in tables {
             let name = FullName { catalog: self.parts.catalog.clone(), schema, table };
-            if self.is_overdue(&name, &notes)? && self.lease.is_none_or(Lease::is_held) {
+            // Rows that only the warehouse can land wait for it, however long.
+            let is_due = self.is_overdue(&name, &notes)? && self.copies_of(&name, &notes)?.is_none();
+            if is_due && self.lease.is_none_or(Lease::is_held) {
                 self.rescue(&name, &notes, report);
             }
         }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::fault::FaultKind;
+use crate::held::Refused;
 use crate::report::FaultReport;
 
 /// One run of `evolve`.
@@ -117,12 +118,15 @@ pub struct TableEvolved {
     /// Rows that were held and now stand in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldRows>,
+    /// Why the warehouse loads its held rows, where it does: what keeps Inlet from appending them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loaded_because: Option<Refused>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<FaultReport>,
 }
 
-/// Rows that were held and were committed.
+/// Rows that were held and landed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct HeldRows {
     /// How many.

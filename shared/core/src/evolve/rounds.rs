@@ -17,7 +17,7 @@ use crate::clock::Deadline;
 use crate::databricks::{SchemaInfo, TableInfo, TableKind};
 use crate::delta::{Column, Table};
 use crate::fault::{Fault, FaultKind};
-use crate::held;
+use crate::held::{self, Copies, Refused};
 use crate::lease::Lease;
 use crate::report::FaultReport;
 use crate::sql::{TableColumns, unity_views};
@@ -39,11 +39,17 @@ pub(super) struct Work {
     views: Vec<String>,
     /// Rows that wait for it.
     pub(super) held: Vec<held::Left>,
+    /// Whether the warehouse copies them, and why; else they are committed.
+    pub(super) copies: Option<Copies>,
 }
 
 impl Work {
     fn needs_warehouse(&self) -> bool {
-        !self.table.is_empty() || !self.views.is_empty()
+        !self.table.is_empty() || !self.views.is_empty() || self.are_copies_due()
+    }
+
+    fn are_copies_due(&self) -> bool {
+        self.copies.as_ref().is_some_and(|copies| copies.are_due)
     }
 }
 
@@ -103,6 +109,10 @@ impl<'a> Rounds<'a> {
         let works = self.compare(asked, report)?;
         report.statements.extend(works.iter().flat_map(|work| &work.table).cloned());
         report.statements.extend(works.iter().flat_map(|work| &work.views).cloned());
+        for work in works.iter().filter(|work| work.are_copies_due()) {
+            let columns: Vec<_> = work.columns.iter().map(|one| (one.name.clone(), one.column_type)).collect();
+            report.statements.extend(held::copied::planned(&self.parts.lake, &work.name, &work.held, &columns)?);
+        }
         for work in works {
             let status = match work.need {
                 Need::Nothing if work.views.is_empty() => TableStatus::UpToDate,
@@ -238,9 +248,15 @@ impl<'a> Rounds<'a> {
         let log = log.as_deref();
         let (held, shown_as) = (self.held_for(name), shown.get(&name.table));
         let location = location_of(lake, name)?;
-        let wanted = match held.is_empty() || self.adds_columns() {
-            true => None,
-            false => {
+        let copies = self.copies_of(name, &held)?;
+        let are_copies_due = copies.as_ref().is_some_and(|copies| copies.are_due);
+        let is_changed_for_rows = match copies {
+            Some(_) => are_copies_due,
+            None => !held.is_empty() && !self.adds_columns(),
+        };
+        let wanted = match is_changed_for_rows {
+            false => None,
+            true => {
                 let wanted = held::wanted(held.iter().map(|left| &left.note));
                 catalog::need_of_held(name, &location, log, shown_as, wanted)?
             }
@@ -257,6 +273,7 @@ impl<'a> Rounds<'a> {
                     table: Vec::new(),
                     views: Vec::new(),
                     held,
+                    copies,
                 }));
             }
             (None, None) => {
@@ -265,7 +282,7 @@ impl<'a> Rounds<'a> {
             }
         };
         let columns = columns_after(&need, log.unwrap_or_default());
-        if need != Need::Nothing
+        if (need != Need::Nothing || are_copies_due)
             && let Some(before) = self.parked(name)?
         {
             let why = before.message;
@@ -273,7 +290,7 @@ impl<'a> Rounds<'a> {
         }
         let table = need.statements(name, &location);
         let views = self.views(name, &columns, shown, report)?;
-        Ok(Some(Work { name: name.clone(), need, columns, table, views, held }))
+        Ok(Some(Work { name: name.clone(), need, columns, table, views, held, copies }))
     }
 
     /// The attempts at a table that failed too often; whoever says `--retry` tries again.
@@ -423,7 +440,7 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// Commits the rows that waited for a table, looks whether the catalog shows it (if it was asked), and lets the notes
+    /// Lands the rows that waited for a table, looks whether the catalog shows it (if it was asked), and lets the notes
     /// go.
     fn conclude(
         &mut self,
@@ -433,7 +450,7 @@ impl<'a> Rounds<'a> {
     ) -> Result<(), Fault> {
         let (held, done) = match seen {
             Err(fault) => (None, Err(fault)),
-            Ok(seen) => match self.commit_rows(work) {
+            Ok(seen) => match self.land_rows(work, report) {
                 Err((held, fault)) => (held, Err(fault)),
                 Ok(held) => (held, seen.map_or(Ok(()), |seen| self.shows(work, seen.as_ref()))),
             },
@@ -444,6 +461,7 @@ impl<'a> Rounds<'a> {
                 self.failed(&work.name, new_columns(work), &fault, report)?;
                 if let Some(one) = report.tables.last_mut() {
                     one.held = held;
+                    one.loaded_because = loaded_because(work);
                 }
                 Ok(())
             }
@@ -541,12 +559,18 @@ fn new_columns(work: &Work) -> Vec<String> {
 }
 
 fn evolved(work: &Work, status: TableStatus, fault: Option<FaultReport>) -> TableEvolved {
-    TableEvolved { new_columns: new_columns(work), ..plain(&work.name, status, fault) }
+    let loaded_because = loaded_because(work);
+    TableEvolved { new_columns: new_columns(work), loaded_because, ..plain(&work.name, status, fault) }
+}
+
+/// Why its held rows are the warehouse's to load.
+fn loaded_because(work: &Work) -> Option<Refused> {
+    work.copies.as_ref().map(|copies| copies.because.clone())
 }
 
 pub(super) fn plain(name: &FullName, status: TableStatus, fault: Option<FaultReport>) -> TableEvolved {
     let table = format!("{}.{}", name.schema, name.table);
-    TableEvolved { table, status, new_columns: Vec::new(), held: None, fault }
+    TableEvolved { table, status, new_columns: Vec::new(), held: None, loaded_because: None, fault }
 }
 
 /// A table's place as SQL and the catalog spell it.

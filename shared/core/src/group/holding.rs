@@ -7,7 +7,7 @@ use crate::clock;
 use crate::crew::{Files, lock};
 use crate::delta::{DataFile, Lake, delete_files};
 use crate::fault::Fault;
-use crate::held::{self, HeldUpload, Note, Refused, WaitsFor, Wanted};
+use crate::held::{self, HeldUpload, Note, Refused, WaitsFor, Wanted, may_copy};
 use crate::registry::{Known, Writes};
 use crate::upload::Upload;
 
@@ -60,6 +60,17 @@ impl Group<'_, '_> {
         }
     }
 
+    /// What rows wait for that are held for a table. Where there are gates, the warehouse changes no table.
+    pub(super) fn waits_for(&self, known: &Known) -> WaitsFor {
+        let (lake, destination) = (&self.run.parts.lake, &self.run.parts.settings.destination);
+        let is_copied = || destination.as_ref().is_some_and(|workspace| may_copy(lake, &workspace.warehouse));
+        match known.refused {
+            None if lake.needs_gates() => WaitsFor::Gate,
+            Some(_) if known.takes_no_rows() && is_copied() => WaitsFor::Load,
+            _ => WaitsFor::Change,
+        }
+    }
+
     /// Notes what is held; from here on the files are the notes'.
     pub(super) fn note_held(&mut self, uploads: &[Upload], held: &Held) -> Result<(), Fault> {
         for (number, files) in held.waiting.iter().chain(&held.gated) {
@@ -77,7 +88,7 @@ impl Group<'_, '_> {
                 table: known.plan.name.clone(),
                 left_at: clock::now(),
                 host: self.run.parts.host.to_owned(),
-                waits_for: WaitsFor::of(lake, known.refused.is_some()),
+                waits_for: self.waits_for(known),
                 columns: known.columns_to_hold().into_iter().map(wanted).collect(),
                 refused: known.refused.as_ref().map(Refused::from),
                 files: files.iter().map(|file| file.on_paper(lake)).collect(),
@@ -87,6 +98,7 @@ impl Group<'_, '_> {
                     .filter(|(upload, _)| app_ids.contains(&upload.id.app_id()))
                     .map(|(upload, entry)| held_upload(upload, entry, *number))
                     .collect(),
+                to_copy: false,
             };
             held::leave(lake, &note)?;
             registry.hold(&note);

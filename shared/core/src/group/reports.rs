@@ -8,7 +8,6 @@ use inlet_events::table::{TableKind, TablePlan};
 use super::{Entry, Group};
 use crate::crew::lock;
 use crate::fault::Fault;
-use crate::held::WaitsFor;
 use crate::landing::Landed;
 use crate::registry::Before;
 use crate::report::{Counts, FaultReport, NewColumn, Status, TableReport, UploadReport};
@@ -54,7 +53,7 @@ impl Group<'_, '_> {
             let because = if status == Status::Held { refused(number) } else { None };
             let waits_for = match status {
                 Status::Staged => Some("window"),
-                Status::Held => Some(WaitsFor::of(&self.run.parts.lake, because.is_some()).name()),
+                Status::Held => Some(self.waits_for(&lock(&self.run.registry).known_mut()[number]).name()),
                 _ => None,
             };
             report.tables.push(TableReport {

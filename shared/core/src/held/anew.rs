@@ -74,8 +74,8 @@ pub(crate) struct Rows<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Rewritten {
     pub(crate) files: Vec<DataFile>,
-    /// Uploads with rows in them.
-    pub(crate) uploads: HashSet<String>,
+    /// How many rows of which upload are in them.
+    pub(crate) uploads: HashMap<String, u64>,
 }
 
 /// Writes rows for a table as it is with these further columns, or for one that is made with `columns` alone. Values
@@ -95,14 +95,32 @@ pub(crate) fn write_anew(
     };
     let there = table.into_iter().flat_map(Table::columns).map(|column| (column.name.clone(), column.column_type));
     let added = columns.iter().map(|(name, ours)| (name.clone(), KnownType::Ours(*ours)));
-    let all: Vec<_> = there.chain(added).collect();
+    write_as(lake, rows, &layout, &there.chain(added).collect::<Vec<_>>())
+}
+
+/// The same for files that the warehouse copies into a table with these columns: they lie aside, where the table's own
+/// files do not, and their columns have the names that SQL knows.
+///
+/// # Errors
+/// As [`write_anew`].
+pub(crate) fn write_aside(lake: &Lake, rows: &Rows<'_>, columns: &[(String, KnownType)]) -> Result<Rewritten, Fault> {
+    let layout = FileLayout::of_aside(lake, rows.schema, rows.table, &ours(columns))?;
+    write_as(lake, rows, &layout, columns)
+}
+
+fn write_as(
+    lake: &Lake,
+    rows: &Rows<'_>,
+    layout: &FileLayout,
+    columns: &[(String, KnownType)],
+) -> Result<Rewritten, Fault> {
     let mut kept: Vec<&str> = rows.files.iter().flat_map(|file| file.columns().map(|(name, _)| name)).collect();
     kept.push(RESCUED_DATA);
     let mut writer = FileWriter::create(lake, layout.narrowed(&kept))?;
     let mut rewriting = Rewriting {
         encoder: Encoder::new().map_err(no_encoder)?,
-        anew: Anew::new(&all),
-        uploads: HashSet::new(),
+        anew: Anew::new(columns),
+        uploads: HashMap::new(),
         rows,
     };
     let done = rewriting.all(lake, &mut writer);
@@ -111,6 +129,15 @@ pub(crate) fn write_anew(
         return done.map(|()| Rewritten::default());
     }
     Ok(Rewritten { files: vec![writer.finish()?], uploads: rewriting.uploads })
+}
+
+/// The columns that take values of ours.
+fn ours(columns: &[(String, KnownType)]) -> Vec<(String, ColumnType)> {
+    let ours = columns.iter().filter_map(|(name, known)| match known {
+        KnownType::Ours(ours) => Some((name.clone(), *ours)),
+        KnownType::Foreign => None,
+    });
+    ours.collect()
 }
 
 /// Writes staged rows for a managed table with these columns.
@@ -123,12 +150,8 @@ pub(crate) fn write_for(
     files: &[KeptFile],
     columns: &[(String, KnownType)],
 ) -> Result<Vec<KeptFile>, Fault> {
-    let ours = columns.iter().filter_map(|(name, known)| match known {
-        KnownType::Ours(ours) => Some((name.clone(), *ours)),
-        KnownType::Foreign => None,
-    });
     let rows = Rows { schema, table, files, lineage: Lineage::OF_EVENTS, is_left_out: &|_| false };
-    let written = write_anew(lake, &rows, None, &ours.collect::<Vec<_>>())?;
+    let written = write_anew(lake, &rows, None, &ours(columns))?;
     Ok(written.files.iter().map(|file| file.on_paper(lake)).collect())
 }
 
@@ -157,7 +180,7 @@ pub(crate) fn write_without(
 struct Rewriting<'a> {
     encoder: Encoder,
     anew: Anew,
-    uploads: HashSet<String>,
+    uploads: HashMap<String, u64>,
     rows: &'a Rows<'a>,
 }
 
@@ -183,10 +206,7 @@ impl Rewriting<'_> {
             if is_left_out(&origin) {
                 continue;
             }
-            let upload = origin.upload;
-            if !self.uploads.contains(upload) {
-                self.uploads.insert(upload.to_owned());
-            }
+            *self.uploads.entry_ref(origin.upload).or_default() += 1;
             let cells = batch.columns().iter().zip(columns);
             let cells: Vec<(&str, Value<'_>)> = cells
                 .filter_map(|(array, (name, column_type))| Some((*name, value(*column_type, array, row)?)))

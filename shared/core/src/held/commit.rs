@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use inlet_events::order::id_hash;
 use inlet_events::table::{RESCUED_DATA, TableKind, TablePlan, UPLOAD_ID};
 use inlet_events::{Call, ColumnType};
 
 use super::anew::{LeftOut, Lineage, Rows, write_anew};
-use super::loads::{self, Told};
+use super::copied::{begun_before, brings, ids_of, is_whole};
+use super::loads::{self, Standing, Told, standing};
 use super::{Left, Note, Wanted, wanted};
 use crate::clock::{self, Deadline, Micros};
 use crate::delta::{Append, Appended, Comments, DataFile, Lake, Table, add_columns_only, commit, sweep_uncommitted};
@@ -28,6 +29,8 @@ const ATTEMPTS: usize = 20;
 const ANTI_JOIN_FILES: usize = 2_000;
 /// An upload that was not called done after this long never will be: its run was killed, and nobody delivers it again.
 const DONE_COMES_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+/// The same where only the note tells a late delivery that the rows stand in the table: as long as a log keeps ids.
+const COPIED_IS_KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What came of a table's held rows.
 #[derive(Debug, Default)]
@@ -78,14 +81,17 @@ pub(crate) fn commit_held(
     loop {
         let before = open.len();
         for left in std::mem::take(&mut open) {
-            let is_named = |id: &String| {
+            let others = || {
                 let others = notes.iter().filter(|other| other.place != left.place);
-                let mut others = others.filter(|other| done.iter().all(|done| done.left.place != other.place));
-                others.any(|other| other.note.uploads.iter().any(|upload| upload.upload_id == *id))
+                others.filter(|other| done.iter().all(|done| done.left.place != other.place))
             };
+            let is_named =
+                |id: &String| others().any(|other| other.note.uploads.iter().any(|upload| upload.upload_id == *id));
             let is_due = |id: &String| table.as_ref().is_none_or(|table| !table.has(&app_id_of(id)));
+            let is_copied = |id: &String| others().any(|other| other.note.to_copy && brings(&other.note, id));
             let after = left.note.uploads.iter().flat_map(|upload| &upload.after);
-            if after.into_iter().any(|id| is_due(id) && is_named(id)) {
+            let own = left.note.uploads.iter().map(|upload| &upload.upload_id);
+            if after.into_iter().any(|id| is_due(id) && is_named(id)) || own.into_iter().any(is_copied) {
                 open.push(left);
                 continue;
             }
@@ -111,12 +117,13 @@ pub(super) struct Landed<'a> {
     pub(super) left: &'a Left,
     /// The version, when this call committed it.
     pub(super) version: Option<u64>,
-    /// Uploads that the table's log must know: those with rows that no earlier form of their key had landed.
-    uploads: HashSet<String>,
+    /// Uploads that the table must know, by an id in its log or by their rows: those with rows that no earlier form of
+    /// their key had landed.
+    pub(super) uploads: HashSet<String>,
 }
 
 /// What a freshly read log says is told to `_loads`; then the notes go.
-fn settle(
+pub(super) fn settle(
     lake: &Lake,
     schema: &str,
     name: &str,
@@ -128,12 +135,17 @@ fn settle(
         return Ok(());
     }
     let fresh = Table::open(lake, schema, name)?;
-    let stands = |id: &String| fresh.as_ref().is_some_and(|fresh| fresh.has(&app_id_of(id)));
-    done.retain(|landed| landed.uploads.iter().all(stands));
-    let told = loads::tell(lake, schema, name, fresh.as_ref(), &done, deadline)?;
-    let oldest = clock::now() - Micros::try_from(DONE_COMES_WITHIN.as_micros()).unwrap_or(Micros::MAX);
+    let standing = standing(fresh.as_ref(), &ids_of(done.iter().map(|landed| landed.left)))?;
+    let has_id = |id: &String| fresh.as_ref().is_some_and(|fresh| fresh.has(&app_id_of(id)));
+    done.retain(|Landed { left, uploads, .. }| {
+        let is_copied = |id: &String| may_be_copied(left) && standing.contains_key(id);
+        uploads.iter().all(|id| has_id(id) || is_copied(id))
+    });
+    let told = loads::tell(lake, schema, name, (fresh.as_ref(), &standing), &done, deadline)?;
     for Landed { left, .. } in done {
         let is_told = left.note.uploads.iter().all(|upload| told.done.contains(&upload.upload_id));
+        let known_for = if left.note.to_copy { COPIED_IS_KNOWN_FOR } else { DONE_COMES_WITHIN };
+        let oldest = clock::now() - Micros::try_from(known_for.as_micros()).unwrap_or(Micros::MAX);
         if is_told || left.note.left_at < oldest {
             let state = State::of(lake);
             state.remove(&left.place)?;
@@ -164,7 +176,14 @@ fn commit_note<'a>(
             let own = lacking(lake, note, table, due.own.clone())?;
             add_columns_only(lake, table, &own, deadline)?;
         }
-        let left_out = left_out(note, table.as_ref())?;
+        let copied = match may_be_copied(&left) {
+            true => standing(table.as_ref(), &ids_of([left]))?,
+            false => HashMap::new(),
+        };
+        if let (true, Some(table)) = (note.to_copy, table.as_ref()) {
+            return landed_by_copy(left, table, &copied);
+        }
+        let left_out = left_out(note, table.as_ref(), &copied)?;
         if note.uploads.iter().all(|upload| left_out.uploads.contains(&upload.upload_id)) {
             return Ok(Landed { left, version: None, uploads: left_out.uploads });
         }
@@ -189,7 +208,7 @@ fn commit_note<'a>(
                 };
                 let columns = if table.is_some() { &brought } else { &due.if_new };
                 let written = write_anew(lake, &rows, table.as_ref(), columns)?;
-                (written.files, written.uploads)
+                (written.files, written.uploads.into_keys().collect())
             }
         };
         if files.is_empty() {
@@ -297,12 +316,33 @@ fn bring_columns(
     Ok(brought)
 }
 
-/// Rows of a note that stand in the table already, by their own upload or by an earlier form of its key.
-fn left_out(note: &Note, table: Option<&Table>) -> Result<LeftOut, Fault> {
+/// Whether rows of a note may stand in the table without their uploads' ids: its table took none from Inlet once.
+fn may_be_copied(left: &&Left) -> bool {
+    left.note.to_copy || left.note.refused.is_some()
+}
+
+/// A note whose files only the warehouse copies: whether it has.
+fn landed_by_copy<'a>(left: &'a Left, table: &Table, copied: &HashMap<String, Standing>) -> Result<Landed<'a>, Fault> {
+    if is_whole(&left.note, table, copied) {
+        let with_rows = left.note.uploads.iter().filter(|upload| upload.rows > 0);
+        let uploads = with_rows.map(|upload| upload.upload_id.clone()).collect();
+        return Ok(Landed { left, version: None, uploads });
+    }
+    Err(Fault::again(format!("{}, and not all of them stand there", begun_before(&left.note).message))
+        .hint("run `inlet evolve`, with the warehouse in the settings: only what it began can be ended safely"))
+}
+
+/// Rows of a note that stand in the table already: of their own upload, by its id in the log or as rows that were copied,
+/// or of an earlier form of its key.
+pub(super) fn left_out(
+    note: &Note,
+    table: Option<&Table>,
+    copied: &HashMap<String, Standing>,
+) -> Result<LeftOut, Fault> {
     let mut left_out = LeftOut::default();
     let Some(table) = table else { return Ok(left_out) };
     for upload in &note.uploads {
-        if table.has(&app_id_of(&upload.upload_id)) {
+        if table.has(&app_id_of(&upload.upload_id)) || copied.contains_key(&upload.upload_id) {
             left_out.uploads.insert(upload.upload_id.clone());
         } else if !upload.after.is_empty() {
             let mut ids = HashSet::new();

@@ -35,12 +35,12 @@ pub(super) struct Told {
 
 /// An upload's rows that stand in the table.
 #[derive(Clone, Copy, Debug, Default)]
-struct Standing {
-    rows: i64,
+pub(super) struct Standing {
+    pub(super) rows: i64,
     rescued: i64,
 }
 
-/// Tells `_loads` what a freshly read table has of these notes' uploads. Uploads that `_loads` does not call done yet
+/// Tells `_loads` what a freshly read table has of these notes' uploads, as [`standing`] says. Uploads that `_loads` does not call done yet
 /// are left for later: their run is at work, or their next delivery finds the rows.
 ///
 /// # Errors
@@ -49,7 +49,7 @@ pub(super) fn tell(
     lake: &Lake,
     schema: &str,
     name: &str,
-    table: Option<&Table>,
+    (table, standing): (Option<&Table>, &HashMap<String, Standing>),
     notes: &[Landed<'_>],
     deadline: Deadline,
 ) -> Result<Told, Fault> {
@@ -61,7 +61,6 @@ pub(super) fn tell(
     });
     let uploads: HashMap<&str, (&HeldUpload, &Left, Option<u64>)> = uploads.collect();
     let ids: Vec<String> = uploads.keys().map(|&id| id.to_owned()).collect();
-    let standing = standing(table, &ids)?;
     loop {
         let Some(known) = &loads else { return Ok(told) };
         let is_done = |id: &&String| known.has(&app_id_of(id));
@@ -81,7 +80,9 @@ pub(super) fn tell(
         let mut rows = LoadRows::new();
         for (id, held) in &held {
             let Some((upload, left, version)) = uploads.get(id.as_str()) else { continue };
-            push(&mut rows, name, upload, left, *version, *held, stands(id));
+            let has_id = table.is_some_and(|table| table.has(&app_id_of(id)));
+            let status = if stands(id).rows > 0 && !has_id { Status::Loaded } else { Status::Landed };
+            push(&mut rows, (name, status), upload, left, *version, *held, stands(id));
         }
         let layout = own_layout(lake, schema, LOADS, loads.as_ref(), &loads_columns())?;
         let mut writer = FileWriter::create(lake, layout)?;
@@ -109,10 +110,10 @@ pub(super) fn tell(
     }
 }
 
-/// The two rows that tell of an upload's rows for one table.
+/// The two rows that tell of an upload's rows for one table, and of what became of them there.
 fn push(
     rows: &mut LoadRows,
-    name: &str,
+    (name, status): (&str, Status),
     upload: &HeldUpload,
     left: &Left,
     version: Option<u64>,
@@ -129,12 +130,12 @@ fn push(
         true => of_table,
         false => LoadCounts { rescued: standing.rescued, ..LoadCounts::default() },
     };
-    for (table, counts) in [(Some(name), of_table), (None, of_upload)] {
+    for (table, status, counts) in [(Some(name), status, of_table), (None, Status::Landed, of_upload)] {
         rows.push(&LoadRow {
             upload: &upload.upload,
             upload_id: upload.upload_id.clone(),
             table,
-            status: Status::Landed.name(),
+            status: status.name(),
             counts,
             bytes: None,
             version: version.filter(|_| table.is_some()),
@@ -152,9 +153,15 @@ fn lag_seconds(finished_at: Micros, modified: Micros) -> f64 {
 }
 
 /// By upload: what stands in the table.
-fn standing(table: Option<&Table>, ids: &[String]) -> Result<HashMap<String, Standing>, Fault> {
+pub(super) fn standing(table: Option<&Table>, ids: &[String]) -> Result<HashMap<String, Standing>, Fault> {
     let mut standing: HashMap<String, Standing> = HashMap::new();
-    let Some(table) = table else { return Ok(standing) };
+    let has = |table: &&Table, name: &str| table.columns().iter().any(|column| column.name == name);
+    let Some(table) = table.filter(|table| has(table, UPLOAD_ID) && has(table, RESCUED_DATA)) else {
+        return Ok(standing);
+    };
+    if ids.is_empty() {
+        return Ok(standing);
+    }
     let mut each = |batch: &RecordBatch| {
         let texts = |at: usize| batch.column(at).as_string_opt::<i32>();
         let (Some(uploads), Some(rescued)) = (texts(0), texts(1)) else { return Ok(()) };

@@ -24,7 +24,7 @@ type Casts = BTreeMap<String, &'static str>;
 ///
 /// # Errors
 /// A file has a column that the table lacks, or of which values could be lost.
-pub(super) fn copies(
+pub(crate) fn copies(
     name: &FullName,
     from: &str,
     columns: &[(String, KnownType)],
@@ -65,7 +65,7 @@ fn casts(name: &FullName, columns: &[(String, KnownType)], file: &KeptFile) -> R
 }
 
 /// Whether a file's columns are the table's, or cast to them without a loss.
-pub(super) fn fits(columns: &[(String, KnownType)], file: &KeptFile) -> bool {
+pub(crate) fn fits(columns: &[(String, KnownType)], file: &KeptFile) -> bool {
     file.columns().all(|(column, ours)| match type_of(columns, column) {
         Some(KnownType::Ours(wanted)) => wanted == ours || is_exact(ours, wanted, file.is_wide(column)),
         Some(KnownType::Foreign) | None => false,

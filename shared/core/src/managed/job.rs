@@ -24,11 +24,11 @@ use crate::sql::{TableColumns, View, unity_views};
 const UPLOADS_COUNTED: usize = 1_000;
 
 /// A warehouse to say statements to, and what was said.
-pub(super) struct Speaker<'a> {
-    pub(super) workspace: &'a Workspace,
-    pub(super) warehouse: &'a str,
-    pub(super) deadline: Deadline,
-    pub(super) said: Mutex<Vec<String>>,
+pub(crate) struct Speaker<'a> {
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) warehouse: &'a str,
+    pub(crate) deadline: Deadline,
+    pub(crate) said: Mutex<Vec<String>>,
 }
 
 impl Speaker<'_> {
@@ -54,11 +54,13 @@ pub(super) struct Job {
     pub(super) parts: Vec<(usize, usize)>,
 }
 
-/// The staged rows of a job.
-pub(super) struct Rows {
-    pub(super) files: Vec<KeptFile>,
-    pub(super) rows: u64,
-    pub(super) upload_ids: Vec<String>,
+/// Rows that are to be copied.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) files: Vec<KeptFile>,
+    pub(crate) rows: u64,
+    /// The uploads that they are of: all rows that the table then holds of these are among them.
+    pub(crate) upload_ids: Vec<String>,
 }
 
 impl Job {
@@ -160,26 +162,7 @@ impl Job {
 
     /// Copies rows into the table, and looks whether all are there.
     pub(super) async fn load(&self, rows: &Rows, speaker: &Speaker<'_>) -> Result<(), Fault> {
-        let mut inserted = Some(0);
-        for statement in self.copies(rows, &self.columns)? {
-            let answer = speaker.say(&statement).await?;
-            inserted = inserted.zip(loaded(&answer)).map(|(sum, more)| sum + more);
-        }
-        if inserted == Some(rows.rows) {
-            return Ok(());
-        }
-        // Some paths were loaded before, and nobody heard of it: the rows themselves say of which upload they are.
-        let mut found = 0;
-        for ids in rows.upload_ids.chunks(UPLOADS_COUNTED) {
-            let answer = speaker.say(&count(&self.name, ids)).await?;
-            found += counted(&answer).ok_or_else(|| Fault::again("a count of rows was answered without a number"))?;
-        }
-        if found == rows.rows {
-            return Ok(());
-        }
-        let (name, staged) = (self.name.quoted(), rows.rows);
-        Err(Fault::setup(format!("{name} holds {found} rows of uploads that staged {staged}"))
-            .hint("compare DESCRIBE HISTORY with what else writes to the table; the staged files are kept"))
+        copy_rows(&self.name, &self.folder, &self.columns, rows, speaker).await
     }
 
     /// Makes views. One that cannot be made is no reason to call the table failed: what went wrong is answered.
@@ -192,6 +175,41 @@ impl Job {
         }
         warnings
     }
+}
+
+/// Copies rows into a table with these columns, from the folder in which all their files stand, and looks whether all
+/// are there.
+///
+/// # Errors
+/// A file does not fit the columns; what the workspace answers; Setup when the table then holds other rows of these
+/// uploads than the files.
+pub(crate) async fn copy_rows(
+    name: &FullName,
+    folder: &str,
+    columns: &[(String, KnownType)],
+    rows: &Rows,
+    speaker: &Speaker<'_>,
+) -> Result<(), Fault> {
+    let mut inserted = Some(0);
+    for statement in copies(name, folder, columns, &rows.files.iter().collect::<Vec<_>>())? {
+        let answer = speaker.say(&statement).await?;
+        inserted = inserted.zip(loaded(&answer)).map(|(sum, more)| sum + more);
+    }
+    if inserted == Some(rows.rows) {
+        return Ok(());
+    }
+    // Some paths were loaded before, and nobody heard of it: the rows themselves say of which upload they are.
+    let mut found = 0;
+    for ids in rows.upload_ids.chunks(UPLOADS_COUNTED) {
+        let answer = speaker.say(&count(name, ids)).await?;
+        found += counted(&answer).ok_or_else(|| Fault::again("a count of rows was answered without a number"))?;
+    }
+    if found == rows.rows {
+        return Ok(());
+    }
+    let (name, staged) = (name.quoted(), rows.rows);
+    Err(Fault::setup(format!("{name} holds {found} rows of uploads that staged {staged}"))
+        .hint("compare DESCRIBE HISTORY with what else writes to the table; the staged files are kept"))
 }
 
 fn wanted(name: &str, column_type: ColumnType) -> Wanted {

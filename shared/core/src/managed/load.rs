@@ -434,6 +434,7 @@ fn evolved(name: &FullName, status: TableStatus, fault: Option<&Fault>) -> Table
         status,
         new_columns: Vec::new(),
         held: None,
+        loaded_because: None,
         fault: fault.map(FaultReport::from),
     }
 }

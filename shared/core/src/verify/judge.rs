@@ -178,7 +178,8 @@ impl Schema<'_> {
         }
         for (at, tally) in counted.in_order() {
             let upload = &self.ledger.uploads[at as usize];
-            if upload.has_ids() && tally.sum.rows > 0 && !stored.txns.has(&upload.id) {
+            let must_have_id = upload.has_ids() && !upload.was_loaded_into(&stored.name);
+            if must_have_id && tally.sum.rows > 0 && !stored.txns.has(&upload.id) {
                 differences.push(self.without_txn(upload, &stored.name));
             }
         }

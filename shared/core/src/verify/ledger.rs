@@ -14,6 +14,7 @@ use crate::clock::{self, Micros};
 use crate::delta::Lake;
 use crate::fault::Fault;
 use crate::ledger::{LOADS, REJECTS};
+use crate::report::Status;
 use crate::underway::Underway;
 use crate::upload::key_app_id_of;
 
@@ -56,7 +57,7 @@ pub(super) struct Load {
     pub(super) rejected: i64,
     pub(super) rescued: i64,
     pub(super) bytes: i64,
-    /// `landed`, `partly held` or `rejected`; of a part `landed` or `held`.
+    /// `landed`, `partly held` or `rejected`; of a part `landed`, `held` or `loaded`.
     pub(super) status: String,
     pub(super) version: Option<i64>,
     pub(super) finished_at: Micros,
@@ -123,6 +124,12 @@ impl KnownUpload {
     /// Whether its rows for a table were held, and have been committed.
     pub(super) fn was_held_for(&self, table: &str) -> bool {
         self.released.iter().any(|(released, _)| released.as_deref() == Some(table))
+    }
+
+    /// Whether the warehouse has copied its rows into a table: then the table's log has no id of it.
+    pub(super) fn was_loaded_into(&self, table: &str) -> bool {
+        let is_loaded = |load: &Load| load.status == Status::Loaded.name();
+        self.released.iter().any(|(released, load)| released.as_deref() == Some(table) && is_loaded(load))
     }
 
     /// Adds what was told later to the rows that it changes; what changes none is a row of its own.

@@ -138,6 +138,12 @@ fn said(report: &EvolveReport) -> String {
         table.push(&cells);
     }
     text.push_str(&table.text(""));
+    for (one, why) in changed.iter().take(TABLES).filter_map(|one| Some((one, one.loaded_because.as_ref()?))) {
+        let way_out = why.hint.as_ref().map(|hint| format!("; for rows without the warehouse {hint}"));
+        let way_out = way_out.unwrap_or_default();
+        text.push_str(&plain(&format!("{}: the warehouse loads its rows: {}{way_out}", one.table, why.message)));
+        text.push('\n');
+    }
     if changed.len() > TABLES {
         text.push_str(&format!("… and {}\n", counted((changed.len() - TABLES) as u64, "more table")));
     }
@@ -205,13 +211,14 @@ fn word(status: TableStatus) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use inlet_core::evolve::WarehouseUse;
+    use inlet_core::evolve::{HeldRows, WarehouseUse};
+    use inlet_core::waiting::Refused;
 
     use super::*;
 
     fn table(name: &str, status: TableStatus, new_columns: &[&str]) -> TableEvolved {
         let new_columns = new_columns.iter().map(|&name| name.to_owned()).collect();
-        TableEvolved { table: name.to_owned(), status, new_columns, held: None, fault: None }
+        TableEvolved { table: name.to_owned(), status, new_columns, held: None, loaded_because: None, fault: None }
     }
 
     #[test]
@@ -234,6 +241,28 @@ mod tests {
              table       status      new columns\n\
              web.tracks  synced      5: a, b, c, d, …\n\
              web.pages   up to date\n"
+        );
+    }
+
+    #[test]
+    fn rows_that_the_warehouse_loaded_are_said_with_the_reason() {
+        let mut report = EvolveReport::failed(FaultReport::from(&Fault::again("")));
+        (report.fault, report.notes.read) = (None, 1);
+        let because = Refused { message: "it has checks".to_owned(), hint: Some("run: ALTER TABLE".to_owned()) };
+        report.tables = vec![TableEvolved {
+            held: Some(HeldRows { rows: 2, duplicates: 0, rescued: 0 }),
+            loaded_because: Some(because),
+            ..table("web.orders", TableStatus::UpToDate, &[])
+        }];
+        assert!(
+            said(&report).ends_with(
+                "table       status      held rows landed  new columns\n\
+                 web.orders  up to date                 2\n\
+                 web.orders: the warehouse loads its rows: it has checks; for rows without the warehouse run: ALTER \
+                 TABLE\n"
+            ),
+            "{}",
+            said(&report)
         );
     }
 

@@ -88,6 +88,11 @@ fn one(schema: &SchemaStatus) -> String {
     for held in schema.waiting.held.iter().take(NOTES) {
         let (rows, age) = (counted(held.rows, "row"), duration(held.seconds));
         let says = format!("for {age}: {rows} of `{}` wait for", plain(&held.table));
+        if let (Some(refused), "load") = (&held.refused, held.waits_for) {
+            let why = format!("{says} the warehouse to load them: run inlet evolve; {}", plain(&refused.message));
+            line("", &format!("{why}{}", failed(held.failed.as_ref())));
+            continue;
+        }
         if let Some(refused) = &held.refused {
             line("", &format!("{says} it to take them: {}", plain(&refused.message)));
             refused.hint.iter().for_each(|hint| line("", &format!("{}; then inlet evolve", plain(hint))));
@@ -195,7 +200,7 @@ fn duration(seconds: i64) -> String {
 mod tests {
     use inlet_core::report::Counts;
     use inlet_core::status::{Lag, LastLoad, ReasonCount, UnderwayNote};
-    use inlet_core::waiting::{BehindTable, HeldTable, Waiting};
+    use inlet_core::waiting::{BehindTable, HeldTable, Refused, Waiting};
 
     use super::*;
 
@@ -229,6 +234,15 @@ mod tests {
                         failed: Some(FailedAttempts { count: 2, message: "denied".to_owned(), hint: None }),
                     },
                     HeldTable {
+                        table: "refunds".to_owned(),
+                        rows: 1,
+                        seconds: 20,
+                        waits_for: "load",
+                        columns: Vec::new(),
+                        refused: Some(Refused { message: "it has checks".to_owned(), hint: None }),
+                        failed: None,
+                    },
+                    HeldTable {
                         table: "pages".to_owned(),
                         rows: 3,
                         seconds: 9,
@@ -251,6 +265,7 @@ mod tests {
              \x20 rejected  lately: 10 invalid_json\n\
              \x20 held      none\n\
              \x20           for 1 min 10 s: 12 rows of `orders` wait for coupon, which failed 2 times: denied\n\
+             \x20           for 20 s: 1 row of `refunds` wait for the warehouse to load them: run inlet evolve; it has checks\n\
              \x20           for 9 s: 3 rows of `pages` wait for its gate: the next run after it has opened lands them\n\
              \x20 catalog   1 table changed since, the first 9 s ago: run inlet evolve\n\
              \x20 under way for 1 h 6 min: `b` and 1 more upload\n\

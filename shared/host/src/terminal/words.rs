@@ -92,14 +92,18 @@ pub(crate) fn warnings_of(report: &Report) -> Vec<String> {
     warnings
 }
 
-/// Why tables take no rows as they are: those are held, and land once the tables can take them.
+/// Why tables take no rows as they are: those are held, and land by the warehouse or once the tables can take them.
 fn refusals(report: &Report) -> BTreeSet<String> {
     let tables = report.uploads.iter().flat_map(|upload| &upload.tables);
-    let said = |fault: &FaultReport| match &fault.hint {
-        Some(hint) => format!("{}; its rows are held: {hint}; then inlet evolve", fault.message),
-        None => format!("{}; its rows are held", fault.message),
+    let said = |waits_for: Option<&str>, fault: &FaultReport| match (waits_for, &fault.hint) {
+        (Some("load"), Some(hint)) => {
+            format!("{}; inlet evolve has the warehouse load its rows; for rows without it {hint}", fault.message)
+        }
+        (Some("load"), None) => format!("{}; inlet evolve has the warehouse load its rows", fault.message),
+        (_, Some(hint)) => format!("{}; its rows are held: {hint}; then inlet evolve", fault.message),
+        (_, None) => format!("{}; its rows are held", fault.message),
     };
-    tables.filter_map(|table| table.because.as_ref()).map(|fault| plain(&said(fault))).collect()
+    tables.filter_map(|table| Some(plain(&said(table.waits_for, table.because.as_ref()?)))).collect()
 }
 
 /// Faults for standard error: each said once, whatever number of uploads met it.

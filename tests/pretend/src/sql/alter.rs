@@ -21,8 +21,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// What no column may hold unless the table maps columns.
 const FORBIDDEN: &str = " ,;{}()\n\t=";
 /// Features of a table whose schema and properties can be changed by a commit of metadata alone.
-const CHANGEABLE: [&str; 9] = [
+const CHANGEABLE: [&str; 10] = [
     "appendOnly",
+    "checkConstraints",
     "invariants",
     "deletionVectors",
     "timestampNtz",

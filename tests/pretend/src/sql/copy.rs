@@ -1,7 +1,9 @@
-//! COPY INTO from volumes: each path once per table, whatever it holds later.
+//! COPY INTO from volumes and from external locations: each path once per table, whatever it holds later.
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+use deltalake::arrow::array::AsArray;
 use deltalake::arrow::record_batch::RecordBatch;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -13,12 +15,13 @@ use super::alter::{commit, with};
 use super::failures::{failed, not_here};
 use super::project::{Column, project};
 use super::rows;
-use super::staged::{Staged, read_all, write};
+use super::staged::{Staged, io, read_all, write};
 use crate::clock;
-use crate::files::VolumePath;
+use crate::files::{VolumeFiles, VolumePath};
 use crate::lake::{Log, Operation, Place, schema_string};
-use crate::privileges::Privilege;
-use crate::state::{Caller, uuid};
+use crate::locations::{clean, is_within};
+use crate::privileges::{Kind, Privilege, Securable};
+use crate::state::{Caller, Table, uuid};
 use crate::statement::{Failure, Rows};
 use crate::types::{SqlType, field, type_text};
 use crate::workspace::Workspace;
@@ -28,13 +31,18 @@ const MOST_FILES: usize = 1_000;
 /// Features of tables whose files need more in their `add` than we write.
 const REFUSED: [&str; 3] = ["rowTracking", "clustering", "domainMetadata"];
 
+/// Columns that have statistics, the first ones.
+const STATISTICS_COLUMNS: usize = 32;
+/// Longer texts are cut in statistics; ours have none then.
+const STATISTICS_BYTES: usize = 32;
+
 /// `COPY INTO`
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CopyInto {
     pub(crate) table: Name,
     /// What is selected of each file; none: all of it.
     pub(crate) select: Option<Vec<SelectItem>>,
-    /// `/Volumes/…`
+    /// `/Volumes/…`, or a place in storage.
     pub(crate) from: String,
     /// Names below that.
     pub(crate) files: Vec<String>,
@@ -58,9 +66,7 @@ pub(super) async fn copy(
         let text = format!("FILES lists {} files; at most {MOST_FILES} are possible.", wanted.files.len());
         return Err(Failure::class("INVALID_PARAMETER_VALUE", "22023", text));
     }
-    let parts: Vec<&str> = wanted.from.split('/').filter(|part| !part.is_empty()).collect();
-    let folder = VolumePath::of(&parts).map_err(failed)?;
-    let stored = folder.open(workspace, caller, Privilege::ReadVolume).map_err(failed)?;
+    let source = Source::open(workspace, caller, &wanted.from).await?;
     let names: BTreeSet<&String> = wanted.files.iter().collect();
     let loaded = workspace.state().tables.get(full).map(|table| table.copied.clone()).unwrap_or_default();
     let mut staged = Vec::new();
@@ -68,13 +74,9 @@ pub(super) async fn copy(
         if name.split('/').any(|part| ["", ".", ".."].contains(&part)) {
             return Err(not_here(&format!("FILES with the name '{name}'")));
         }
-        let path = folder.join(name);
-        let Some((bytes, _)) = stored.read(&path).await.map_err(failed)? else {
-            let text = format!("Path does not exist: dbfs:{}.", path.full());
-            return Err(Failure::class("PATH_NOT_FOUND", "42K03", text));
-        };
-        if wanted.force || !loaded.contains(&path.full()) {
-            staged.push(Staged { path: path.full(), bytes });
+        let (path, bytes) = source.read(name).await?;
+        if wanted.force || !loaded.contains(&path) {
+            staged.push(Staged { path, bytes });
         }
     }
     let paths: Vec<String> = staged.iter().map(|file| file.path.clone()).collect();
@@ -92,6 +94,67 @@ pub(super) async fn copy(
     Ok((log, rows::copied(inserted)))
 }
 
+/// Where files are copied from.
+enum Source {
+    Volume(VolumePath, VolumeFiles),
+    /// A folder under an external location.
+    Folder(String, Place),
+}
+
+impl Source {
+    /// The folder, for a caller who may read it.
+    async fn open(workspace: &Workspace, caller: &Caller, from: &str) -> Result<Self, Failure> {
+        if from.starts_with('/') {
+            let parts: Vec<&str> = from.split('/').filter(|part| !part.is_empty()).collect();
+            let folder = VolumePath::of(&parts).map_err(failed)?;
+            let stored = folder.open(workspace, caller, Privilege::ReadVolume).map_err(failed)?;
+            return Ok(Self::Volume(folder, stored));
+        }
+        let folder = clean(from);
+        {
+            let state = workspace.state();
+            let location = state.require_location(&folder).map_err(failed)?;
+            let by = Securable::new(Kind::StorageCredential, &location.credential);
+            let at = Securable::new(Kind::ExternalLocation, &location.name);
+            if !state.may(caller, Privilege::ReadFiles, &by) {
+                state.require(caller, Privilege::ReadFiles, &at).map_err(failed)?;
+            }
+            let in_table = |table: &&Table| table.location.as_ref().is_some_and(|root| is_within(&folder, root));
+            if let Some(table) = state.tables.values().find(in_table) {
+                let text = format!(
+                    "Input path url '{folder}' overlaps with other external tables or volumes within 'COPY INTO' call: {}.",
+                    table.full_name()
+                );
+                return Err(Failure::class("INVALID_PARAMETER_VALUE.LOCATION_OVERLAP", "22023", text));
+            }
+        }
+        let place = workspace.lakes.place(&folder)?;
+        Ok(Self::Folder(folder, place))
+    }
+
+    /// A file's path, as it is remembered, and its bytes.
+    async fn read(&self, name: &str) -> Result<(String, Bytes), Failure> {
+        let (path, shown, bytes) = match self {
+            Self::Volume(folder, stored) => {
+                let path = folder.join(name);
+                let bytes = stored.read(&path).await.map_err(failed)?.map(|(bytes, _)| bytes);
+                (path.full(), format!("dbfs:{}", path.full()), bytes)
+            }
+            Self::Folder(folder, place) => {
+                let path = format!("{folder}/{name}");
+                let bytes = match place.store().get(&Path::from(name)).await {
+                    Ok(found) => Some(found.bytes().await.map_err(|error| io(&error))?),
+                    Err(object_store::Error::NotFound { .. }) => None,
+                    Err(error) => return Err(io(&error)),
+                };
+                (path.clone(), path, bytes)
+            }
+        };
+        let missing = || Failure::class("PATH_NOT_FOUND", "42K03", format!("Path does not exist: {shown}."));
+        Ok((path, bytes.ok_or_else(missing)?))
+    }
+}
+
 /// One commit with a file per batch of columns.
 async fn append(
     workspace: &Workspace,
@@ -102,6 +165,13 @@ async fn append(
     let base = place.read(None).await?;
     if let Some(feature) = base.features().into_iter().find(|feature| REFUSED.contains(&feature.as_str())) {
         return Err(not_here(&format!("COPY INTO a table with the feature {feature}")));
+    }
+    let configuration = base.configuration();
+    if configuration.keys().any(|key| key.starts_with("delta.constraints.")) {
+        return Err(not_here("COPY INTO a table with a CHECK constraint"));
+    }
+    if configuration.get("delta.columnMapping.mode").is_some_and(|mode| mode != "none") {
+        return Err(not_here("COPY INTO a table that maps columns"));
     }
     if base.metadata["partitionColumns"].as_array().is_some_and(|columns| !columns.is_empty()) {
         return Err(not_here("COPY INTO a partitioned table"));
@@ -114,10 +184,10 @@ async fn append(
         let path = format!("part-00000-{}.c000.zstd.parquet", uuid());
         let (rows, size) = (batch.num_rows() as u64, content.len());
         let put = place.store().put(&Path::from(path.as_str()), content.into()).await;
-        put.map_err(|error| super::staged::io(&error))?;
+        put.map_err(|error| io(&error))?;
         adds.push(json!({"add": {
             "path": path, "partitionValues": {}, "size": size, "modificationTime": clock::epoch_ms(),
-            "dataChange": true, "stats": json!({"numRecords": rows}).to_string(),
+            "dataChange": true, "stats": statistics(&batch).to_string(),
         }}));
         inserted += rows;
         bytes += size;
@@ -137,6 +207,20 @@ async fn append(
     })
     .await?;
     Ok((log, inserted))
+}
+
+/// What Delta keeps of a file: how many rows, and least and greatest of short texts.
+fn statistics(batch: &RecordBatch) -> Value {
+    let (mut least, mut greatest) = (serde_json::Map::new(), serde_json::Map::new());
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()).take(STATISTICS_COLUMNS) {
+        let Some(texts) = column.as_string_opt::<i32>() else { continue };
+        let bounds = texts.iter().flatten().min().zip(texts.iter().flatten().max());
+        if let Some((first, last)) = bounds.filter(|(first, last)| first.len().max(last.len()) <= STATISTICS_BYTES) {
+            least.insert(field.name().clone(), json!(first));
+            greatest.insert(field.name().clone(), json!(last));
+        }
+    }
+    json!({"numRecords": batch.num_rows(), "minValues": least, "maxValues": greatest})
 }
 
 /// The table's fields after the copy: by name, a type must be the very one.

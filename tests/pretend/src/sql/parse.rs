@@ -306,8 +306,8 @@ fn copy(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
     } else {
         (None, cursor.string()?)
     };
-    if !from.starts_with("/Volumes/") {
-        return Err(not_here("COPY INTO but from volumes"));
+    if !from.starts_with("/Volumes/") && !from.contains("://") {
+        return Err(not_here("COPY INTO but from volumes and places in storage"));
     }
     cursor.expect("FILEFORMAT")?;
     cursor.expect_token(&Token::Eq)?;

@@ -154,6 +154,32 @@ fn rights_on_both_sides_are_asked_for() {
     assert!(message.contains("does not have READ VOLUME on Volume 'segment.web.stage'"), "{message}");
 }
 
+#[test]
+fn a_folder_under_an_external_location_is_read_by_who_may_and_a_tables_own_is_not() {
+    let bench = bench();
+    table(&bench, "id STRING");
+    let folder = bench.at("staged");
+    let path = bench.lake.path().join("staged");
+    std::fs::create_dir_all(&path).unwrap();
+    let rows = write_parquet(&RecordBatch::try_from_iter(vec![("id", texts(&["1", "2"]))]).unwrap());
+    std::fs::write(path.join("a.parquet"), rows).unwrap();
+    let copy = |from: &str, file: &str| {
+        format!("COPY INTO segment.web.tracks FROM (SELECT id FROM '{from}') FILEFORMAT = PARQUET FILES = ('{file}')")
+    };
+    let inserted = |bench: &Bench| bench.run(&copy(&folder, "a.parquet"))["result"]["data_array"][0][1].clone();
+    assert_eq!((inserted(&bench), inserted(&bench)), (json!("2"), json!("0")));
+    assert!(bench.failed(&copy(&folder, "none.parquet")).starts_with("[PATH_NOT_FOUND]"));
+    let elsewhere = bench.failed(&copy("file:///nowhere/at/all", "a.parquet"));
+    assert!(elsewhere.contains("No parent external location"), "{elsewhere}");
+    let external = bench.at("web/made");
+    bench.done(&[&format!("CREATE TABLE segment.web.made (id STRING) USING DELTA LOCATION '{external}'")]);
+    let own = bench.failed(&copy(&external, "a.parquet"));
+    assert!(own.starts_with("[INVALID_PARAMETER_VALUE.LOCATION_OVERLAP]"), "{own}");
+    bench.pretend.revoke("READ FILES", "storage_credential", crate::CREDENTIAL).unwrap();
+    let denied = bench.failed(&copy(&folder, "a.parquet"));
+    assert!(denied.contains("does not have READ FILES on External Location 'segment_lake'"), "{denied}");
+}
+
 /// A workspace whose admin made the table and the volume; the client may only pass.
 fn by_another() -> Bench {
     let bench = Bench::with(|setup| {
