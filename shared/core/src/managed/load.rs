@@ -188,8 +188,8 @@ impl Window<'_> {
         Ok(())
     }
 
-    fn is_ours(&self) -> bool {
-        self.lease.as_ref().is_none_or(Lease::is_held)
+    fn is_ours(&self) -> Result<bool, Fault> {
+        self.lease.as_ref().map_or(Ok(true), Lease::confirm)
     }
 }
 

@@ -107,7 +107,7 @@ impl Window<'_> {
         let mut due = Vec::new();
         let mut done = Vec::new();
         for (job, made) in made {
-            let made = made.and_then(|()| self.leave_out(&job, notes, speaker)).and_then(|()| self.fit(&job, notes));
+            let made = made.and_then(|()| self.write_anew(&job, notes, speaker));
             match made {
                 Ok(()) => due.push((job.rows(notes), job)),
                 Err(fault) => done.push((job, Err(fault), Vec::new())),
@@ -123,7 +123,8 @@ impl Window<'_> {
         let loaded = futures::stream::iter(due).map(load).buffered(AT_ONCE).collect::<Vec<_>>();
         done.extend(handle.block_on(loaded));
         report.statements.append(&mut crate::crew::lock(&speaker.said));
-        if !self.is_ours() {
+        // What failed may have failed since another window has loaded it.
+        if !self.is_ours()? {
             return Err(too_slow());
         }
         for (job, loaded, warnings) in done {
