@@ -29,14 +29,24 @@ fn held_after<T: Send>(
         while bench.pretend().held() == 0 && !late.is_finished() {
             clock::sleep(Duration::from_millis(1), Deadline::after(Duration::from_secs(1)));
         }
+        let letting_go = LettingGo(bench);
         let is_held = bench.pretend().held() > 0;
         if is_held {
             meanwhile();
         }
-        bench.pretend().clear_faults();
+        drop(letting_go);
         let late = late.join().unwrap();
         is_held.then_some(late)
     })
+}
+
+/// Lets go of what is held back, also of a test that fails.
+struct LettingGo<'a>(&'a Bench);
+
+impl Drop for LettingGo<'_> {
+    fn drop(&mut self) {
+        self.0.pretend().clear_faults();
+    }
 }
 
 /// A minute passes for whoever holds the lease and says nothing.
