@@ -3,7 +3,10 @@
 
 mod called;
 mod connected;
+mod copied;
 mod forms;
+mod killed;
+mod raced;
 mod same;
 mod window;
 

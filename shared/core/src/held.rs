@@ -27,7 +27,7 @@ use inlet_events::ColumnType;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::anew::{Lineage, Origin, Rows, origin, write_anew, write_for, write_without};
+pub(crate) use self::anew::{Lineage, Origin, Restaged, Rows, origin, write_anew, write_for, write_without};
 pub(crate) use self::commit::{Committed, Growth, commit_held};
 pub(crate) use self::copied::{Copies, copy_held, may_copy};
 pub(crate) use self::release::release;

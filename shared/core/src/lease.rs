@@ -126,6 +126,21 @@ impl Lease {
         !self.kept.lost.load(Ordering::SeqCst)
     }
 
+    /// The same, by a look at its files: a process that stood still has not heard of the one that took its place.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub(crate) fn confirm(&self) -> Result<bool, Fault> {
+        // The renewal may just be writing the next number.
+        let _turn = self.kept.turn();
+        let newest = newest(&State::of(&self.kept.lake), &self.kept.folder)?;
+        let is_ours = newest.is_some_and(|(number, _)| number == self.kept.number.load(Ordering::SeqCst));
+        if !is_ours {
+            self.kept.lost.store(true, Ordering::SeqCst);
+        }
+        Ok(is_ours && self.is_held())
+    }
+
     /// Stops without letting it go: it expires, and whoever takes it next knows that something was left undone.
     pub(crate) fn leave(self) {
         self.kept.lost.store(true, Ordering::SeqCst);
@@ -332,7 +347,9 @@ mod tests {
         let old = std::time::UNIX_EPOCH + Duration::from_secs(1);
         let path = std::path::Path::new("/").join(file.place.as_ref());
         std::fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+        assert!(dead.confirm().unwrap());
         let next = Lease::take(&test.lake, "evolve").unwrap().unwrap();
+        assert!(next.confirm().unwrap() && !dead.confirm().unwrap());
         assert!(!dead.kept.next(false).unwrap(), "its number is taken");
         dead.kept.lost.store(true, Ordering::SeqCst);
         drop(dead);

@@ -120,6 +120,11 @@ impl Anew {
         is_kept
     }
 
+    /// How many values the `_rescued_data` of the row keeps that was added last.
+    pub fn rescued(&self) -> u64 {
+        self.rescue.len() as u64
+    }
+
     /// Adds cells to one column, each in the row of its number behind the rows that are there; rows come in ascending order.
     /// [`Anew::advance`] makes them rows. False when the table has no such column, or one of another type.
     #[must_use]

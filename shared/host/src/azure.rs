@@ -193,17 +193,45 @@ mod tests {
         json!({"Data": {"msg": message}, "Metadata": {"DequeueCount": dequeued.to_string()}}).to_string()
     }
 
+    /// A handler that answers until the test is over.
+    fn served(site: &Site) -> SocketAddr {
+        let installation = site.installation.again();
+        let handle = installation.handle().clone();
+        let listener = handle.block_on(listen(0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        handle.spawn(serve(Arc::new(Face::new(site.functions, installation)), listener));
+        address
+    }
+
+    #[test]
+    fn uploads_of_managed_tables_are_staged_and_a_timer_opens_the_window() {
+        let (site, pretend) = Site::managed("");
+        for key in ["in/a.json", "in/b.json"] {
+            site.azure.put(key, &json!({"type": "identify", "messageId": key, "userId": "u"}).to_string());
+        }
+        let address = served(&site);
+        let status = |key: &str, dequeued: u32| {
+            let (status, answer) = asked(address, "POST /ingest", &queued(key, dequeued));
+            assert_eq!(status, 200, "{answer:#}");
+            answer["ReturnValue"]["uploads"][0]["status"].clone()
+        };
+        assert_eq!([status("in/a.json", 1), status("in/b.json", 1)], ["staged"; 2]);
+        assert_eq!(status("in/a.json", 2), "already staged");
+        assert!(pretend.wakes().is_empty() && pretend.statements().is_empty(), "ingest wakes nobody");
+        let timer = include_str!("trigger/fixtures/azure_timer.json");
+        let (code, answer) = asked(address, "POST /evolve", timer);
+        let report = &answer["ReturnValue"];
+        assert_eq!((code, &report["notes"]["settled"], pretend.wakes().len()), (200, &json!(2), 1), "{answer:#}");
+        assert_eq!([status("in/a.json", 2), status("in/b.json", 1)], ["already landed"; 2]);
+        let (code, answer) = asked(address, "POST /evolve", timer);
+        assert_eq!((code, &answer["ReturnValue"]["statements"]), (200, &json!([])), "nothing is staged");
+    }
+
     #[test]
     fn a_handler_is_ready_at_once_and_answers_each_call_with_an_object() {
         let site = Site::new();
         site.azure.put("in/a b.json", "{\"type\":\"identify\",\"userId\":\"u\"}");
-        let Site { installation, functions, .. } = &site;
-        let (installation, functions) = (installation.again(), *functions);
-        let handle = installation.handle().clone();
-        let listener = handle.block_on(listen(0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        handle.spawn(serve(Arc::new(Face::new(functions, installation)), listener));
-
+        let address = served(&site);
         assert_eq!(asked(address, "GET /", ""), (200, json!({})));
         let (status, answer) = asked(address, "POST /ingest", &queued("in/a%20b.json", 1));
         assert_eq!((status, &answer["ReturnValue"]["uploads"][0]["status"]), (200, &json!("landed")));

@@ -247,11 +247,13 @@ fn landing_place(text: &str, home: &Home) -> Result<StoreAddress, Fault> {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! An installation over a lake in a folder and a landing store in memory.
+    //! An installation over a lake in a folder, or over managed tables of a pretend workspace, and a landing store in
+    //! memory.
 
     use inlet_core::report::Report;
     use inlet_core::route::{self, Parts, Unwatched};
     use inlet_core::upload::Upload;
+    use pretend::{CATALOG, CLIENT_ID, CLIENT_SECRET, Pretend, Setup, WAREHOUSE};
     use tempfile::TempDir;
 
     use super::*;
@@ -282,16 +284,42 @@ pub(crate) mod testing {
     impl Site {
         pub(crate) fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
+            let lake = Some(folder.path().join("lake").display().to_string());
+            Self::over(Settings { lake, ..Settings::default() }, folder)
+        }
+
+        /// Without a lake: the catalog of a pretend workspace keeps the tables. With further settings.
+        pub(crate) fn managed(more: &str) -> (Self, Pretend) {
+            let folder = tempfile::tempdir().unwrap();
+            let place = |name: &str| {
+                std::fs::create_dir_all(folder.path().join(name)).unwrap();
+                format!("file://{}", folder.path().join(name).canonicalize().unwrap().display())
+            };
+            let setup = Setup::seeded(&place("lake")).managed_storage(&place("managed"));
+            let pretend = Pretend::start(setup).unwrap();
+            std::fs::write(folder.path().join("client-secret"), CLIENT_SECRET).unwrap();
+            let text = format!(
+                r#"
+                workspace_url = "{}"
+                allow_host = ["127.0.0.1"]
+                catalog = "{CATALOG}"
+                http_path = "/sql/1.0/warehouses/{WAREHOUSE}"
+                {more}
+                [auth]
+                client_id = "{CLIENT_ID}"
+                client_secret = "file:client-secret"
+                "#,
+                pretend.url()
+            );
+            let file = folder.path().join("inlet.toml").display().to_string();
+            (Self::over(Settings::from_file(&file, &text).unwrap(), folder), pretend)
+        }
+
+        fn over(settings: Settings, folder: TempDir) -> Self {
             let runtime = crate::runtime().unwrap();
-            let settings = Arc::new(Settings {
-                lake: Some(folder.path().join("lake").display().to_string()),
-                landing: vec![
-                    "s3://acme-landing/in/".to_owned(),
-                    "abfss://landing@acme.dfs.core.windows.net/in/".to_owned(),
-                ],
-                workers: 2,
-                ..Settings::default()
-            });
+            let landing = ["s3://acme-landing/in/", "abfss://landing@acme.dfs.core.windows.net/in/"];
+            let landing = landing.map(str::to_owned).to_vec();
+            let settings = Arc::new(Settings { landing, workers: 2, ..settings });
             let open = Open::new(Settings::clone(&settings), runtime.handle()).unwrap();
             let (landing, azure) = (Held::default(), Held::default());
             for (place, held) in open.landing.iter().zip([&landing, &azure]) {

@@ -202,6 +202,70 @@ mod tests {
         assert_eq!(left(0), Duration::ZERO);
     }
 
+    /// A payload of SQS: ids of messages, and the keys that they announce.
+    fn batch(messages: &[(&str, &str, u32)]) -> Value {
+        let message = |(id, key, receives): &(&str, &str, u32)| {
+            let body = json!({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+                "s3": {"bucket": {"name": "acme-landing"}, "object": {"key": key, "size": 9}}}]});
+            json!({"eventSource": "aws:sqs", "messageId": id, "body": body.to_string(),
+                "attributes": {"ApproximateReceiveCount": receives.to_string()}})
+        };
+        json!({"Records": messages.iter().map(message).collect::<Vec<_>>()})
+    }
+
+    #[test]
+    fn uploads_of_managed_tables_are_staged_message_by_message_and_a_schedule_opens_the_window() {
+        let (site, pretend) = Site::managed("");
+        for key in ["in/a.json", "in/b.json", "other/c.json"] {
+            site.landing.put(key, &json!({"type": "identify", "messageId": key, "userId": "u"}).to_string());
+        }
+        let face = |function| Face { functions: site.functions, function, installation: site.installation.again() };
+        let (ingest, evolve) = (face(Function::Ingest), face(Function::Evolve));
+        let mut context = Context::default();
+        context.deadline = (clock::now() / 1_000) as u64 + 300_000;
+        let statuses = |key: &str| {
+            let body = batch(&[("1", key, 1)])["Records"][0]["body"].clone();
+            let announced: Value = serde_json::from_str(body.as_str().unwrap()).unwrap();
+            ingest.call(&announced, &context).unwrap()["uploads"][0]["status"].clone()
+        };
+        let failed = |messages: &[(&str, &str, u32)]| ingest.call(&batch(messages), &context).unwrap();
+        let all = [("1", "in/a.json", 1), ("2", "other/c.json", 1), ("3", "in/b.json", 1)];
+        assert_eq!(failed(&all), json!({"batchItemFailures": [{"itemIdentifier": "2"}]}), "no place of uploads");
+        assert_eq!(statuses("in/a.json"), "already staged");
+        assert!(pretend.wakes().is_empty() && pretend.statements().is_empty(), "ingest wakes nobody");
+
+        let tick = json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
+        let report = evolve.call(&tick, &context).unwrap();
+        assert_eq!((&report["notes"]["settled"], pretend.wakes().len()), (&json!(2), 1), "{report:#}");
+        assert_eq!(failed(&[("1", "in/a.json", 2), ("3", "in/b.json", 2)]), json!({"batchItemFailures": []}));
+        assert_eq!([statuses("in/a.json"), statuses("in/b.json")], ["already landed"; 2]);
+        let statements = pretend.statements().len();
+        evolve.call(&tick, &context).unwrap();
+        assert_eq!(pretend.statements().len(), statements, "nothing is staged, and nobody is asked");
+        let copies = pretend.statements().into_iter().filter(|said| said.text.starts_with("COPY INTO"));
+        assert_eq!(copies.count(), 2, "`identifies` and `_loads`, both uploads at once");
+    }
+
+    #[test]
+    fn a_schedule_leaves_managed_tables_alone_in_hours_that_are_not_its_own() {
+        let (site, pretend) = Site::managed("never_between = [\"00:00-24:00\"]");
+        site.landing.put("in/a.json", "{\"type\":\"identify\",\"userId\":\"u\"}");
+        let mut context = Context::default();
+        context.deadline = (clock::now() / 1_000) as u64 + 300_000;
+        let face = |function| Face { functions: site.functions, function, installation: site.installation.again() };
+        let staged = face(Function::Ingest).call(&batch(&[("1", "in/a.json", 1)]), &context).unwrap();
+        assert_eq!(staged, json!({"batchItemFailures": []}));
+        let schedule = json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
+        for asked in [schedule, json!({"action": "evolve"})] {
+            let report = face(Function::Evolve).call(&asked, &context).unwrap();
+            assert!(
+                report["postponed"].as_str().unwrap().starts_with("`never_between` lets the warehouse be"),
+                "{report:#}"
+            );
+        }
+        assert!(pretend.wakes().is_empty() && pretend.statements().is_empty());
+    }
+
     #[test]
     fn an_http_caller_gets_a_response_whatever_happened() {
         let said = said(Answers::Http, &[None], vec![outcome(Some(&Fault::rejected("no JSON")))]).unwrap();

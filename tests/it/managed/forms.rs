@@ -43,6 +43,32 @@ fn only_the_new_events_of_an_overwritten_upload_are_loaded() {
 }
 
 #[test]
+fn what_is_rescued_is_counted_of_rows_that_land_alone() {
+    let bench = Bench::new();
+    // A key that stands there twice is rescued once, in the row of its event's table.
+    let twice = |id: &str| track(id, "Order Completed", r#"{"total":1,"total":2}"#);
+    let rescued = |table: Option<&str>| {
+        let all = bench.read("events._loads");
+        let is_of = |row: &&lake::Row| row.get("table_name").map(lake::Value::text) == table;
+        all.rows.iter().filter(is_of).map(|row| row["rescued"].number()).sum::<i64>()
+    };
+    bench.stage("a.json", &lines(&[twice("a"), twice("b")]));
+    well(&bench.evolve());
+    assert_eq!((rescued(None), rescued(Some("order_completed"))), (2, 2));
+    bench.stage("a.json", &lines(&[twice("b"), twice("c"), twice("a")]));
+    well(&bench.evolve());
+    assert_eq!((rescued(None), rescued(Some("order_completed"))), (3, 3), "of three rows, of which two are duplicates");
+    let kept = bench.read("events.order_completed").texts("_rescued_data").len() as i64;
+    assert_eq!((kept, rescued(Some("tracks"))), (3, 0));
+    // In a window an integer meets doubles, and is wider than they are.
+    bench.stage("b.json", &lines(&[track("d", "Order Completed", r#"{"wide":1.5}"#)]));
+    bench.stage("c.json", &lines(&[track("e", "Order Completed", r#"{"wide":9007199254740993}"#)]));
+    well(&bench.evolve());
+    assert_eq!((rescued(None), rescued(Some("order_completed"))), (4, 4));
+    assert_eq!((loads(&bench, None), loads(&bench, Some("order_completed"))), ((5, 2), (5, 2)));
+}
+
+#[test]
 fn forms_that_are_staged_together_are_loaded_one_after_another() {
     let bench = Bench::new();
     for ids in [&["a"][..], &["a", "b"], &["b", "a"], &["c", "a"]] {

@@ -10,7 +10,9 @@ use pretend::WAREHOUSE;
 
 use super::{Bench, order, well};
 use crate::lake::Value;
+use crate::process::{inlet, run};
 use crate::support::{runtime, upload_of};
+use crate::workspace::http_path;
 
 /// An hour of these tests.
 const HOUR: Duration = Duration::from_secs(12);
@@ -145,4 +147,17 @@ fn a_warehouse_that_takes_minutes_is_started_before_its_window_opens() {
     well(&report);
     assert_eq!((stopped(), report.warehouse.map(|used| used.woken)), (2, Some(false)));
     assert_eq!(bench.ids(), ["a", "b"]);
+}
+
+#[test]
+fn a_schedule_leaves_rows_alone_in_its_closed_hours_and_a_person_loads_them() {
+    let bench = Bench::told(&format!("{}\nnever_between = [\"00:00-24:00\"]", http_path()));
+    bench.stage("a.json", &order("a", r#"{"total":1}"#));
+    let report = called(&bench, &bench.0.settings.budget(), None);
+    well(&report);
+    assert!(report.postponed.is_some_and(|why| why.contains("`never_between`")));
+    assert!(bench.pretend().wakes().is_empty() && bench.pretend().statements().is_empty());
+    let mut command = inlet();
+    run(command.arg("evolve").arg("--settings").arg(bench.0.file())).success();
+    assert_eq!((bench.pretend().wakes().len(), bench.ids()), (1, vec!["a".to_owned()]));
 }

@@ -28,6 +28,8 @@ pub enum Wrong {
     Reset,
     /// It happens, and the connection is reset before the answer.
     Lost,
+    /// It happens, and the answer comes when the faults are taken back.
+    Hold,
     /// 302 to this address.
     Redirect(String),
 }
@@ -143,6 +145,10 @@ impl StatementFault {
 pub(crate) struct Faults {
     requests: Vec<Fault>,
     statements: Vec<StatementFault>,
+    /// How often they were taken back.
+    cleared: u64,
+    /// Answers that are held back.
+    held: usize,
 }
 
 /// What happens to one request.
@@ -152,6 +158,8 @@ pub(crate) struct Fate {
     pub(crate) instead: Option<Reply>,
     pub(crate) reset: bool,
     pub(crate) lost: bool,
+    /// Until the faults are taken back once more than so often.
+    pub(crate) held: Option<u64>,
 }
 
 impl Faults {
@@ -164,7 +172,27 @@ impl Faults {
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self { cleared: self.cleared + 1, held: self.held, ..Self::default() };
+    }
+
+    /// Counts an answer that is held back.
+    pub(crate) fn hold(&mut self) {
+        self.held += 1;
+    }
+
+    /// Counts one that is not held back any more.
+    pub(crate) fn let_go(&mut self) {
+        self.held -= 1;
+    }
+
+    /// How many are.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Whether an answer is to be held back that was begun after so many clearances.
+    pub(crate) fn holds(&self, since: u64) -> bool {
+        self.cleared == since
     }
 
     /// What is to happen to a request.
@@ -178,6 +206,7 @@ impl Faults {
                 Wrong::Delay(milliseconds) => fate.delay += Duration::from_millis(*milliseconds),
                 Wrong::Reset => fate.reset = true,
                 Wrong::Lost => fate.lost = true,
+                Wrong::Hold => fate.held = Some(self.cleared),
                 Wrong::Redirect(to) => fate.instead = Some(Reply::empty(302).header("location", to)),
                 Wrong::Answer { status, body, headers } => {
                     let reply = match body {
@@ -238,6 +267,20 @@ mod tests {
         let met: Vec<bool> = (0..5).map(|_| faults.judge("GET", "/x/y").reset).collect();
         assert_eq!(met, [false, true, true, false, false]);
         assert!(!faults.judge("POST", "/x/y").reset);
+    }
+
+    #[test]
+    fn an_answer_is_held_back_until_the_faults_are_cleared() {
+        let mut faults = Faults::default();
+        faults.add(Fault::on("*", "*", Wrong::Hold));
+        let (held, free) = (faults.judge("GET", "/").held.unwrap(), faults.judge("GET", "/").held);
+        assert_eq!(free, None);
+        faults.hold();
+        assert_eq!((faults.holds(held), faults.held()), (true, 1));
+        faults.clear();
+        assert_eq!((faults.holds(held), faults.held()), (false, 1));
+        faults.let_go();
+        assert_eq!(faults.held(), 0);
     }
 
     #[test]

@@ -163,6 +163,11 @@ impl Pretend {
         self.workspace.faults().clear();
     }
 
+    /// How many answers are held back by [`Wrong::Hold`].
+    pub fn held(&self) -> usize {
+        self.workspace.faults().held()
+    }
+
     /// Grants to [`CLIENT_ID`], as `("EXTERNAL USE SCHEMA", "schema", "segment.web")`.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -21,6 +22,9 @@ use crate::request::Request;
 use crate::workspace::Workspace;
 use crate::{control, route};
 
+/// How often it is looked whether an answer is still held back.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
 /// Serves until its runtime ends.
 pub(crate) async fn serve(workspace: Arc<Workspace>, listener: TcpListener) {
     loop {
@@ -29,7 +33,7 @@ pub(crate) async fn serve(workspace: Arc<Workspace>, listener: TcpListener) {
                 tokio::spawn(connection(Arc::clone(&workspace), stream));
             }
             // Too many open files, or a peer that left: the next may be better.
-            Err(_) => clock::sleep(std::time::Duration::from_millis(10)).await,
+            Err(_) => clock::sleep(Duration::from_millis(10)).await,
         }
     }
 }
@@ -86,12 +90,34 @@ async fn one(workspace: &Arc<Workspace>, request: hyper::Request<Incoming>) -> i
             (answered.reply, answered.principal)
         }
     };
+    if let Some(since) = fate.held {
+        let _held = HeldBack::begin(workspace);
+        while workspace.faults().holds(since) {
+            clock::sleep(LOOK_AGAIN).await;
+        }
+    }
     let status = if fate.lost { 0 } else { reply.status };
     workspace.log().end(number, status, principal);
     if fate.lost {
         return Err(io::ErrorKind::ConnectionReset.into());
     }
     response(reply)
+}
+
+/// An answer that is held back, until it is sent or its peer is gone.
+struct HeldBack<'a>(&'a Workspace);
+
+impl<'a> HeldBack<'a> {
+    fn begin(workspace: &'a Workspace) -> Self {
+        workspace.faults().hold();
+        Self(workspace)
+    }
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.0.faults().let_go();
+    }
 }
 
 fn response(reply: Reply) -> io::Result<Response<Full<Bytes>>> {

@@ -143,10 +143,24 @@ impl FileWriter {
     /// # Errors
     /// A bug when the layout cannot be Parquet.
     pub fn create(lake: &Lake, layout: Arc<FileLayout>) -> Result<Self, Fault> {
+        let name = format!("part-{}.zstd.parquet", Uuid::new_v4());
+        Self::named(lake, layout, &name, false)
+    }
+
+    /// Begins a file under a name that whoever does the same work chooses too, and writes the same to. So it is never
+    /// removed: somebody may count on it.
+    ///
+    /// # Errors
+    /// As [`FileWriter::create`].
+    pub(crate) fn shared(lake: &Lake, layout: Arc<FileLayout>, name: &str) -> Result<Self, Fault> {
+        Self::named(lake, layout, name, true)
+    }
+
+    fn named(lake: &Lake, layout: Arc<FileLayout>, name: &str, is_shared: bool) -> Result<Self, Fault> {
         // Asked once per file: under column mapping each call draws another folder.
         let folder = layout.context.write_dir();
         let bad_name = || Fault::bug(format!("no file name under {folder}"));
-        let url = folder.join(&format!("part-{}.zstd.parquet", Uuid::new_v4())).map_err(|_| bad_name())?;
+        let url = folder.join(name).map_err(|_| bad_name())?;
         let key = Path::from_url_path(url.path()).map_err(|_| bad_name())?;
         let properties =
             WriterProperties::builder().set_offset_index_disabled(true).set_created_by(ENGINE_INFO.to_owned()).build();
@@ -158,7 +172,7 @@ impl FileWriter {
             })?;
         let tally = |column: &FileColumn| has_statistics(&layout.context, column.physical.name()).then(Tally::default);
         let tallies = layout.columns.iter().map(tally).collect();
-        let sink = UploadSink::new(lake, key.clone());
+        let sink = UploadSink::new(lake, key.clone(), is_shared);
         Ok(Self { layout, writer, tallies, wide: HashSet::new(), sink, url, key, rows: 0 })
     }
 

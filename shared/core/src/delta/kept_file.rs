@@ -129,6 +129,16 @@ impl KeptFile {
         DataFile::described(&layout, &url, self.key(lake), self.bytes, self.rows, tallies).map(Some)
     }
 
+    /// The name of a file that takes its place: `part-….zstd.parquet`, `part-….1.zstd.parquet`, and so on. Whoever
+    /// writes its rows anew gives them the same.
+    pub(crate) fn successor(&self) -> String {
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        let (stem, rest) = name.split_once('.').unwrap_or((name, ""));
+        let number = rest.split_once('.').and_then(|(number, rest)| Some((number.parse::<u64>().ok()?, rest)));
+        let (number, rest) = number.unwrap_or((0, rest));
+        format!("{stem}.{}.{rest}", number.saturating_add(1))
+    }
+
     /// The names and types of its columns, in the order of [`KeptFile::read`].
     pub(crate) fn columns(&self) -> impl Iterator<Item = (&str, ColumnType)> {
         self.columns.iter().map(|column| (column.name.as_str(), column.column_type))
@@ -320,6 +330,16 @@ mod tests {
 
     fn append<'a>(app_id: &str, files: &'a [DataFile]) -> Append<'a> {
         Append { app_ids: vec![app_id.to_owned()], files, ..Append::default() }
+    }
+
+    #[test]
+    fn whoever_writes_a_file_anew_gives_it_the_same_name() {
+        let named = |path: &str| {
+            let file = serde_json::json!({"path": path, "bytes": 1, "rows": 1, "columns": []});
+            serde_json::from_value::<KeptFile>(file).unwrap().successor()
+        };
+        assert_eq!(named("web/t/part-0a-1.zstd.parquet"), "part-0a-1.1.zstd.parquet");
+        assert_eq!(named("web/t/part-0a-1.9.zstd.parquet"), "part-0a-1.10.zstd.parquet");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(super) struct UploadSink {
     sent: u64,
     /// A single put was tried: whatever it answered, the object may be there.
     put: bool,
+    /// Others write the same object: it is not ours to remove.
+    is_shared: bool,
 }
 
 impl UploadSink {
@@ -30,8 +32,8 @@ impl UploadSink {
         &self.lake
     }
 
-    pub(super) fn new(lake: &Lake, path: Path) -> Self {
-        Self { lake: lake.clone(), path, parts: None, under_way: None, sent: 0, put: false }
+    pub(super) fn new(lake: &Lake, path: Path, is_shared: bool) -> Self {
+        Self { lake: lake.clone(), path, parts: None, under_way: None, sent: 0, put: false, is_shared }
     }
 
     /// Sends what stands in the buffer once it is a part's worth.
@@ -93,7 +95,7 @@ impl UploadSink {
         if let Some(mut parts) = self.parts.take() {
             drop(self.lake.wait(parts.abort()));
         }
-        if self.put {
+        if self.put && !self.is_shared {
             drop(self.lake.wait(self.lake.store().delete(&self.path)));
         }
     }

@@ -174,11 +174,18 @@ fn too_early(uses: &[Recorded], budget: &Budget, now: Micros) -> Option<Postpone
     let last = uses.iter().filter(counts).map(|one| one.used.at).max();
     let left = last.map_or(0, |last| (last - now).saturating_add(micros(budget.window)));
     let for_seconds = left.max(0).unsigned_abs().div_ceil(1_000_000);
-    let closed = budget.never_between.iter().filter_map(|hours| hours.seconds_left(now)).max();
-    match closed {
-        Some(closed) => Some(Postponed::Hours { for_seconds: closed.max(for_seconds) }),
-        None => (left > micros(slack(budget))).then_some(Postponed::Window { for_seconds }),
+    let closed_for = |at: Micros| budget.never_between.iter().filter_map(|hours| hours.seconds_left(at)).max();
+    if let Some(closed) = closed_for(now) {
+        return Some(Postponed::Hours { for_seconds: closed.max(for_seconds) });
     }
+    if left <= micros(slack(budget)) {
+        return None;
+    }
+    // A window whose time comes in such hours opens after them.
+    Some(match closed_for(now + left) {
+        Some(closed) => Postponed::Hours { for_seconds: for_seconds + closed },
+        None => Postponed::Window { for_seconds },
+    })
 }
 
 fn overspent(uses: &[Recorded], budget: &Budget, now: Micros) -> Option<Postponed> {
@@ -302,6 +309,10 @@ mod tests {
             waits,
             [Some(Postponed::Hours { for_seconds: 3_600 }), None, Some(Postponed::Hours { for_seconds: 3_600 })]
         );
+        // Used at 7:50, with a window of 15 minutes: its time would come at 8:05.
+        let uses = [woke(at(8) - 600 * SECOND, 5.0)];
+        let waits = too_early(&uses, &budget, at(8) - 60 * SECOND);
+        assert_eq!(waits, Some(Postponed::Hours { for_seconds: 6 * 60 + 55 * 60 }));
     }
 
     #[test]

@@ -94,6 +94,8 @@ impl Group<'_, '_> {
             rows: files.iter().map(DataFile::rows).sum(),
             columns,
             files: files.iter().map(|file| file.on_paper(&self.run.parts.lake)).collect(),
+            replaced: Vec::new(),
+            rescued: 0,
             left_out: None,
         }
     }

@@ -4,7 +4,7 @@ use arrow_array::RecordBatch;
 use hashbrown::{HashMap, HashSet};
 use inlet_events::order::id_hash;
 use inlet_events::table::{RESCUED_DATA, UPLOAD_ID, UUID_TS};
-use inlet_events::{Anew, ColumnType, KnownType, Value};
+use inlet_events::{Anew, ColumnType, KnownType, Value, rescued_values};
 
 use crate::clock::Micros;
 use crate::crew::no_encoder;
@@ -76,6 +76,16 @@ pub(crate) struct Rewritten {
     pub(crate) files: Vec<DataFile>,
     /// How many rows of which upload are in them.
     pub(crate) uploads: HashMap<String, u64>,
+    /// How many more values `_rescued_data` keeps of them than it kept of all rows.
+    pub(crate) rescued: i64,
+}
+
+/// Staged rows that were written anew.
+#[derive(Debug)]
+pub(crate) struct Restaged {
+    pub(crate) files: Vec<KeptFile>,
+    /// As [`Rewritten::rescued`].
+    pub(crate) rescued: i64,
 }
 
 /// Writes rows for a table as it is with these further columns, or for one that is made with `columns` alone. Values
@@ -95,7 +105,9 @@ pub(crate) fn write_anew(
     };
     let there = table.into_iter().flat_map(Table::columns).map(|column| (column.name.clone(), column.column_type));
     let added = columns.iter().map(|(name, ours)| (name.clone(), KnownType::Ours(*ours)));
-    write_as(lake, rows, &layout, &there.chain(added).collect::<Vec<_>>())
+    let all: Vec<_> = there.chain(added).collect();
+    let writer = FileWriter::create(lake, layout.narrowed(&rows.columns()))?;
+    rewrite(lake, rows, &all, writer)
 }
 
 /// The same for files that the warehouse copies into a table with these columns: they lie aside, where the table's own
@@ -105,30 +117,30 @@ pub(crate) fn write_anew(
 /// As [`write_anew`].
 pub(crate) fn write_aside(lake: &Lake, rows: &Rows<'_>, columns: &[(String, KnownType)]) -> Result<Rewritten, Fault> {
     let layout = FileLayout::of_aside(lake, rows.schema, rows.table, &ours(columns))?;
-    write_as(lake, rows, &layout, columns)
+    rewrite_shared(lake, rows, &layout, columns)
 }
 
-fn write_as(
+/// Writes rows for these columns.
+fn rewrite(
     lake: &Lake,
     rows: &Rows<'_>,
-    layout: &FileLayout,
     columns: &[(String, KnownType)],
+    mut writer: FileWriter,
 ) -> Result<Rewritten, Fault> {
-    let mut kept: Vec<&str> = rows.files.iter().flat_map(|file| file.columns().map(|(name, _)| name)).collect();
-    kept.push(RESCUED_DATA);
-    let mut writer = FileWriter::create(lake, layout.narrowed(&kept))?;
     let mut rewriting = Rewriting {
         encoder: Encoder::new().map_err(no_encoder)?,
         anew: Anew::new(columns),
         uploads: HashMap::new(),
+        rescued: 0,
         rows,
     };
     let done = rewriting.all(lake, &mut writer);
+    let Rewriting { uploads, rescued, .. } = rewriting;
     if done.is_err() || writer.rows() == 0 {
         writer.abort();
-        return done.map(|()| Rewritten::default());
+        return done.map(|()| Rewritten { rescued, ..Rewritten::default() });
     }
-    Ok(Rewritten { files: vec![writer.finish()?], uploads: rewriting.uploads })
+    Ok(Rewritten { files: vec![writer.finish()?], uploads, rescued })
 }
 
 /// The columns that take values of ours.
@@ -149,10 +161,9 @@ pub(crate) fn write_for(
     (schema, table): (&str, &str),
     files: &[KeptFile],
     columns: &[(String, KnownType)],
-) -> Result<Vec<KeptFile>, Fault> {
+) -> Result<Restaged, Fault> {
     let rows = Rows { schema, table, files, lineage: Lineage::OF_EVENTS, is_left_out: &|_| false };
-    let written = write_anew(lake, &rows, None, &ours(columns))?;
-    Ok(written.files.iter().map(|file| file.on_paper(lake)).collect())
+    restage(lake, &rows, &ours(columns))
 }
 
 /// Writes staged rows again without those that have one of these ids, hashed.
@@ -164,7 +175,7 @@ pub(crate) fn write_without(
     (schema, table): (&str, &str),
     files: &[KeptFile],
     ids: &HashSet<u128>,
-) -> Result<Vec<KeptFile>, Fault> {
+) -> Result<Restaged, Fault> {
     let mut columns: Vec<(String, ColumnType)> = Vec::new();
     for (name, column_type) in files.iter().flat_map(KeptFile::columns) {
         if !columns.iter().any(|(known, _)| known == name) {
@@ -173,14 +184,41 @@ pub(crate) fn write_without(
     }
     let is_left_out = |origin: &Origin<'_>| origin.id.is_some_and(|id| ids.contains(&id_hash(id)));
     let rows = Rows { schema, table, files, lineage: Lineage::OF_EVENTS, is_left_out: &is_left_out };
-    let written = write_anew(lake, &rows, None, &columns)?;
-    Ok(written.files.iter().map(|file| file.on_paper(lake)).collect())
+    restage(lake, &rows, &columns)
+}
+
+fn restage(lake: &Lake, rows: &Rows<'_>, columns: &[(String, ColumnType)]) -> Result<Restaged, Fault> {
+    let layout = FileLayout::of_new(lake, rows.schema, rows.table, columns)?;
+    let known: Vec<_> = columns.iter().map(|(name, ours)| (name.clone(), KnownType::Ours(*ours))).collect();
+    let Rewritten { files, rescued, .. } = rewrite_shared(lake, rows, &layout, &known)?;
+    Ok(Restaged { files: files.iter().map(|file| file.on_paper(lake)).collect(), rescued })
+}
+
+/// The new file's name follows from those that it replaces: of two that do this at once, both write the same file, and
+/// a warehouse loads its path once.
+fn rewrite_shared(
+    lake: &Lake,
+    rows: &Rows<'_>,
+    layout: &FileLayout,
+    columns: &[(String, KnownType)],
+) -> Result<Rewritten, Fault> {
+    let Some(first) = rows.files.first() else { return Ok(Rewritten::default()) };
+    let writer = FileWriter::shared(lake, layout.narrowed(&rows.columns()), &first.successor())?;
+    rewrite(lake, rows, columns, writer)
+}
+
+impl Rows<'_> {
+    /// The columns that their files have, and the one for what fits no other.
+    fn columns(&self) -> Vec<&str> {
+        self.files.iter().flat_map(KeptFile::columns).map(|(name, _)| name).chain([RESCUED_DATA]).collect()
+    }
 }
 
 struct Rewriting<'a> {
     encoder: Encoder,
     anew: Anew,
     uploads: HashMap<String, u64>,
+    rescued: i64,
     rows: &'a Rows<'a>,
 }
 
@@ -202,15 +240,16 @@ impl Rewriting<'_> {
     fn take(&mut self, lake: &Lake, columns: &[(&str, ColumnType)], batch: &RecordBatch) -> Result<(), Fault> {
         let Rows { schema, table, lineage, is_left_out, .. } = self.rows;
         for row in 0..batch.num_rows() {
+            let cells = batch.columns().iter().zip(columns);
+            let cells: Vec<(&str, Value<'_>)> = cells
+                .filter_map(|(array, (name, column_type))| Some((*name, value(*column_type, array, row)?)))
+                .collect();
+            self.rescued -= rescued(&cells);
             let origin = origin(*lineage, columns, batch, row);
             if is_left_out(&origin) {
                 continue;
             }
             *self.uploads.entry_ref(origin.upload).or_default() += 1;
-            let cells = batch.columns().iter().zip(columns);
-            let cells: Vec<(&str, Value<'_>)> = cells
-                .filter_map(|(array, (name, column_type))| Some((*name, value(*column_type, array, row)?)))
-                .collect();
             if !self.anew.push(cells) {
                 let sql_name = sql_name(schema, table);
                 return Err(Fault::setup(format!(
@@ -218,6 +257,7 @@ impl Rewriting<'_> {
                 ))
                 .hint(run_on(lake, &[format!("ALTER TABLE {sql_name} ADD COLUMNS (`{RESCUED_DATA}` STRING)")])));
             }
+            self.rescued += i64::try_from(self.anew.rescued()).unwrap_or(i64::MAX);
         }
         Ok(())
     }
@@ -227,6 +267,15 @@ impl Rewriting<'_> {
         self.anew.clear();
         Ok(())
     }
+}
+
+/// How many values a row's `_rescued_data` keeps.
+fn rescued(cells: &[(&str, Value<'_>)]) -> i64 {
+    let count = cells.iter().find_map(|cell| match cell {
+        (RESCUED_DATA, Value::Text(object)) => Some(rescued_values(object)),
+        _ => None,
+    });
+    i64::try_from(count.unwrap_or(0)).unwrap_or(i64::MAX)
 }
 
 /// Where a row came from.

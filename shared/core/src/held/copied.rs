@@ -90,7 +90,7 @@ pub(crate) fn copy_held(
     name: &FullName,
     notes: &[Left],
     speaker: Option<&Speaker<'_>>,
-    is_ours: &dyn Fn() -> bool,
+    is_ours: &dyn Fn() -> Result<bool, Fault>,
     deadline: Deadline,
 ) -> Result<Committed, Fault> {
     let FullName { schema, table, .. } = name;
@@ -186,7 +186,7 @@ struct Copying<'a> {
     lake: &'a Lake,
     name: &'a FullName,
     speaker: Option<&'a Speaker<'a>>,
-    is_ours: &'a dyn Fn() -> bool,
+    is_ours: &'a dyn Fn() -> Result<bool, Fault>,
 }
 
 impl Copying<'_> {
@@ -259,7 +259,7 @@ impl Copying<'_> {
     }
 
     fn must_be_ours(&self) -> Result<(), Fault> {
-        match (self.is_ours)() {
+        match (self.is_ours)()? {
             true => Ok(()),
             false => Err(Fault::again("this evolve was too slow, and another one has taken its place")
                 .hint("run `inlet evolve` again: everything it does can be done twice")),

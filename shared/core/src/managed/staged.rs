@@ -13,7 +13,7 @@ use super::at_once::at_once;
 use crate::clock::Micros;
 use crate::delta::{KeptFile, Lake};
 use crate::fault::Fault;
-use crate::held::Wanted;
+use crate::held::{Restaged, Wanted};
 use crate::report::Status;
 use crate::state::{self, State};
 use crate::upload::key_digest;
@@ -48,9 +48,34 @@ pub(crate) struct StagedTable {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) columns: Vec<Wanted>,
     pub(crate) files: Vec<KeptFile>,
+    /// Files whose rows were written anew; they stand until the upload is loaded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) replaced: Vec<KeptFile>,
+    /// Values that `_rescued_data` keeps since, beyond those that `_loads` was told of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) rescued: i64,
     /// Rows that an earlier form of the key landed, and that are left out of the files; none: nobody has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) left_out: Option<u64>,
+}
+
+impl StagedTable {
+    /// All files that were written for it.
+    pub(crate) fn all_files(&self) -> impl Iterator<Item = &KeptFile> {
+        self.files.iter().chain(&self.replaced)
+    }
+
+    /// Takes files in the place of those that it has.
+    pub(crate) fn replace(&mut self, anew: Restaged) {
+        self.rows = anew.files.iter().map(KeptFile::rows).sum();
+        self.rescued += anew.rescued;
+        self.replaced.append(&mut self.files);
+        self.files = anew.files;
+    }
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// A note that lies in the volume.
@@ -195,7 +220,7 @@ pub(crate) fn mark_loaded(lake: &Lake, note: &Note, loaded_at: Micros) -> Result
 pub(crate) fn clear(lake: &Lake, left: &Left) -> Result<(), Fault> {
     let state = State::of(lake);
     state.remove(&left.place)?;
-    left.note.tables.iter().flat_map(|table| &table.files).try_for_each(|file| state.remove(&file.key(lake)))
+    left.note.tables.iter().flat_map(StagedTable::all_files).try_for_each(|file| state.remove(&file.key(lake)))
 }
 
 fn pending(state: &State<'_>, schema: &str, upload_id: &str) -> Path {

@@ -7,7 +7,7 @@ use hashbrown::HashSet;
 use object_store::path::Path;
 
 use super::at_once::at_once;
-use super::staged;
+use super::staged::{self, StagedTable};
 use crate::clock::{self, Micros};
 use crate::delta::Lake;
 use crate::fault::Fault;
@@ -49,7 +49,7 @@ pub(super) fn sweep(lake: &Lake) -> Result<(), Fault> {
     }
     let notes = staged::gather(lake)?.notes;
     let tables = notes.iter().flat_map(|left| &left.note.tables);
-    let named: HashSet<Path> = tables.flat_map(|table| &table.files).map(|file| file.key(lake)).collect();
+    let named: HashSet<Path> = tables.flat_map(StagedTable::all_files).map(|file| file.key(lake)).collect();
     let orphans =
         files.iter().filter(|file| is_older(file.modified, NOTE_COMES_WITHIN) && !named.contains(&file.place));
     at_once(orphans, |file| state.remove(&file.place))?;
