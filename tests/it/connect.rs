@@ -38,7 +38,13 @@ fn tested_here(customer: &Customer, ask: Ask) -> ConnectReport {
 
 fn tested_with(customer: &Customer, settings: Settings, ask: Ask) -> ConnectReport {
     let lake = Url::from_directory_path(customer.room.lake().canonicalize().expect("it is there")).expect("a URL");
-    let parts = connect::Parts { settings, lake: Some(lake), landing: Vec::new(), on_function: false, handle: runtime().handle().clone() };
+    let parts = connect::Parts {
+        settings,
+        lake: Some(lake),
+        landing: Vec::new(),
+        on_function: false,
+        handle: runtime().handle().clone(),
+    };
     connect::connect(&parts, ask, Deadline::after(Duration::from_secs(60)), &|_| {})
 }
 

@@ -198,11 +198,11 @@ impl LandingStore for S3 {
         });
         match told.await {
             Ok(told) => Ok(Listeners::Known(listeners::of(&told, prefix))),
-            Err(refusal) if refusal.status == Some(403) && !refusal.is_of_credentials() => Ok(Listeners::Unseen(
-                "who is told of new objects may be seen with s3:GetBucketNotification".to_owned(),
-            )),
-            // What stands in for S3 need not know of notifications.
-            Err(refusal) if matches!(refusal.status, Some(405 | 501)) => {
+            Err(refusal) if refusal.status == Some(403) && !refusal.is_of_credentials() => {
+                Ok(Listeners::Unseen("who is told of new objects may be seen with s3:GetBucketNotification".to_owned()))
+            }
+            // What stands in for S3 need not know of notifications, nor of how S3 says that there are none.
+            Err(refusal) if matches!(refusal.status, Some(200 | 405 | 501)) => {
                 Ok(Listeners::Unseen("the store knows of no notifications".to_owned()))
             }
             Err(refusal) => Err(self.fault("ask for the notifications of", "", refusal)),

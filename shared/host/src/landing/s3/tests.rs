@@ -212,7 +212,9 @@ fn who_hears_of_every_upload_below_a_prefix_is_told() {
     let queue = |name: &str, event: &str, filter: &str| {
         let rules = match filter {
             "" => String::new(),
-            _ => format!("<Filter><S3Key><FilterRule><Name>Prefix</Name><Value>{filter}</Value></FilterRule></S3Key></Filter>"),
+            _ => format!(
+                "<Filter><S3Key><FilterRule><Name>Prefix</Name><Value>{filter}</Value></FilterRule></S3Key></Filter>"
+            ),
         };
         format!("<QueueConfiguration><Queue>{name}</Queue><Event>{event}</Event>{rules}</QueueConfiguration>")
     };
@@ -239,7 +241,9 @@ fn who_hears_of_every_upload_below_a_prefix_is_told() {
         let told = runtime().block_on(bucket(&server, Some(OWNER)).listeners("in/shop/")).unwrap();
         assert_eq!(told, Listeners::Known(wanted.into_iter().map(str::to_owned).collect()));
         let asked = &server.asked()[0];
-        assert!(asked.line.starts_with("GET /landing?notification") || asked.line.starts_with("GET /landing/?notification"));
+        assert!(
+            asked.line.starts_with("GET /landing?notification") || asked.line.starts_with("GET /landing/?notification")
+        );
         assert_eq!(asked.header("x-amz-expected-bucket-owner"), Some(OWNER));
     }
 }
@@ -251,6 +255,9 @@ fn who_hears_of_uploads_may_be_hidden_and_a_store_that_fails_is_no_answer() {
         let told = runtime().block_on(bucket(&server, None).listeners("")).unwrap();
         assert!(matches!(told, Listeners::Unseen(_)), "{code}: {told:?}");
     }
+    let empty = Server::start(vec![answer(200, "")]);
+    let told = runtime().block_on(bucket(&empty, None).listeners("")).unwrap();
+    assert!(matches!(told, Listeners::Unseen(_)), "{told:?}");
     let server = Server::start(vec![error(500, "InternalError")]);
     let fault = runtime().block_on(bucket(&server, None).listeners("")).unwrap_err();
     assert_eq!(fault.kind(), FaultKind::Again);
