@@ -1,7 +1,7 @@
 //! Who a bucket tells of new objects, by its notification configuration.
 
 use aws_sdk_s3::operation::get_bucket_notification_configuration::GetBucketNotificationConfigurationOutput;
-use aws_sdk_s3::types::{Event, NotificationConfigurationFilter};
+use aws_sdk_s3::types::{Event, NotificationConfigurationFilter, S3KeyFilter};
 
 /// The queues, functions and topics that hear of every object that is put below a prefix, and EventBridge, which hears
 /// of all.
@@ -18,7 +18,8 @@ pub(super) fn of(told: &GetBucketNotificationConfigurationOutput, prefix: &str) 
 
 /// Whether a filter lets everything below a prefix pass. One by the end of the key is for who wrote it to judge.
 fn covers(filter: Option<&NotificationConfigurationFilter>, prefix: &str) -> bool {
-    let rules = filter.and_then(NotificationConfigurationFilter::key).map(|key| key.filter_rules()).unwrap_or_default();
+    let key = filter.and_then(NotificationConfigurationFilter::key);
+    let rules = key.map(S3KeyFilter::filter_rules).unwrap_or_default();
     let is_of_prefixes = |name: &str| name.eq_ignore_ascii_case("prefix");
     let prefixes = rules.iter().filter(|rule| rule.name().is_some_and(|name| is_of_prefixes(name.as_str())));
     prefixes.filter_map(|rule| rule.value()).all(|begins| prefix.starts_with(begins))
