@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
 import traceback
@@ -39,3 +40,14 @@ def run(title, steps, subject, only=None, state=lambda: "") -> int:
         for one in bad:
             print("     " + str(one)[:SHOWN])
     return 1 if failed else 0
+
+
+def ended(bad, folder) -> int:
+    """Says what differs, and keeps the folder then. The exit code."""
+    for one in bad:
+        print("DIFF " + str(one)[:SHOWN])
+    if bad:
+        print(f"kept: {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 1 if bad else 0
