@@ -276,6 +276,7 @@ def kill(pid) -> bool:
 
 
 def killed(c: Route):
+    c.settle()
     kills, sent = 0, 0
     # On a quick machine the work may be over before it is seen, or killed: then there is more of it.
     for moment in (.1, .4, .05, 0, .2, 0, .1, 0):
