@@ -79,7 +79,7 @@ resource "azurerm_eventgrid_system_topic_event_subscription" "uploads" {
 
 # Notes that Inlet leaves in the lake when the catalog is behind it or rows are held.
 resource "azurerm_eventgrid_system_topic_event_subscription" "behind" {
-  count = local.has_workspace ? 1 : 0
+  count = local.has_notes ? 1 : 0
 
   name                  = "${var.name}-behind"
   system_topic          = local.topic

@@ -1,19 +1,30 @@
 # The function app: one executable, started by the host when a message or a timer is due.
 
 locals {
+  has_lake      = var.lake_container != ""
   has_workspace = var.workspace_url != ""
   has_principal = var.client_id != ""
+  has_notes     = local.has_lake && local.has_workspace
+
+  timer = var.every_minutes < 60 ? "0 */${var.every_minutes} * * * *" : "0 0 * * * *"
 
   lake_url    = "abfss://${var.lake_container}@${var.storage_account_name}.dfs.core.windows.net/${var.lake_path}"
   landing_url = "abfss://${azurerm_storage_container.landing.name}@${var.storage_account_name}.dfs.core.windows.net"
 
   inlet = {
-    INLET_LAKE    = local.lake_url
     INLET_LANDING = local.landing_url
-    # The identity by which the stores are used.
+    # The identity by which uploads, settings and secrets are read.
+    AZURE_CLIENT_ID = azurerm_user_assigned_identity.functions.client_id
+  }
+  tables = local.has_lake ? {
+    INLET_LAKE              = local.lake_url
     INLET_STORAGE_METHOD    = "managed_identity"
     INLET_STORAGE_CLIENT_ID = azurerm_user_assigned_identity.functions.client_id
-    AZURE_CLIENT_ID         = azurerm_user_assigned_identity.functions.client_id
+    } : {
+    INLET_EVERY = "${var.every_minutes}m"
+  }
+  settings = var.settings_url == "" ? {} : {
+    INLET_SETTINGS = var.settings_url
   }
   workspace = !local.has_workspace ? {} : {
     INLET_WORKSPACE_URL  = var.workspace_url
@@ -32,13 +43,15 @@ locals {
     AzureWebJobsStorage__credential           = "managedidentity"
     AzureWebJobsStorage__clientId             = azurerm_user_assigned_identity.functions.client_id
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING = "ClientId=${azurerm_user_assigned_identity.functions.client_id};Authorization=AAD"
-    EVOLVE_SCHEDULE                           = var.evolve_schedule
+    EVOLVE_SCHEDULE                           = var.evolve_schedule != "" ? var.evolve_schedule : local.timer
     BACKFILL_SCHEDULE                         = var.backfill_schedule
     MAINTAIN_SCHEDULE                         = var.maintain_schedule
     # Events come by the queue, which repeats and gives up. This one is for who would rather have them pushed.
     "AzureWebJobs.ingest_eventgrid.Disabled" = "true"
-    "AzureWebJobs.evolve.Disabled"           = tostring(!local.has_workspace)
-    "AzureWebJobs.evolve_timer.Disabled"     = tostring(!local.has_workspace)
+    # Notes are a lake's; the windows of managed tables are opened by the timer alone, and Databricks keeps them in order.
+    "AzureWebJobs.evolve.Disabled"       = tostring(!local.has_notes)
+    "AzureWebJobs.evolve_timer.Disabled" = tostring(!local.has_workspace)
+    "AzureWebJobs.maintain.Disabled"     = tostring(!local.has_lake)
   }
 }
 
@@ -88,9 +101,16 @@ resource "azurerm_function_app_flex_consumption" "functions" {
     minimum_tls_version                    = "1.2"
   }
 
-  app_settings = merge(local.host, local.inlet, local.workspace, local.principal)
+  app_settings = merge(local.host, local.inlet, local.tables, local.workspace, local.principal, local.settings)
 
   depends_on = [azurerm_role_assignment.host_blobs, azurerm_role_assignment.host_queues]
+
+  lifecycle {
+    precondition {
+      condition     = local.has_lake || local.has_workspace
+      error_message = "lake_container is empty, so Unity Catalog keeps the tables: name its workspace_url, or a lake_container."
+    }
+  }
 }
 
 # What the functions may do: the host's account is theirs, of the landing they read, of the lake they write.
@@ -117,6 +137,8 @@ resource "azurerm_role_assignment" "landing" {
 }
 
 resource "azurerm_role_assignment" "lake" {
+  count = local.has_lake ? 1 : 0
+
   scope                = "${data.azurerm_storage_account.lake.id}/blobServices/default/containers/${var.lake_container}"
   role_definition_name = "Storage Blob Data Contributor"
   principal_id         = azurerm_user_assigned_identity.functions.principal_id

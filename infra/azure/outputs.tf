@@ -9,8 +9,8 @@ output "landing_url" {
 }
 
 output "lake_url" {
-  description = "Where the tables stand."
-  value       = local.lake_url
+  description = "Where the tables stand; null: in Unity Catalog's own storage."
+  value       = local.has_lake ? local.lake_url : null
 }
 
 output "client_id" {

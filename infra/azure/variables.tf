@@ -36,8 +36,9 @@ variable "landing_container" {
 }
 
 variable "lake_container" {
-  description = "The container of the lake. It is there already: Unity Catalog's external location is on it."
+  description = "The container of the lake. It is there already: Unity Catalog's external location is on it. Empty: Unity Catalog keeps the tables (managed tables): a workspace is needed, and no container but that of uploads is touched."
   type        = string
+  default     = ""
 }
 
 variable "lake_path" {
@@ -58,7 +59,7 @@ variable "system_topic_name" {
 }
 
 variable "workspace_url" {
-  description = "The Databricks workspace. Empty: none; the tables are Delta tables in the lake, and no more."
+  description = "The Databricks workspace. Empty: none; the tables are Delta tables in the lake, and no more. Needed without a lake."
   type        = string
   default     = ""
 }
@@ -93,6 +94,12 @@ variable "key_vault_id" {
   default     = ""
 }
 
+variable "settings_url" {
+  description = "A settings file in a store, which the functions' identity may read: abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/inlet.toml. Empty: LAKE/_inlet/inlet.toml, if it is there; without a lake, none."
+  type        = string
+  default     = ""
+}
+
 variable "runtime_version" {
   description = "The version of the runtime `custom`: az functionapp list-flexconsumption-runtimes --runtime custom"
   type        = string
@@ -121,10 +128,21 @@ variable "maximum_instances" {
   }
 }
 
+variable "every_minutes" {
+  description = "Minutes between two calls of evolve by its timer. Managed tables: also between two windows, in which staged rows are loaded."
+  type        = number
+  default     = 15
+
+  validation {
+    condition     = contains([5, 10, 15, 20, 30, 60], var.every_minutes)
+    error_message = "5, 10, 15, 20, 30 or 60: parts of an hour."
+  }
+}
+
 variable "evolve_schedule" {
-  description = "When the catalog is compared without an event: {second} {minute} {hour} {day} {month} {day of week}."
+  description = "When evolve is called without an event: {second} {minute} {hour} {day} {month} {day of week}. Empty: as often as every_minutes says. For managed tables and a warehouse that takes minutes to start, every five minutes has it started ahead of its window."
   type        = string
-  default     = "0 */15 * * * *"
+  default     = ""
 }
 
 variable "backfill_schedule" {

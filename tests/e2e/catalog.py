@@ -15,16 +15,16 @@ with a lake and a workspace of its own:
 Exit 1 with what differs. Needs requirements.txt."""
 from __future__ import annotations
 
-import argparse
+import functools
 import json
 import random
 import shutil
 import sys
 import time
-import traceback
-from pathlib import Path
+import types
 
 import duck
+import steps
 from customer import SCHEMA, STORES, TABLES, Customer
 
 ROUNDS = 20
@@ -167,34 +167,26 @@ def overwrite(c: Customer, table):
     c.workspace.control("PATCH", "knobs", {"unconditional_put": None})
 
 
+def of_its_own(step, o, store):
+    """A step with a lake and a workspace of its own."""
+    @functools.wraps(step)
+    def alone(told):
+        with Customer(shutil.which(o.inlet) or o.inlet, o.pretend, store, step.__name__) as customer:
+            customer.bad = told.bad
+            step(customer)
+    return alone
+
+
 def main() -> int:
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("--store", choices=STORES, required=True)
-    a.add_argument("--inlet", required=True)
-    a.add_argument("--pretend", required=True)
-    a.add_argument("--endpoint")
-    a.add_argument("--only", help="steps whose name holds this")
-    o = a.parse_args()
-    sys.stdout.reconfigure(errors="backslashreplace")
+    o = steps.asked(__doc__, "inlet", "pretend", may=("endpoint",), store=tuple(STORES))
     store = STORES[o.store](o.endpoint)
     store.make("lake")
-    steps, failed = [follows, killed, *([overwritten, gated] if o.store == "s3" else [])], 0
-    for step in steps:
-        if o.only and o.only not in step.__name__:
-            continue
-        began = time.monotonic()
-        with Customer(shutil.which(o.inlet) or o.inlet, o.pretend, store, step.__name__) as customer:
-            try:
-                step(customer)
-            except Exception:                                                          # one step must not hide the others
-                customer.bad.append(traceback.format_exc())
-        failed += bool(customer.bad)
-        print(f"{'FAIL' if customer.bad else 'ok  '} {o.store} {step.__name__} {time.monotonic() - began:.1f} s", flush=True)
-        for bad in customer.bad:
-            print("     " + bad[:2500])
+    told = types.SimpleNamespace(bad=[])
+    of_all = (follows, killed, *((overwritten, gated) if o.store == "s3" else ()))
+    failed = steps.run(o.store, [of_its_own(step, o, store) for step in of_all], told, o.only)
     if not failed and o.store == "folder":
         shutil.rmtree(store.folder)
-    return 1 if failed else 0
+    return failed
 
 
 if __name__ == "__main__":

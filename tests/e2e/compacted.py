@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import steps
 from lake import Lake, run
 from stores import upload
 
@@ -95,13 +96,7 @@ def main() -> int:
     if gone == 0:
         bad.append("nothing was compacted: this proves nothing")
     print(f"{len(have)} tables, {sum(sum(c.values()) for c in have.values())} rows; compaction and VACUUM took {gone} files away")
-    for b in bad:
-        print("DIFF " + b[:2500])
-    if bad:
-        print(f"kept: {base}")
-    else:
-        shutil.rmtree(base, ignore_errors=True)
-    return 1 if bad else 0
+    return steps.ended(bad, base)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,16 @@ The real executable with a pretend workspace, on a stand-in for a cloud's store.
 No lent credential stands in anything that was said, or in any file of the lake. Exit 1 with what differs. Needs requirements.txt."""
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
 import secrets
 import shutil
 import sys
 import time
-import traceback
 import urllib.parse
 import urllib.request
 
+import steps
 from customer import STORES, Customer
 from gate import Gate, Lender
 from stores import Azure
@@ -231,29 +230,9 @@ def tokens_without_use(c: Customer):
 
 
 def main() -> int:
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("--store", choices=("s3", "azure"), required=True)
-    a.add_argument("--inlet", required=True)
-    a.add_argument("--pretend", required=True)
-    a.add_argument("--endpoint", required=True)
-    a.add_argument("--certificate")
-    a.add_argument("--only", help="steps whose name holds this")
-    o = a.parse_args()
-    sys.stdout.reconfigure(errors="backslashreplace")
-    world, failed = World(o), 0
-    for step in (refused, same_shape, short_lived, *((expired, lent_token, blank) if world.is_azure else ())):
-        if o.only and o.only not in step.__name__:
-            continue
-        began, world.bad = time.monotonic(), []
-        try:
-            step(world)
-        except Exception:                                                              # one step must not hide the others
-            world.bad.append(traceback.format_exc())
-        failed += bool(world.bad)
-        print(f"{'FAIL' if world.bad else 'ok  '} {o.store} {step.__name__} {time.monotonic() - began:.1f} s", flush=True)
-        for bad in world.bad:
-            print("     " + bad[:2500])
-    return 1 if failed else 0
+    o = steps.asked(__doc__, "inlet", "pretend", "endpoint", may=("certificate",), store=("s3", "azure"))
+    world = World(o)
+    return steps.run(o.store, (refused, same_shape, short_lived, *((expired, lent_token, blank) if world.is_azure else ())), world, o.only)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-from lake import Ran, run
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+
+from lake import Lake, Ran, records, run
 from stores import S3, Azure, StoreLake
 from workspace import Workspace
 
@@ -59,15 +60,40 @@ def upload(numbers, *columns) -> bytes:
     return gzip.compress("".join(line % (n, n % 7, n, more) for n in numbers).encode(), mtime=0)
 
 
-class Customer:
-    """Over `<store>/lake/<root>`. `auth` and `storage` are lines of the settings' tables (`{url}` is the workspace's), `env` is what the
-    executable is given, `words` are more words for the pretend workspace."""
+class CatalogLake(Lake):
+    """The tables that a catalog keeps, where it says that they are: in folders of this machine."""
 
-    def __init__(self, exe, pretend, store, root, auth=M2M, storage="", env=None, words=()):
-        self.exe, self.store, self.root, self.bad, self.said = exe, store, root, [], []
+    def __init__(self, workspace: Workspace, schema):
+        self.workspace, self.schema, self.open = workspace, schema, {}
+
+    def tables(self):
+        told = self.workspace.asked(f"tables?catalog_name={self.workspace.catalog}&schema_name={self.schema}") or {}
+        return sorted(one["name"] for one in told.get("tables", []) if one["table_type"] == "MANAGED")
+
+    def place(self, name):
+        return self.workspace.asked(f"tables/{self.workspace.catalog}.{self.schema}.{name}")["storage_location"].removeprefix("file://")
+
+    def open_table(self, name):
+        return DeltaTable(self.place(name))
+
+    def rows(self, name):
+        # They may have deletion vectors, which the way by a data set does not read.
+        return records(pa.table(QueryBuilder().register("rows", self.table(name)).execute("SELECT * FROM rows").read_all()))
+
+    def ids(self, table):
+        return collections.Counter(row["id"] for row in self.rows(table))
+
+
+class Customer:
+    """Over `<store>/lake/<root>`, or without a lake, where the catalog keeps the tables: `managed`. `auth` and `storage` are lines of the
+    settings' tables (`{url}` is the workspace's), `env` is what the executable is given, `words` are more words for the pretend workspace."""
+
+    def __init__(self, exe, pretend, store, root, auth=M2M, storage="", env=None, words=(), managed=False):
+        self.exe, self.store, self.root, self.managed, self.bad, self.said = exe, store, root, managed, [], []
         self.folder = Path(tempfile.mkdtemp(prefix=f"inlet-{root}-")).resolve()
         (self.folder / "uploads").mkdir()
         self.env = store.env if env is None else env
+        words = (*words, "--managed", (self.folder / "managed").as_uri()) if managed else words
         self.workspace = w = Workspace(pretend, store.url("lake", root), store.env, *words)
         (self.folder / "client-secret").write_text(w.client_secret)
         self.settings = self.folder / "inlet.toml"
@@ -76,7 +102,7 @@ workspace_url = "{w.url}"
 allow_host = ["127.0.0.1"]
 catalog = "{w.catalog}"
 http_path = "{w.http_path}"
-lake = "{store.url("lake", root)}"
+{"" if managed else f'lake = "{store.url("lake", root)}"'}
 [auth]
 {auth.format(**w.said)}
 {storage and "[storage]"}
@@ -149,20 +175,13 @@ lake = "{store.url("lake", root)}"
 
     # ---- what there is
 
-    def lake(self) -> StoreLake:
-        return StoreLake(self.store, "lake", self.root, SCHEMA)
+    def lake(self) -> Lake:
+        return CatalogLake(self.workspace, SCHEMA) if self.managed else StoreLake(self.store, "lake", self.root, SCHEMA)
 
     def shown(self, table):
         """The columns that `GET tables` shows; None: the catalog does not know it."""
-        path = f"/api/2.1/unity-catalog/tables/{self.workspace.catalog}.{SCHEMA}.{table}"
-        request = urllib.request.Request(self.workspace.url + path, headers={"authorization": f"Bearer {self.workspace.token}"})
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return [column["name"] for column in json.loads(answer.read())["columns"]]
-        except urllib.error.HTTPError as error:
-            if error.code != 404:
-                raise
-            return None
+        told = self.workspace.asked(f"tables/{self.workspace.catalog}.{SCHEMA}.{table}")
+        return told and [column["name"] for column in told["columns"]]
 
     def asked(self) -> list:
         """What the workspace was asked since the last look: method and path."""

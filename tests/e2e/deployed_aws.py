@@ -2,7 +2,7 @@
 """deployed_aws.py --inlet EXE --pretend EXE --endpoint URL --template FILE: the way from an upload to the catalog, as infra/aws deploys it.
 
 The template as it ships, in a stand-in for AWS (ministack) that enforces IAM: what a function may not do by its role fails. The code is the
-executable. A pretend workspace stands over the lake. Steps, one after another in one stack:
+executable. A pretend workspace stands over the lake. Steps, one after another, the last in a stack without a lake:
 
   follows    an upload lands, its tables are in the catalog, a new column follows; DuckDB reads what deltalake reads
   poison     ten messages in a batch, one of which can never be: nine land together, once, and the tenth is given up
@@ -11,11 +11,12 @@ executable. A pretend workspace stands over the lake. Steps, one after another i
   ticks      what no event announced lands by the schedule of backfill, and the catalog follows by that of evolve
   connects   the set-up is tested by its function, with what its role allows: no step fails or warns, nothing is left
   rights     no function did what its role does not allow; what is no business of a role's is refused
+  managed    without a lake: an upload is staged, its note loaded by the schedule of evolve, once however often it is announced; the next window
+             opens later or by hand; DuckDB reads what the catalog keeps; no role has a right to any bucket but that of uploads
 
 Exit 1 with what differs. Needs requirements.txt."""
 from __future__ import annotations
 
-import argparse
 import collections
 import datetime
 import io
@@ -26,7 +27,6 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 import zipfile
 from pathlib import Path
 
@@ -34,10 +34,11 @@ import boto3
 from botocore.config import Config
 
 import duck
+import steps
 from customer import SCHEMA, TABLES, Customer, upload
 from stores import S3
 
-REGION, STACK, LANDING = "eu-west-1", "inlet", "landing"
+REGION, LANDING = "eu-west-1", "landing"
 # A machine with other work is slow.
 PATIENCE = 120
 # A message that nobody has done with is delivered again after so many seconds; as it ships, after half an hour.
@@ -61,25 +62,23 @@ class Aws(S3):
 class Stack:
     """The template, deployed with a package."""
 
-    def __init__(self, aws: Aws, template: Path, exe: str, **parameters):
-        self.aws, self.parameters = aws, parameters
+    def __init__(self, aws: Aws, name: str, template: Path, **parameters):
         self.sqs, self.functions, self.logs, self.schedules = (aws.of(service) for service in ("sqs", "lambda", "logs", "scheduler"))
-        aws.make("packages")
-        aws.put("packages", "inlet.zip", package(exe))
         # What `aws cloudformation package` does.
         body, replaced = re.subn(r"CodeUri: \S+", "CodeUri: s3://packages/inlet.zip", template.read_text())
         assert replaced == 1, f"{replaced} packages in the template"
         formation = aws.of("cloudformation")
         asked = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
-        formation.create_change_set(StackName=STACK, ChangeSetName="first", ChangeSetType="CREATE", TemplateBody=body, Parameters=asked, Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
-        formation.get_waiter("change_set_create_complete").wait(StackName=STACK, ChangeSetName="first", WaiterConfig={"Delay": 1})
-        formation.execute_change_set(StackName=STACK, ChangeSetName="first")
-        formation.get_waiter("stack_create_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1})
-        self.resources = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in formation.list_stack_resources(StackName=STACK)["StackResourceSummaries"]}
+        formation.create_change_set(StackName=name, ChangeSetName="first", ChangeSetType="CREATE", TemplateBody=body, Parameters=asked, Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
+        formation.get_waiter("change_set_create_complete").wait(StackName=name, ChangeSetName="first", WaiterConfig={"Delay": 1})
+        formation.execute_change_set(StackName=name, ChangeSetName="first")
+        formation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+        self.resources = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in formation.list_stack_resources(StackName=name)["StackResourceSummaries"]}
         for mapping in self.functions.list_event_source_mappings()["EventSourceMappings"]:
             # The stand-in keeps a parameter's number as text here, and then cannot count.
             self.functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])})
-        for queue in ("Uploads", "Behind"):
+        self.queues = [queue for queue in ("Uploads", "Behind") if queue in self.resources]
+        for queue in self.queues:
             self.deliver_again_after(queue, AGAIN)
 
     def deliver_again_after(self, queue, seconds):
@@ -92,6 +91,14 @@ class Stack:
             self.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=enabled)
         if not enabled:
             time.sleep(1.5)                                                            # a poll that is under way may still take messages
+
+    def invoke(self, function, **payload):
+        """Calls a function; its answer."""
+        answer = self.functions.invoke(FunctionName=self.resources[function], Payload=json.dumps(payload).encode())
+        said = json.loads(answer["Payload"].read())
+        if answer.get("FunctionError"):
+            raise RuntimeError(f"{function}: {said}")
+        return said
 
     def waiting(self, queue):
         """Messages in a queue, and of those the ones that somebody has."""
@@ -145,21 +152,22 @@ def function_processes(port):
 class Route(Customer):
     """A customer whose uploads are objects that events announce."""
 
-    def __init__(self, exe, pretend, aws: Aws, template: Path):
-        aws.make("lake")
-        super().__init__(exe, pretend, aws, "lakehouse")
-        aws.client.put_bucket_notification_configuration(Bucket="lake", NotificationConfiguration={"EventBridgeConfiguration": {}})
+    def __init__(self, exe, pretend, aws: Aws, template: Path, root="lakehouse", managed=False):
+        super().__init__(exe, pretend, aws, root, managed=managed)
+        self.pretend, self.template, self.landing = pretend, template, f"{LANDING}-{root}" if managed else LANDING
         w, secrets = self.workspace, aws.of("secretsmanager")
-        secret = secrets.create_secret(Name="inlet", SecretString=w.client_secret)["ARN"]
-        aws.put("lake", f"{self.root}/_inlet/inlet.toml", b'allow_host = ["127.0.0.1"]\nwindow = "1s"\n')
-        self.stack = Stack(aws, template, exe, LandingBucket=LANDING, LakeBucket="lake", LakePrefix=self.root, WorkspaceUrl=w.url, Catalog=w.catalog, HttpPath=w.http_path,
-                           ClientId=w.client_id, ClientSecretArn=secret, BatchSize="10", Schedules="DISABLED")
+        secret = secrets.create_secret(Name=root, SecretString=w.client_secret)["ARN"]
+        settings = f"{self.root}/_inlet/inlet.toml"
+        aws.put("lake", settings, b'allow_host = ["127.0.0.1"]\n' + b'window = "1s"\n' * (not managed))
+        place = {"SettingsObject": f"lake/{settings}"} if managed else {"LakeBucket": "lake", "LakePrefix": self.root}
+        self.stack = Stack(aws, root, template, **place, LandingBucket=self.landing, WorkspaceUrl=w.url, Catalog=w.catalog, HttpPath=w.http_path, ClientId=w.client_id,
+                           ClientSecretArn=secret, BatchSize="10", Schedules="DISABLED")
         self.port = aws.endpoint.rsplit(":", 1)[1]
 
     def send(self, name, numbers, *columns):
-        """Puts an upload in the landing bucket; its events are to stand in the lake from now on."""
+        """Puts an upload in the landing bucket; its events are to stand in the tables from now on."""
         self.numbers += numbers
-        self.store.put(LANDING, name, upload(numbers, *columns))
+        self.store.put(self.landing, name, upload(numbers, *columns))
 
     def until(self, what, fine):
         """Waits until something is so; what it is. A step that waits in vain ends."""
@@ -172,12 +180,22 @@ class Route(Customer):
 
     def settle(self):
         """Waits until every message is done with."""
-        self.until("all messages are done with", lambda: self.stack.waiting("Uploads")[0] == 0 and self.stack.waiting("Behind")[0] == 0)
+        self.until("all messages are done with", lambda: all(self.stack.waiting(queue)[0] == 0 for queue in self.stack.queues))
 
     def state(self):
-        waiting = {queue: self.stack.waiting(queue) for queue in ("Uploads", "UploadsDead", "Behind", "BehindDead")}
+        waiting = {name: self.stack.waiting(name) for queue in self.stack.queues for name in (queue, f"{queue}Dead")}
         faults = [line for function in ("Ingest", "Evolve", "Backfill") for line in self.stack.said(function) if isinstance(line, dict) and line.get("level") in ("WARN", "ERROR")]
         return json.dumps({"waiting": waiting, "faults": faults[-12:]}, default=str)[-4000:]
+
+    def role(self, function):
+        return self.stack.functions.get_function_configuration(FunctionName=self.stack.resources[function])["Role"]
+
+    def allowed(self, judged):
+        """What roles may do: function, action, on what, and whether."""
+        iam = self.store.of("iam")
+        for function, action, on, wanted in judged:
+            (found,) = iam.simulate_principal_policy(PolicySourceArn=self.role(function), ActionNames=[action], ResourceArns=[on])["EvaluationResults"]
+            self.same(f"{function}: {action} on {on}", found["EvalDecision"] == "allowed", wanted)
 
     def verified(self):
         ran = self.run("verify", self.store.url(LANDING), "--lake", self.store.url("lake", self.root))
@@ -258,6 +276,7 @@ def kill(pid) -> bool:
 
 
 def killed(c: Route):
+    c.settle()
     kills, sent = 0, 0
     # On a quick machine the work may be over before it is seen, or killed: then there is more of it.
     for moment in (.1, .4, .05, 0, .2, 0, .1, 0):
@@ -310,12 +329,12 @@ def ticks(c: Route):
 
 
 def connects(c: Route):
-    answer = c.stack.functions.invoke(FunctionName=c.stack.resources["Connect"], Payload=b"{}")
-    report = json.loads(answer["Payload"].read())
-    c.same("the call", (answer.get("FunctionError"), report.get("errorMessage")), (None, None))
+    report = c.stack.invoke("Connect")
     c.same("steps that did not pass", [step for step in report["steps"] if step["status"] in ("failed", "warning")], [])
     c.same("what it left", (report["left"], [key for key in c.store.keys("lake", "") if "inlet_connect_" in key]), ([], []))
     c.holds("the steps that need no warehouse", sum(step["status"] == "passed" for step in report["steps"]) >= 12, report)
+    told = next(step for step in report["steps"] if step["step"] == "events")
+    c.holds("the queue of uploads is seen", "Uploads" in told.get("found", ""), told)
 
 
 def rights(c: Route):
@@ -327,41 +346,62 @@ def rights(c: Route):
         c.same(f"faults of {function}", [line for line in faults if "AccessDenied" in str(line) or "not authorized" in str(line)], [])
         everything = "".join(map(str, said))
         c.holds(f"{function} keeps the secret to itself", c.workspace.client_secret not in everything)
-    role = {function: c.stack.functions.get_function_configuration(FunctionName=c.stack.resources[function])["Role"] for function in ("Ingest", "Evolve", "Backfill", "Maintain", "Connect")}
-    c.same("roles", len(set(role.values())), 5)
-    iam, lake, landing = c.store.of("iam"), f"arn:aws:s3:::lake/{c.root}", f"arn:aws:s3:::{LANDING}"
-    judged = [("Ingest", "s3:PutObject", f"{lake}/events/tracks/x", True), ("Ingest", "s3:DeleteObject", f"{lake}/events/tracks/x", False),
-              ("Ingest", "s3:DeleteObject", f"{lake}/_inlet/underway/x", True), ("Ingest", "s3:PutObject", f"{landing}/x", False), ("Ingest", "s3:DeleteObject", f"{landing}/x", False),
-              ("Evolve", "s3:GetObject", f"{landing}/x", False), ("Evolve", "s3:DeleteObject", f"{lake}/events/_delta_log/x", False),
-              ("Backfill", "s3:PutObject", f"{landing}/x", False), ("Backfill", "s3:PutObject", "arn:aws:s3:::lake/other/x", False),
-              ("Maintain", "s3:DeleteObject", f"{lake}/events/tracks/x", True), ("Maintain", "s3:GetObject", f"{landing}/x", False), ("Maintain", "s3:DeleteObject", "arn:aws:s3:::lake/other/x", False)]
-    for function, action, on, wanted in judged:
-        found = iam.simulate_principal_policy(PolicySourceArn=role[function], ActionNames=[action], ResourceArns=[on])["EvaluationResults"][0]
-        c.same(f"{function}: {action} on {on}", found["EvalDecision"] == "allowed", wanted)
+    c.same("roles", len({c.role(function) for function in ("Ingest", "Evolve", "Backfill", "Maintain", "Connect")}), 5)
+    lake, landing = f"arn:aws:s3:::lake/{c.root}", f"arn:aws:s3:::{LANDING}"
+    c.allowed([("Ingest", "s3:PutObject", f"{lake}/events/tracks/x", True), ("Ingest", "s3:DeleteObject", f"{lake}/events/tracks/x", False),
+               ("Ingest", "s3:DeleteObject", f"{lake}/_inlet/underway/x", True), ("Ingest", "s3:PutObject", f"{landing}/x", False), ("Ingest", "s3:DeleteObject", f"{landing}/x", False),
+               ("Evolve", "s3:GetObject", f"{landing}/x", False), ("Evolve", "s3:DeleteObject", f"{lake}/events/_delta_log/x", False),
+               ("Backfill", "s3:PutObject", f"{landing}/x", False), ("Backfill", "s3:PutObject", "arn:aws:s3:::lake/other/x", False),
+               ("Maintain", "s3:DeleteObject", f"{lake}/events/tracks/x", True), ("Maintain", "s3:GetObject", f"{landing}/x", False),
+               ("Maintain", "s3:DeleteObject", "arn:aws:s3:::lake/other/x", False)])
+
+
+def managed(c: Route):
+    with Route(c.exe, c.pretend, c.store, c.template, root="managed", managed=True) as m:
+        m.bad = c.bad
+        m.same("resources of a lake", sorted({"LakeRights", "Notes", "Behind", "Maintain"} & set(m.stack.resources)), [])
+        m.send("web/first.gz", range(40))
+        staged = lambda: sum(1 for note in (m.folder / "managed").rglob("_inlet/pending/**/*") if note.is_file())
+        m.until("the upload is staged", staged)
+        m.settle()
+        m.same("tables and wakes before a window", (m.lake().tables(), m.wakes()), ([], 0))
+        m.stack.tick("EvolveTick")
+        m.until("a window has loaded it", lambda: m.shown("store_event") and not staged())
+        m.each_once()
+        again = {"action": "ingest", "places": [m.store.url(m.landing, "web/first.gz")]}
+        m.same("announced again", [one["status"] for one in m.stack.invoke("Ingest", **again)["uploads"]], ["already landed"])
+        m.send("web/second.gz", range(40, 80), "coupon")
+        m.until("the next upload is staged", staged)
+        m.holds("the next window is not open yet", "next window opens in" in str(m.stack.invoke("Evolve").get("postponed")))
+        m.same("rows that wait for it", m.lake().ids("tracks").total(), 40)
+        m.evolve()
+        m.each_once()
+        m.same("wakes", m.wakes(), 1)
+        m.catalog_is_the_log()
+        con = duck.connect(m.folder)
+        con.execute("LOAD delta")
+        for table in TABLES:
+            (rows,) = con.execute(f"SELECT count(*) FROM delta_scan('{m.lake().place(table)}')").fetchone()
+            m.same(f"{table}: rows by DuckDB", rows, len(m.numbers))
+        report = m.stack.invoke("Connect")
+        # Smaller than managed tables want it: the workspace's one warehouse.
+        m.same("steps that did not pass", [step["step"] for step in report["steps"] if step["status"] in ("failed", "warning")], ["warehouse_size"])
+        may = [("Ingest", "s3:GetObject", f"arn:aws:s3:::{m.landing}/x", True), *((function, action, "arn:aws:s3:::lake/managed/x", False)
+               for function in ("Ingest", "Evolve", "Backfill", "Connect") for action in ("s3:PutObject", "s3:GetObject", "s3:DeleteObject"))]
+        m.allowed(may)
+        for function in ("Ingest", "Evolve", "Connect"):
+            m.holds(f"{function} keeps the secret to itself", m.workspace.client_secret not in "".join(map(str, m.stack.said(function))))
 
 
 def main() -> int:
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("--inlet", required=True)
-    a.add_argument("--pretend", required=True)
-    a.add_argument("--endpoint", required=True)
-    a.add_argument("--template", required=True, type=Path)
-    o = a.parse_args()
-    sys.stdout.reconfigure(errors="backslashreplace")
-    exe, failed = shutil.which(o.inlet) or o.inlet, 0
-    with Route(exe, o.pretend, Aws(o.endpoint), o.template) as c:
-        for step in (follows, poison, doubled, killed, ticks, connects, rights):
-            began, before = time.monotonic(), len(c.bad)
-            try:
-                step(c)
-            except Exception:                                                          # one step must not hide the others
-                c.bad.append(f"{traceback.format_exc()}\n{c.state()}")
-            bad = c.bad[before:]
-            failed += bool(bad)
-            print(f"{'FAIL' if bad else 'ok  '} aws {step.__name__} {time.monotonic() - began:.1f} s", flush=True)
-            for one in bad:
-                print("     " + one[:6000])
-    return 1 if failed else 0
+    o = steps.asked(__doc__, "inlet", "pretend", "endpoint", "template")
+    exe, aws = shutil.which(o.inlet) or o.inlet, Aws(o.endpoint)
+    aws.make("packages")
+    aws.put("packages", "inlet.zip", package(exe))
+    aws.make("lake")
+    aws.client.put_bucket_notification_configuration(Bucket="lake", NotificationConfiguration={"EventBridgeConfiguration": {}})
+    with Route(exe, o.pretend, aws, Path(o.template)) as c:
+        return steps.run("aws", (follows, poison, doubled, killed, ticks, connects, rights, managed), c, o.only, lambda: f"\n{c.state()}")
 
 
 if __name__ == "__main__":

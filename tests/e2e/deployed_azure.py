@@ -12,11 +12,11 @@ the script sends what Event Grid would. The handler is the executable. A pretend
   killed     the handler killed in the middle, twice: each event once
   triggers   Event Grid's own trigger lands too; what no event announced lands by the timer of backfill, the catalog follows by that of evolve
   faces      one upload by a terminal, by Lambda and by Azure Functions: the same report, the same rows; landed by one, it is for all
+  managed    without a lake: an upload is staged, and the timer of evolve opens a window that loads it, once; the next one opens later or by hand
 
 Exit 1 with what differs. Needs requirements.txt."""
 from __future__ import annotations
 
-import argparse
 import base64
 import collections
 import json
@@ -25,7 +25,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 import uuid
 from pathlib import Path
 from urllib.parse import quote
@@ -33,6 +32,7 @@ from urllib.parse import quote
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueServiceClient
 
+import steps
 from customer import SCHEMA, Customer, upload
 from functions_host import Failed, FunctionsHost
 from lambda_runtime import Failed as LambdaFailed
@@ -70,10 +70,13 @@ class Route(Customer):
         for name in (UPLOADS, BEHIND):
             queues.create_queue(name)
         self.app = app_root(self.folder / "app", functions, exe)
-        w = self.workspace
-        self.settings_of_app = {**store.env, **HASTE, "INLET_LAKE": store.url("lake", self.root), "INLET_LANDING": store.url(LANDING), "INLET_WORKSPACE_URL": w.url,
-                                "INLET_ALLOW_HOST": "127.0.0.1", "INLET_CATALOG": w.catalog, "INLET_HTTP_PATH": w.http_path, "INLET_AUTH_CLIENT_ID": w.client_id,
-                                "INLET_AUTH_CLIENT_SECRET": w.client_secret, "INLET_WINDOW": "1s"}
+        self.pretend, self.settings_of_app = pretend, self.settings_of(self.workspace)
+
+    def settings_of(self, w) -> dict:
+        """The app's settings for a workspace."""
+        return {**self.store.env, **HASTE, "INLET_LAKE": self.store.url("lake", self.root), "INLET_LANDING": self.store.url(LANDING), "INLET_WORKSPACE_URL": w.url,
+                "INLET_ALLOW_HOST": "127.0.0.1", "INLET_CATALOG": w.catalog, "INLET_HTTP_PATH": w.http_path, "INLET_AUTH_CLIENT_ID": w.client_id,
+                "INLET_AUTH_CLIENT_SECRET": w.client_secret, "INLET_WINDOW": "1s"}
 
     def host(self, once=False, **settings) -> FunctionsHost:
         return FunctionsHost(self.app, {**self.settings_of_app, **settings}, once)
@@ -269,33 +272,37 @@ def comparable(report) -> dict:
     return {"totals": report["totals"], "uploads": [{key: value for key, value in one.items() if key != "upload"} for one in report["uploads"]]}
 
 
+def managed(c: Route):
+    with Customer(c.exe, c.pretend, c.store, "managed", managed=True) as m:
+        m.bad = c.bad
+        settings = {name: value for name, value in c.settings_of(m.workspace).items() if name not in ("INLET_LAKE", "INLET_WINDOW")}
+        with FunctionsHost(c.app, {**settings, "INLET_EVERY": "15m"}) as host:
+            def send(name, *more):
+                m.numbers += (numbers := range(60_000 + len(m.numbers), 60_040 + len(m.numbers)))
+                content = upload(numbers, *more)
+                c.store.put(LANDING, name, content)
+                return host.message("ingest", json.dumps(created(c.store, LANDING, name, len(content))))[1]["uploads"][0]["status"]
+
+            m.same("an upload, and the same again", [send("managed/1.gz"), host.message("ingest", json.dumps(created(c.store, LANDING, "managed/1.gz", 1)))[1]["uploads"][0]["status"]],
+                   ["staged", "already staged"])
+            m.same("tables and wakes before a window", (m.lake().tables(), m.wakes()), ([], 0))
+            host.tick("evolve_timer")
+            m.each_once()
+            m.same("the next upload", send("managed/2.gz", "coupon"), "staged")
+            host.tick("evolve_timer")
+            m.same("rows while the next window is not open", m.lake().ids("tracks").total(), 40)
+            m.evolve()
+            m.each_once()
+            m.catalog_is_the_log()
+            c.errors(host)
+
+
 def main() -> int:
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("--inlet", required=True)
-    a.add_argument("--pretend", required=True)
-    a.add_argument("--endpoint", required=True)
-    a.add_argument("--queues", required=True)
-    a.add_argument("--functions", required=True, type=Path)
-    a.add_argument("--only", help="steps whose name holds this")
-    o = a.parse_args()
-    sys.stdout.reconfigure(errors="backslashreplace")
-    exe, failed, store = shutil.which(o.inlet) or o.inlet, 0, Azure(o.endpoint)
+    o = steps.asked(__doc__, "inlet", "pretend", "endpoint", "queues", "functions")
+    exe, store = shutil.which(o.inlet) or o.inlet, Azure(o.endpoint)
     queues = QueueServiceClient(f"{o.queues}/{store.ACCOUNT}", credential={"account_name": store.ACCOUNT, "account_key": store.KEY})
-    with Route(exe, o.pretend, store, queues, o.functions) as c:
-        for step in (follows, together, nothing, poison, doubled, killed, triggers, faces):
-            if o.only and o.only not in step.__name__:
-                continue
-            began, before = time.monotonic(), len(c.bad)
-            try:
-                step(c)
-            except Exception:                                                          # one step must not hide the others
-                c.bad.append(traceback.format_exc())
-            bad = c.bad[before:]
-            failed += bool(bad)
-            print(f"{'FAIL' if bad else 'ok  '} azure {step.__name__} {time.monotonic() - began:.1f} s", flush=True)
-            for one in bad:
-                print("     " + str(one)[:4000])
-    return 1 if failed else 0
+    with Route(exe, o.pretend, store, queues, Path(o.functions)) as c:
+        return steps.run("azure", (follows, together, nothing, poison, doubled, killed, triggers, faces, managed), c, o.only)
 
 
 if __name__ == "__main__":

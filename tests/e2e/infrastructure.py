@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """infrastructure.py --cfn-lint EXE --infra DIR --functions DIR: what deploys Inlet, against what its makers publish and what is promised of it.
 
-  template    cfn-lint has nothing to say of the AWS template; rights, queues and logs are as the README says
+  template    cfn-lint has nothing to say of the AWS template; with a lake and without one it names nothing that is not made, rights, queues
+              and logs are as the README says, and managed tables take nothing of a lake
   functions   host.json and function.json: queues, timers and names are those that are deployed
-  terraform   the Azure module names only what azurerm (azurerm.json: its resources, with `!` behind what must be given) has, and all that it needs
+  terraform   the Azure module names only what azurerm (azurerm.json: its resources, with `!` behind what must be given) has, and all that it
+              needs; what is a lake's is made only with one
 
 Exit 1 with what differs. Needs requirements.txt."""
 from __future__ import annotations
@@ -44,9 +46,52 @@ def short(loader, name, node):
 Loader.add_multi_constructor("!", short)
 
 
-def statements(policy):
-    for one in policy["Statement"]:
-        yield one["Fn::If"][1] if "Fn::If" in one else one
+NOTHING = {"!Ref": "AWS::NoValue"}
+WORKSPACE = {"LandingBucket": "landing", "WorkspaceUrl": "https://dbc-1.cloud.databricks.com", "ClientSecretArn": "arn:aws:secretsmanager:eu-west-1:1:secret:a"}
+FORMS = {"with a lake": {**WORKSPACE, "LakeBucket": "lake"}, "managed tables": {**WORKSPACE, "SettingsObject": "settings/inlet.toml"}, "no workspace": {"LakeBucket": "lake"}}
+
+
+def argued(value):
+    """A function of CloudFormation, its name without marks, and its argument; nothing of the kind: None."""
+    if isinstance(value, dict) and len(value) == 1:
+        (name, argument), = value.items()
+        return name.removeprefix("!").removeprefix("Fn::"), argument
+    return None, None
+
+
+def settled(condition, conditions, given) -> bool:
+    name, argument = argued(condition)
+    judge = lambda one: settled(one, conditions, given)
+    if name == "Equals":
+        one, other = (str(given.get(argued(side)[1])) if isinstance(side, dict) else side for side in argument)
+        return one == other
+    return {"Condition": lambda: judge(conditions[argument]), "Not": lambda: not judge(argument[0]), "And": lambda: all(map(judge, argument)), "Or": lambda: any(map(judge, argument))}[name]()
+
+
+def chosen(value, so):
+    """What stands in a template when its conditions are settled."""
+    name, argument = argued(value)
+    if name == "If":
+        return chosen(argument[1 if so[argument[0]] else 2], so)
+    if isinstance(value, dict):
+        return {key: chosen(one, so) for key, one in value.items() if chosen(one, so) != NOTHING}
+    if isinstance(value, list):
+        return [chosen(one, so) for one in value if chosen(one, so) != NOTHING]
+    return value
+
+
+def names(value):
+    """What is referred to: resources and parameters."""
+    name, argument = argued(value)
+    if name == "Ref":
+        yield argument
+    elif name == "GetAtt":
+        yield argument.split(".")[0]
+    elif name == "Sub":
+        yield from (one.split(".")[0] for one in re.findall(r"\$\{([^!}]+)\}", argument))
+    else:
+        for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            yield from names(one)
 
 
 def words(value) -> list:
@@ -57,14 +102,36 @@ def template(file: Path, cfn_lint: str):
     lint = subprocess.run([cfn_lint, "-r", "eu-west-1", "-t", str(file)], capture_output=True, text=True)
     holds("cfn-lint:", lint.returncode == 0, lint.stdout + lint.stderr)
     whole = yaml.load(file.read_text(), Loader)
-    resources, shared = whole["Resources"], whole["Globals"]["Function"]
-    of = lambda kind: {name: one["Properties"] for name, one in resources.items() if one["Type"] == kind}
     for name, parameter in whole["Parameters"].items():
         holds(f"{name} has no description", parameter.get("Description"))
+    for title, given in FORMS.items():
+        before = len(bad)
+        form(whole, {**{name: one.get("Default") for name, one in whole["Parameters"].items()}, **given})
+        bad[before:] = [f"{title}: {one}" for one in bad[before:]]
+    settings_known(whole["Globals"]["Function"]["Environment"]["Variables"], file)
+
+
+def form(whole, given):
+    """The template as it is with these parameters."""
+    so = {name: settled(one, whole["Conditions"], given) for name, one in whole["Conditions"].items()}
+    made = lambda part: {name: chosen(one, so) for name, one in whole[part].items() if so.get(one.get("Condition"), True)}
+    resources, shared = made("Resources"), chosen(whole["Globals"]["Function"], so)
+    of = lambda kind: {name: one["Properties"] for name, one in resources.items() if one["Type"] == kind}
+    used = {name for name in names([resources, shared, made("Outputs")]) if not name.startswith("AWS::")}
+    holds("names what is not made:", used <= {*resources, *given}, used - {*resources, *given})
+    lake = {"LakeBucket", "LakePrefix"} & used
+    holds("the lake's names:", bool(lake) == bool(given["LakeBucket"]), lake)
+    holds("the queue of notes:", ("Behind" in resources) == ("EvolveBehind" in resources) == bool(given["LakeBucket"] and given["WorkspaceUrl"]))
+    if not given["LakeBucket"]:
+        evolve, variables = resources["Evolve"]["Properties"], shared["Environment"]["Variables"]
+        every, rate = variables["INLET_EVERY"], evolve["Events"]["Tick"]["Properties"]["ScheduleExpression"]
+        holds("evolve comes as often as a window opens:", (every, rate) == ({"!Sub": "${EveryMinutes}m"}, {"!Sub": "rate(${EveryMinutes} minutes)"}), (every, rate))
+        holds("a window has all the time there is:", evolve["Timeout"] == 900, evolve["Timeout"])
+        holds("a lake is told:", "INLET_LAKE" not in variables)
     policies = {name: one["PolicyDocument"] for name, one in of("AWS::IAM::ManagedPolicy").items()}
     policies |= {f"{name}.{one['PolicyName']}": one["PolicyDocument"] for name, role in of("AWS::IAM::Role").items() for one in role.get("Policies", [])}
     for name, policy in policies.items():
-        for one in statements(policy):
+        for one in policy["Statement"]:
             for action in words(one["Action"]):
                 holds(f"{name} allows {action}", "*" not in action)
                 resource = json.dumps(one["Resource"])
@@ -80,9 +147,9 @@ def template(file: Path, cfn_lint: str):
         logs = one["LoggingConfig"]["LogGroup"]["!Ref"]
         holds(f"{name} keeps its logs for ever", "RetentionInDays" in resources[logs]["Properties"])
         holds(f"{name} shares a role", one["Role"] == {"!GetAtt": f"{name}Role.Arn"}, one["Role"])
-        for event in one.get("Events", {}).values():
-            properties = event["Properties"]
-            if event["Type"] == "SQS":
+        mapped = [("SQS", {**mapping, "Queue": mapping["EventSourceArn"]}) for mapping in of("AWS::Lambda::EventSourceMapping").values() if mapping["FunctionName"] == {"!Ref": name}]
+        for kind, properties in [*((event["Type"], event["Properties"]) for event in one.get("Events", {}).values()), *mapped]:
+            if kind == "SQS":
                 queue = queues[properties["Queue"]["!GetAtt"].split(".")[0]]
                 window = properties["MaximumBatchingWindowInSeconds"]
                 window = whole["Parameters"][window["!Ref"]]["MaxValue"] if isinstance(window, dict) else window
@@ -92,7 +159,6 @@ def template(file: Path, cfn_lint: str):
                 holds(f"{name}: without dead letters", queue["RedrivePolicy"]["maxReceiveCount"] >= 5)
             else:
                 holds(f"{name}: a schedule asks for something else", json.loads(properties["Input"]) == {"action": name.lower()})
-    settings_known(shared["Environment"]["Variables"], file)
 
 
 def settings_known(names, file):
@@ -152,6 +218,9 @@ def terraform(folder: Path):
                 for resource, named in one.items():
                     for name, block in named.items():
                         check_block(f"{text(resource)}.{text(name)}", block, known[f"{kind} {text(resource)}"])
+                        told = json.dumps(block)
+                        with_lake = any(condition in block.get("count", "") for condition in ("local.has_lake", "local.has_notes"))
+                        holds(f"{text(resource)}.{text(name)} is made without the lake that it names", with_lake or not re.search(r"var\.lake_|local\.lake_url", told))
     used = set(re.findall(r"\bvar\.(\w+)", source))
     holds("variables that are not declared, or not used:", used == declared, used ^ declared)
     if shutil.which("terraform"):

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import duck
+import steps
 from lake import run
 from spark import NAME, event, write
 
@@ -55,13 +56,7 @@ def main() -> int:
         bad += [f"{name}: {odd[:2]}"] if odd else []
     whole, rows_only = (sum(took.get((n, 0)) == "landed" and (took.get((n, 1)) == "landed") == both for n in names) for both in (True, False))
     print(f"{len(names)} tables: {whole} take rows and columns, {rows_only} rows alone; DuckDB reads each row once")
-    for b in bad:
-        print("DIFF " + b[:2500])
-    if bad:
-        print(f"kept: {base}")
-    else:
-        shutil.rmtree(base, ignore_errors=True)
-    return 1 if bad else 0
+    return steps.ended(bad, base)
 
 
 if __name__ == "__main__":

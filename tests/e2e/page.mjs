@@ -41,7 +41,13 @@ await type("Target Unity Catalog", told.catalog);
 await type("HTTP Path", told.http_path);
 await type("Service Principal Client ID", told.client_id);
 await type("Service Principal Client Secret", told.wrong_secret);
+const storage = page.getByLabel("Use the storage as");
+holds("nothing is asked of storage without a lake", !(await storage.isVisible()));
 await type("Storage container", told.lake);
+await storage.selectOption("principal");
+holds("a principal of storage has fields", await page.getByLabel("Storage Client Secret").isVisible());
+await storage.selectOption("");
+holds("and no other way has them", !(await page.getByLabel("Storage Client Secret").isVisible()));
 
 const finished = () => page.waitForFunction(() => /^(Connected|Not)/.test(document.getElementById("verdict").textContent) && !document.getElementById("test").disabled && document.activeElement.id === "verdict");
 const step = (name) => page.locator(`#steps > li[data-step="${name}"]`);

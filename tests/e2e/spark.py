@@ -22,6 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import steps
 from lake import run
 
 NAME = "order_completed"
@@ -243,7 +244,7 @@ def main() -> int:
     base = Path(tempfile.mkdtemp(prefix="inlet-spark-")).resolve()
     began = time.monotonic()
     spark = Spark(o.spark, base)
-    said, bad = [f"up in {time.monotonic() - began:.0f} s"], 0
+    said, bad = [f"up in {time.monotonic() - began:.0f} s"], []
     for step in (made, ways_out, at_once):
         if o.only and step.__name__ != o.only:
             continue
@@ -252,16 +253,11 @@ def main() -> int:
             what = step(shutil.which(o.inlet) or o.inlet, spark, base, o.tables)
             said.append(f"{step.__name__}: {what}, {time.monotonic() - began:.0f} s")
         except Exception as error:
-            bad += 1
-            print(f"DIFF {step.__name__}: {type(error).__name__}: {str(error)[:3000]}")
+            bad.append(f"{step.__name__}: {type(error).__name__}: {error}")
     with contextlib.suppress(Exception):
         spark.session.stop()
     print("Spark " + "; ".join(said))
-    if bad:
-        print(f"kept: {base}")
-    else:
-        shutil.rmtree(base, ignore_errors=True)
-    return 1 if bad else 0
+    return steps.ended(bad, base)
 
 
 if __name__ == "__main__":

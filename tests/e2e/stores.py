@@ -16,7 +16,6 @@ After each step `inlet verify` must prove the lake, with the uploads as they sta
 Exit 1 with what differs. Needs requirements.txt."""
 from __future__ import annotations
 
-import argparse
 import collections
 import gzip
 import json
@@ -26,12 +25,12 @@ import shutil
 import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
 from urllib.parse import quote
 
 from deltalake import DeltaTable
 
+import steps
 from lake import SIDE_TABLES, Lake, find_report, run
 
 ODD_KEYS = ["a b/c d.gz", "plus+plus/x+y.gz", "day=2026-03-14/hour=07/part=0.gz", "percent/100%.gz", "percent/already%20encoded.gz", "Grüße/日本語.gz", "smile/😀.gz",
@@ -135,7 +134,7 @@ def upload(numbers) -> bytes:
     return gzip.compress(b"".join(map(event, numbers)), mtime=0)
 
 
-class Steps:
+class Bench:
     def __init__(self, store, exe, fixtures: Path):
         self.store, self.exe, self.fixtures, self.bad = store, exe, fixtures, []
         store.make("landing")
@@ -277,30 +276,9 @@ class Steps:
 
 
 def main() -> int:
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("--store", choices=("s3", "azure"), required=True)
-    a.add_argument("--inlet", required=True)
-    a.add_argument("--endpoint", required=True)
-    a.add_argument("--fixtures", required=True, type=Path)
-    a.add_argument("--only", help="steps whose name holds this")
-    o = a.parse_args()
-    sys.stdout.reconfigure(errors="backslashreplace")
-    exe = shutil.which(o.inlet) or o.inlet
-    steps = Steps({"s3": S3, "azure": Azure}[o.store](o.endpoint), exe, o.fixtures)
-    failed = 0
-    for step in (steps.fixtures_land_as_counted, steps.odd_keys, steps.leading, steps.overwritten, steps.at_once, steps.killed):
-        if o.only and o.only not in step.__name__:
-            continue
-        began, steps.bad = time.monotonic(), []
-        try:
-            step()
-        except Exception:                                                              # one step must not hide the others
-            steps.bad.append(traceback.format_exc())
-        failed += bool(steps.bad)
-        print(f"{'FAIL' if steps.bad else 'ok  '} {o.store} {step.__name__} {time.monotonic() - began:.1f} s", flush=True)
-        for bad in steps.bad:
-            print("     " + bad[:2500])
-    return 1 if failed else 0
+    o = steps.asked(__doc__, "inlet", "endpoint", "fixtures", store=("s3", "azure"))
+    bench = Bench({"s3": S3, "azure": Azure}[o.store](o.endpoint), shutil.which(o.inlet) or o.inlet, Path(o.fixtures))
+    return steps.run(o.store, (Bench.fixtures_land_as_counted, Bench.odd_keys, Bench.leading, Bench.overwritten, Bench.at_once, Bench.killed), bench, o.only)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import urllib.error
 import urllib.request
 
 
@@ -34,6 +35,17 @@ class Workspace:
         if said["status"]["state"] != "SUCCEEDED":
             raise SystemExit(f"{statement}: {said}")
         return said["result"].get("data_array")
+
+    def asked(self, path: str):
+        """What Unity Catalog answers to a GET with the token; None: there is no such thing."""
+        request = urllib.request.Request(f"{self.url}/api/2.1/unity-catalog/{path}", headers={"authorization": f"Bearer {self.token}"})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            return None
 
     def control(self, method: str, path: str, body=None):
         request = urllib.request.Request(f"{self.said['control']}/{path}", method=method, data=json.dumps(body or {}).encode())

@@ -38,7 +38,13 @@ fn tested_here(customer: &Customer, ask: Ask) -> ConnectReport {
 
 fn tested_with(customer: &Customer, settings: Settings, ask: Ask) -> ConnectReport {
     let lake = Url::from_directory_path(customer.room.lake().canonicalize().expect("it is there")).expect("a URL");
-    let parts = connect::Parts { settings, lake: Some(lake), landing: Vec::new(), handle: runtime().handle().clone() };
+    let parts = connect::Parts {
+        settings,
+        lake: Some(lake),
+        landing: Vec::new(),
+        on_function: false,
+        handle: runtime().handle().clone(),
+    };
     connect::connect(&parts, ask, Deadline::after(Duration::from_secs(60)), &|_| {})
 }
 
@@ -93,7 +99,8 @@ fn a_set_up_after_the_guide_passes_asleep_and_awake() {
     let skipped: Vec<&Value> =
         report["steps"].as_array().unwrap().iter().filter(|one| one["status"] == "skipped").collect();
     let names: Vec<&Value> = skipped.iter().map(|one| &one["step"]).collect();
-    assert_eq!(names, ["staging", "places", "landing"], "a lake needs no volume, and no place of uploads is named");
+    let wanted = ["staging", "places", "landing", "events"];
+    assert_eq!(names, wanted, "a lake needs no volume, and no place of uploads is named");
     assert_eq!(traces(&customer), before);
     let wakes = listing(&customer.room.lake().join("_inlet/wakes"));
     assert_eq!(wakes.len(), 1, "what woke the warehouse is recorded");
@@ -299,7 +306,7 @@ fn a_warehouse_that_loads_managed_tables_is_to_be_larger() {
     let customer = Customer::new();
     let without_lake = || {
         let (settings, handle) = (customer.settings.clone(), runtime().handle().clone());
-        let parts = connect::Parts { settings, lake: None, landing: Vec::new(), handle };
+        let parts = connect::Parts { settings, lake: None, landing: Vec::new(), on_function: false, handle };
         connect::connect(&parts, Ask::default(), Deadline::after(Duration::from_secs(60)), &|_| {})
     };
     let report = without_lake();

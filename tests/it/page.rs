@@ -1,5 +1,6 @@
 //! `inlet connect --open` as a process: who may come in, what the page's requests answer, and what becomes of hostile ones.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use pretend::{CATALOG, CLIENT_ID, CLIENT_SECRET, Fault, WAREHOUSE, Wrong};
 use serde_json::{Value, json};
 
+use crate::connect::traces;
 use crate::process::inlet;
 use crate::support::Room;
 use crate::workspace::Customer;
@@ -44,15 +46,28 @@ impl Answer {
     }
 }
 
+fn open() -> Command {
+    let mut command = inlet();
+    command.args(["connect", "--open"]).stderr(Stdio::inherit());
+    command
+}
+
+/// The command as a customer starts it.
+fn line(customer: &Customer) -> Command {
+    let mut command = open();
+    command.args(["--wait", "0", "--settings"]).arg(customer.file());
+    command
+}
+
 impl Page {
     fn of(customer: &Customer) -> Self {
-        Self::served(inlet().arg("connect").arg("--open").arg("--wait").arg("0").arg("--settings").arg(customer.file()))
+        Self::served(&mut line(customer))
     }
 
     /// Starts the command, and comes in by the link. No program is found that would open a browser.
     fn served(command: &mut Command) -> Self {
         let nothing = Room::new();
-        let mut process = command.env("PATH", nothing.path("")).stderr(Stdio::inherit()).spawn().expect("it starts");
+        let mut process = command.env("PATH", nothing.path("")).spawn().expect("it starts");
         let mut link = String::new();
         BufReader::new(process.stdout.as_mut().expect("it is piped")).read_line(&mut link).expect("it says its link");
         let (host, token) = link.trim().strip_prefix("http://").and_then(|link| link.split_once("/#")).expect("a link");
@@ -66,6 +81,11 @@ impl Page {
 
     /// As the page asks.
     fn asks(&self, line: &str, body: &Value) -> Answer {
+        read(self.begins(line, body))
+    }
+
+    /// Sends a request of the page; the answer is still to be read.
+    fn begins(&self, line: &str, body: &Value) -> TcpStream {
         let origin = format!("http://{}", self.host);
         let own = [
             ("host", self.host.as_str()),
@@ -73,30 +93,35 @@ impl Page {
             ("content-type", "application/json"),
             ("cookie", &self.cookie),
         ];
-        self.asks_with(line, &own, &body.to_string())
+        self.begins_with(line, &own, &body.to_string())
     }
 
     fn asks_with(&self, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        read(self.begins_with(line, headers, body))
+    }
+
+    fn begins_with(&self, line: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let request = format!("{line} HTTP/1.0\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
         let mut stream = TcpStream::connect(&self.host).expect("it listens");
         stream.write_all(request.as_bytes()).expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
-        let status = head.get(9..12).and_then(|status| status.parse().ok()).expect("an answer has a status");
-        Answer { status, head: head.to_owned(), body: body.to_owned() }
+        stream
     }
 
     fn tests(&self, values: &Value) -> Answer {
         self.asks("POST /test", &json!({"values": values, "wake": false}))
     }
 
-    /// Ends it; what it had said, and its exit code.
-    fn ended(mut self) -> Option<i32> {
+    /// As Ctrl-C does.
+    fn interrupt(&self) {
         let id = self.process.id().to_string();
         let sent = Command::new("/bin/kill").args(["-INT", &id]).status().expect("a signal can be sent");
         assert!(sent.success());
+    }
+
+    /// Ends it; its exit code.
+    fn ended(mut self) -> Option<i32> {
+        self.interrupt();
         self.process.wait().expect("it ends").code()
     }
 }
@@ -106,6 +131,14 @@ impl Drop for Page {
         drop(self.process.kill());
         drop(self.process.wait());
     }
+}
+
+fn read(mut stream: TcpStream) -> Answer {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    let status = head.get(9..12).and_then(|status| status.parse().ok()).expect("an answer has a status");
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
 fn status<'a>(report: &'a Value, name: &str) -> &'a Value {
@@ -197,12 +230,49 @@ fn a_test_is_told_step_by_step_and_says_no_secret() {
 }
 
 #[test]
+fn one_ctrl_c_waits_until_a_test_has_removed_what_it_made_and_a_second_does_not() {
+    for (delay, is_twice) in [(1_500, false), (20_000, true)] {
+        let customer = Customer::new();
+        let before = traces(&customer);
+        customer.pretend.fault(Fault::on("DELETE", "*", Wrong::Delay(delay)));
+        let errors = customer.room.path("errors");
+        let mut page = Page::served(line(&customer).stderr(File::create(&errors).unwrap()));
+        let _nobody_reads = page.begins("POST /test", &json!({"values": {}, "wake": false}));
+        let removes = || customer.pretend.requests().iter().any(|seen| seen.method == "DELETE");
+        until("the test removes what it made", removes);
+        let begun = now();
+        match is_twice {
+            true => {
+                until("it ends", || {
+                    page.interrupt();
+                    page.process.try_wait().expect("it can be asked").is_some()
+                });
+                assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+            }
+            false => {
+                page.ended();
+                assert_eq!(traces(&customer), before);
+            }
+        }
+        assert_eq!(std::fs::read_to_string(&errors).unwrap(), "", "it ends without a word of its own");
+    }
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn settings_are_saved_when_somebody_asks() {
     let customer = Customer::new();
     let room = Room::new();
     let file = room.path("inlet.toml");
     std::fs::write(&file, "# ours\nallow_host = [\"127.0.0.1\"]\n").unwrap();
-    let page = Page::served(inlet().args(["connect", "--open", "--settings"]).arg(&file));
+    let page = Page::served(open().arg("--settings").arg(&file));
     let values = json!({
         "workspace_url": customer.pretend.url(), "catalog": CATALOG, "http_path": WAREHOUSE, "port": "", "lake": customer.room.lake(),
         "auth.client_id": CLIENT_ID, "auth.client_secret": CLIENT_SECRET, "auth.token": null,

@@ -1,5 +1,5 @@
-//! Where uploads lie that are no local files: a bucket or a container, seen through the three questions that landing
-//! asks of it. Any UTF-8 text is a key: `a//b` and `/a` too.
+//! Where uploads lie that are no local files: a bucket or a container, seen through the questions that landing and the
+//! connection test ask of it. Any UTF-8 text is a key: `a//b` and `/a` too.
 //!
 //! The stores themselves stand in the host, which knows the clouds; here is only what they have to keep.
 
@@ -41,6 +41,15 @@ pub struct ListedObject {
     pub form: ObjectForm,
 }
 
+/// Who is told of new objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listeners {
+    /// These, by their names; nobody, if there is none.
+    Known(Vec<String>),
+    /// Whoever asks cannot see it, and why.
+    Unseen(String),
+}
+
 /// The bytes of an object, in order.
 pub type ObjectBytes = BoxStream<'static, Result<Bytes, Fault>>;
 
@@ -60,6 +69,11 @@ pub trait LandingStore: fmt::Debug + Send + Sync {
     /// The bytes of this form, and of no other: pinned by its version id, else by its ETag. A connection that breaks is
     /// taken up again where it broke, a few times. [`replaced`] when the form is gone.
     async fn get(&self, key: &str, form: &ObjectForm) -> Result<ObjectBytes, Fault>;
+
+    /// Who is told of new objects below `prefix`.
+    async fn listeners(&self, _prefix: &str) -> Result<Listeners, Fault> {
+        Ok(Listeners::Unseen("this store does not say who is told of new objects".to_owned()))
+    }
 }
 
 /// The fault of a form that is gone, as every store says it.

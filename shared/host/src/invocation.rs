@@ -235,6 +235,7 @@ fn connect(call: &Call<'_>, wake: bool) -> ConnectReport {
     let report = match parts {
         Ok(parts) => {
             let ask = connect::Ask { wake, ..connect::Ask::default() };
+            let parts = connect::Parts { on_function: true, ..parts };
             (call.dock.functions.connect)(&parts, ask, call.allowance().deadline(), &progress)
         }
         Err(fault) => ConnectReport::without_settings(&fault, wake),

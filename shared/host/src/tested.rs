@@ -27,7 +27,7 @@ pub(crate) fn parts(
     let places = if places.is_empty() { &told } else { places };
     let landing = places.iter().map(|place| landing(place, lake.as_ref(), &settings, handle));
     let landing = landing.collect::<Result<Vec<_>, _>>()?;
-    Ok(Parts { settings, lake: lake.map(|lake| lake.url), landing, handle: handle.clone() })
+    Ok(Parts { settings, lake: lake.map(|lake| lake.url), landing, on_function: false, handle: handle.clone() })
 }
 
 /// A place that uploads come from, as `ingest` takes it.

@@ -20,7 +20,7 @@ const OF_A_LAKE: [&str; 7] = ["places", "credentials", "storage", "versioning", 
 
 fn tested_here(bench: &Bench, ask: Ask) -> ConnectReport {
     let (settings, handle) = (bench.0.settings.clone(), runtime().handle().clone());
-    let parts = connect::Parts { settings, lake: None::<Url>, landing: Vec::new(), handle };
+    let parts = connect::Parts { settings, lake: None::<Url>, landing: Vec::new(), on_function: false, handle };
     connect::connect(&parts, ask, Deadline::after(Duration::from_secs(60)), &|_| {})
 }
 
@@ -42,7 +42,7 @@ fn a_batch_goes_all_the_way_and_nothing_is_left_of_it() {
     let found = |name: &str| step(&report, name)["found"].as_str().unwrap_or_default().to_owned();
     assert_eq!(found("land"), "1 event staged");
     assert_eq!(found("register"), "1 row loaded and counted; a column added; 2 rows counted");
-    assert_eq!(found("maintain"), "dropped");
+    assert_eq!(found("maintain"), "a row deleted, vacuumed, dropped");
     assert_eq!(step(&report, "land")["setup_step"], step(&report, "staging")["setup_step"]);
     let scratch = format!("/Volumes/{CATALOG}/inlet_connect_");
     let said = bench.pretend().statements();

@@ -57,6 +57,8 @@ pub struct Parts {
     pub lake: Option<Url>,
     /// Where uploads come from.
     pub landing: Vec<Landing>,
+    /// Whether it is a function that tests itself: there uploads land when they are announced.
+    pub on_function: bool,
     /// Drives stores and the workspace.
     pub handle: Handle,
 }
@@ -137,7 +139,7 @@ const SETTINGS: Step = step("settings", "the settings are right", Some(Topic::Se
 
 /// The test.
 #[rustfmt::skip]
-const STEPS: [Step; 26] = [
+const STEPS: [Step; 27] = [
     SETTINGS,
     step("host", "the address is a workspace", Some(Topic::WorkspaceUrl), &["settings"], workspace::host),
     step("sign_in", "the principal gets a token", Some(Topic::Principal), &["host"], workspace::sign_in),
@@ -163,6 +165,7 @@ const STEPS: [Step; 26] = [
     step("register", "its tables are registered and counted", Some(Topic::ExternalLocation), &["land", "statement", "grants", "external_location"], route::register),
     step("maintain", "they can be changed, vacuumed, dropped", Some(Topic::ExternalLocation), &["register"], route::maintain),
     step("landing", "uploads can be read", None, &["settings"], places::landing),
+    step("events", "new uploads are announced", None, &["landing"], places::events),
     step(CLEAN_UP, "nothing is left of this test", None, &["settings"], scratch::clean_up),
 ];
 

@@ -164,6 +164,45 @@ mod tests {
         serde_json::from_value(of).unwrap()
     }
 
+    /// What is next after a test of these settings, as one text.
+    fn next(more: &str) -> String {
+        let text = format!(
+            "workspace_url = 'https://adb-1.2.azuredatabricks.net'\ncatalog = 'shop'\nhttp_path = 'dd43ee29fedd958d'\n{more}\n\
+             [auth]\ntoken = 'env:TOKEN'\n[[source]]\nid = 'a'\nschema = 'web'\n"
+        );
+        let token = |name: &str| (name == "TOKEN").then(|| "dapi0".to_owned());
+        let settings = Settings::load(Some(("inlet.toml", &text)), token).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let lake = settings.lake.as_deref().map(|lake| Url::parse(lake).unwrap());
+        let parts = Parts { settings, lake, landing: Vec::new(), on_function: false, handle: runtime.handle().clone() };
+        let line = |step: &NextStep| {
+            let to_run = step.to_run.as_ref().map(|line| line.text.as_str()).unwrap_or_default();
+            format!("{}: {} {to_run}\n", step.title, step.text)
+        };
+        steps(&parts, Some(&warehouse("Small", 10))).iter().map(line).collect()
+    }
+
+    #[test]
+    fn managed_tables_are_loaded_by_a_window_and_stand_in_the_catalog() {
+        let managed = next("every = '30m'");
+        for said in [
+            "--schema web\n",
+            "Load it into its tables: Functions do this by themselves, once in `every`",
+            " inlet evolve\n",
+            "FROM `shop`.`web`.`tracks` GROUP BY event",
+            "Where the tables are: In the catalog `shop`, a schema for each source. Rows wait in its volume `_inlet.staging`",
+            "load what is staged at most once in 30 minutes; `every` says so.",
+        ] {
+            assert!(managed.contains(said), "{said}: {managed}");
+        }
+        for of_a_lake in ["files below", "Show its tables in Unity Catalog", "never for rows alone"] {
+            assert!(!managed.contains(of_a_lake), "{of_a_lake}: {managed}");
+        }
+        let external = next("lake = 'abfss://lake@acme.dfs.core.windows.net/bronze'");
+        assert!(external.contains("their files below abfss://lake@acme.dfs.core.windows.net/bronze"), "{external}");
+        assert!(external.contains("Show its tables in Unity Catalog") && !external.contains("_inlet"), "{external}");
+    }
+
     #[test]
     fn a_wake_costs_its_work_and_the_minutes_until_the_warehouse_stops() {
         let settings = Settings::default();

@@ -56,15 +56,10 @@ pub(super) fn register(run: &mut Run<'_>) -> Result<Finding, Fault> {
     Ok(Finding::Passed(found.to_owned()))
 }
 
-/// What Databricks does to tables: a row is deleted, the table vacuumed and dropped. To managed ones it writes with rights
-/// of its own, which loading has shown: they are dropped.
+/// What Databricks does to tables: a row is deleted, the table vacuumed and dropped.
 pub(super) fn maintain(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let table = name(run)?.quoted();
     let deadline = run.within(WORK_WITHIN);
-    if managed(run).is_some() {
-        said(run, &format!("DROP TABLE {table}"), deadline)?;
-        return Ok(Finding::Passed("dropped".to_owned()));
-    }
     let first = upload_id(&batch(run, r#""step":1"#));
     said(run, &format!("DELETE FROM {table} WHERE `_upload_id` = '{first}'"), deadline)?;
     counted(run, 1)?;

@@ -17,7 +17,7 @@ use azure_storage_blob::{BlobClient, BlobContainerClient, BlobContainerClientOpt
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use inlet_core::clock::Micros;
 use inlet_core::fault::Fault;
-use inlet_core::landing_store::{LandingStore, ListedObject, ObjectBytes, ObjectForm, replaced};
+use inlet_core::landing_store::{LandingStore, ListedObject, Listeners, ObjectBytes, ObjectForm, replaced};
 use inlet_core::settings::Settings;
 use object_store::azure::AzureConfigKey;
 use url::Url;
@@ -229,6 +229,14 @@ impl LandingStore for Azure {
             let (store, key, form) = (store.clone(), key.clone(), form.clone());
             async move { store.body(&key, &form, from).await }
         }))
+    }
+
+    async fn listeners(&self, _prefix: &str) -> Result<Listeners, Fault> {
+        Ok(Listeners::Unseen(
+            "subscriptions of Event Grid are not the storage account's, and a role of the account shows none: \
+             az eventgrid system-topic event-subscription list"
+                .to_owned(),
+        ))
     }
 }
 

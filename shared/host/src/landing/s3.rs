@@ -3,6 +3,8 @@
 //! A bucket in another region than ours says so in its first answer and is asked there from then on. With
 //! `landing_owner` every request names the account that the bucket has to belong to.
 
+mod listeners;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,7 +23,7 @@ use aws_sdk_s3::types::EncodingType;
 use futures::stream::{BoxStream, StreamExt};
 use inlet_core::clock::Micros;
 use inlet_core::fault::Fault;
-use inlet_core::landing_store::{LandingStore, ListedObject, ObjectBytes, ObjectForm, replaced};
+use inlet_core::landing_store::{LandingStore, ListedObject, Listeners, ObjectBytes, ObjectForm, replaced};
 use object_store::aws::AmazonS3ConfigKey;
 use percent_encoding::percent_decode_str;
 
@@ -187,6 +189,24 @@ impl LandingStore for S3 {
             let (store, key, form) = (store.clone(), key.clone(), form.clone());
             async move { store.body(&key, &form, from).await }
         }))
+    }
+
+    async fn listeners(&self, prefix: &str) -> Result<Listeners, Fault> {
+        let told = self.ask(|client| {
+            let request = client.get_bucket_notification_configuration().bucket(&self.bucket);
+            request.set_expected_bucket_owner(self.owner.clone()).send()
+        });
+        match told.await {
+            Ok(told) => Ok(Listeners::Known(listeners::of(&told, prefix))),
+            Err(refusal) if refusal.status == Some(403) && !refusal.is_of_credentials() => {
+                Ok(Listeners::Unseen("who is told of new objects may be seen with s3:GetBucketNotification".to_owned()))
+            }
+            // What stands in for S3 need not know of notifications, nor of how S3 says that there are none.
+            Err(refusal) if matches!(refusal.status, Some(200 | 405 | 501)) => {
+                Ok(Listeners::Unseen("the store knows of no notifications".to_owned()))
+            }
+            Err(refusal) => Err(self.fault("ask for the notifications of", "", refusal)),
+        }
     }
 }
 

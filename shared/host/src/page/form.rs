@@ -21,10 +21,14 @@ pub(super) const KEYS: &[&str] = &[
     "auth.tenant_id",
     "auth.token",
     "lake",
+    "storage.method",
+    "storage.client_id",
+    "storage.client_secret",
+    "storage.tenant_id",
     "landing",
 ];
 /// Those that hold secrets.
-const SECRETS: [&str; 2] = ["auth.client_secret", "auth.token"];
+const SECRETS: [&str; 3] = ["auth.client_secret", "auth.token", "storage.client_secret"];
 /// How a text begins that says where a secret stands.
 const PLACES: [&str; 4] = ["env:", "file:", "aws-secret:", "keyvault:"];
 
@@ -178,6 +182,8 @@ mod tests {
         assert_eq!((key, secret.expose()), ("auth.client_secret", "dose-of-truth"));
         typed.put("auth.client_secret", "env:NAME".to_owned());
         assert!(typed.text().contains("client_secret = \"env:NAME\""), "{}", typed.text());
+        let two = [("auth.client_secret", Some("dose-of-truth")), ("storage.client_secret", Some("another"))];
+        assert_eq!(filled(FILE, &two).typed().count(), 2);
         let kept = filled("[auth]\ntoken = 'env:A'\n", &[("auth.token", Some(""))]);
         assert_eq!(kept.text(), "[auth]\ntoken = 'env:A'\n");
         assert_eq!(kept.typed().count(), 0);

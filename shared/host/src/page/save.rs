@@ -56,13 +56,17 @@ pub(super) fn save(path: &Path, mut filled: Filled, keep: Keep) -> Result<Vec<St
     Ok(said)
 }
 
-/// `inlet.toml` has `inlet.client-secret` beside it.
+/// `inlet.toml` has `inlet.client-secret` beside it, and `inlet.storage-client-secret`.
 fn beside(path: &Path, key: &str) -> PathBuf {
-    path.with_extension(key.rsplit('.').next().unwrap_or(key).replace('_', "-"))
+    path.with_extension(key.strip_prefix("auth.").unwrap_or(key).replace(['_', '.'], "-"))
 }
 
 fn variable(key: &str) -> &'static str {
-    if key == "auth.token" { "DATABRICKS_TOKEN" } else { "DATABRICKS_CLIENT_SECRET" }
+    match key {
+        "auth.token" => "DATABRICKS_TOKEN",
+        "storage.client_secret" => "STORAGE_CLIENT_SECRET",
+        _ => "DATABRICKS_CLIENT_SECRET",
+    }
 }
 
 /// Writes a file whole or not at all. One that is there keeps its rights, unless they are to be private.
@@ -116,6 +120,22 @@ mod tests {
         assert_eq!(text, "catalog = \"shop\"\n\n[auth]\nclient_secret = \"file:inlet.client-secret\"\n");
         assert_eq!((fs::read_to_string(&secret).unwrap().as_str(), mode(&secret)), ("dose-of-truth", 0o600));
         assert_eq!(fs::read_dir(here.path()).unwrap().count(), 2, "nothing else is left");
+    }
+
+    #[test]
+    fn the_secret_for_storage_is_another_one() {
+        let here = tempfile::tempdir().unwrap();
+        let path = here.path().join("inlet.toml");
+        let values = [("auth.client_secret", "dose-of-truth"), ("storage.client_secret", "another")];
+        let values = values.iter().map(|(key, text)| ((*key).to_owned(), Some((*text).to_owned()))).collect();
+        save(&path, Filled::over("", &values).unwrap(), Keep::File).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("[storage]\nclient_secret = \"file:inlet.storage-client-secret\""), "{text}");
+        for (file, secret) in [("inlet.client-secret", "dose-of-truth"), ("inlet.storage-client-secret", "another")] {
+            assert_eq!(fs::read_to_string(here.path().join(file)).unwrap(), secret);
+        }
+        let said = save(&path, Filled::over("", &values).unwrap(), Keep::Variable).unwrap().join(" ");
+        assert!(said.contains("DATABRICKS_CLIENT_SECRET=") && said.contains(" STORAGE_CLIENT_SECRET="), "{said}");
     }
 
     #[test]

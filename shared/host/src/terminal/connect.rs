@@ -1,5 +1,6 @@
 //! `inlet connect`: tests a set-up step by step, and says of each what it found and what to do.
 
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use inlet_core::clock::Deadline;
@@ -41,8 +42,11 @@ fn on_page(asked: &Connect, call: &Call<'_>, streams: &Streams) -> u8 {
         ask: ask(asked),
         program: call.program.clone(),
     };
-    let served =
-        runtime().and_then(|runtime| page::serve(told, call.functions, &runtime, &|line| streams.out.line(line)));
+    let served = runtime().and_then(|runtime| {
+        // A test that nobody waits for any more still uses it: it ends with the process, not under the test's feet.
+        let runtime = ManuallyDrop::new(runtime);
+        page::serve(told, call.functions, &runtime, &|line| streams.out.line(line))
+    });
     match served {
         Ok(gravest) => gravest.map_or(0, FaultKind::exit_code),
         Err(fault) => {

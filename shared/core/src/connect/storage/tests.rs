@@ -137,7 +137,8 @@ fn over<T>(
     let lake = Lake::with_store(&url, Arc::new(store), runtime.handle().clone()).unwrap();
     let identity = StorageAccess::ManagedIdentity { client_id: Some("0a1b".to_owned()) };
     let settings = Settings { storage: identity, ..Settings::default() };
-    let parts = Parts { settings, lake: Some(url), landing: Vec::new(), handle: runtime.handle().clone() };
+    let parts =
+        Parts { settings, lake: Some(url), landing: Vec::new(), on_function: false, handle: runtime.handle().clone() };
     let ask = Ask { role_wait, ..Ask::default() };
     let mut run = Run::new(&parts, ask, clock::Deadline::after(Duration::from_secs(60)), told);
     run.lake = Some(lake);

@@ -202,6 +202,67 @@ fn a_body_that_breaks_is_read_on_where_it_broke() {
     assert_eq!((asked[1].header("range"), asked[1].header("if-match")), (Some("bytes=3-"), Some("\"e1\"")));
 }
 
+fn notifications(body: &str) -> Answer {
+    let xml = "<?xml version=\"1.0\"?><NotificationConfiguration>";
+    answer(200, format!("{xml}{body}</NotificationConfiguration>")).header("content-type: application/xml")
+}
+
+#[test]
+fn who_hears_of_every_upload_below_a_prefix_is_told() {
+    let queue = |name: &str, event: &str, filter: &str| {
+        let rules = match filter {
+            "" => String::new(),
+            _ => format!(
+                "<Filter><S3Key><FilterRule><Name>Prefix</Name><Value>{filter}</Value></FilterRule></S3Key></Filter>"
+            ),
+        };
+        format!("<QueueConfiguration><Queue>{name}</Queue><Event>{event}</Event>{rules}</QueueConfiguration>")
+    };
+    let put = "s3:ObjectCreated:*";
+    let body = [
+        queue("all", put, ""),
+        queue("above", "s3:ObjectCreated:Put", "in/"),
+        queue("below", put, "in/shop/1/"),
+        queue("beside", put, "out/"),
+        queue("deleted", "s3:ObjectRemoved:*", ""),
+    ];
+    let topic = format!("<TopicConfiguration><Topic>topic</Topic><Event>{put}</Event></TopicConfiguration>");
+    let function = format!(
+        "<CloudFunctionConfiguration><CloudFunction>function</CloudFunction><Event>{put}</Event></CloudFunctionConfiguration>"
+    );
+    let bridge = "<EventBridgeConfiguration></EventBridgeConfiguration>";
+    let cases = [
+        (notifications(&body.concat()), vec!["all", "above"]),
+        (notifications(&format!("{topic}{function}{bridge}")), vec!["function", "topic", "EventBridge"]),
+        (notifications(""), vec![]),
+    ];
+    for (answer, wanted) in cases {
+        let server = Server::start(vec![answer]);
+        let told = runtime().block_on(bucket(&server, Some(OWNER)).listeners("in/shop/")).unwrap();
+        assert_eq!(told, Listeners::Known(wanted.into_iter().map(str::to_owned).collect()));
+        let asked = &server.asked()[0];
+        assert!(
+            asked.line.starts_with("GET /landing?notification") || asked.line.starts_with("GET /landing/?notification")
+        );
+        assert_eq!(asked.header("x-amz-expected-bucket-owner"), Some(OWNER));
+    }
+}
+
+#[test]
+fn who_hears_of_uploads_may_be_hidden_and_a_store_that_fails_is_no_answer() {
+    for (status, code) in [(403, "AccessDenied"), (501, "NotImplemented"), (405, "MethodNotAllowed")] {
+        let server = Server::start(vec![error(status, code)]);
+        let told = runtime().block_on(bucket(&server, None).listeners("")).unwrap();
+        assert!(matches!(told, Listeners::Unseen(_)), "{code}: {told:?}");
+    }
+    let empty = Server::start(vec![answer(200, "")]);
+    let told = runtime().block_on(bucket(&empty, None).listeners("")).unwrap();
+    assert!(matches!(told, Listeners::Unseen(_)), "{told:?}");
+    let server = Server::start(vec![error(500, "InternalError")]);
+    let fault = runtime().block_on(bucket(&server, None).listeners("")).unwrap_err();
+    assert_eq!(fault.kind(), FaultKind::Again);
+}
+
 #[test]
 fn nobody_to_be_is_said_with_what_to_do() {
     let server = Server::start(vec![answer(500, "")]);
