@@ -37,11 +37,11 @@ pub(crate) struct BackfillReport {
     #[serde(flatten)]
     report: Report,
     /// Objects of the places and times that were asked for.
-    listed: u64,
+    pub(crate) listed: u64,
     /// Uploads that had landed, or were staged, before.
-    already_landed: u64,
+    pub(crate) already_landed: u64,
     /// Whether there is more to look at, which the next backfill does.
-    unfinished: bool,
+    pub(crate) unfinished: bool,
     /// Where that may go on, to save itself the listing: behind this object.
     #[serde(skip_serializing_if = "Option::is_none")]
     continuation: Option<String>,
@@ -53,6 +53,11 @@ impl BackfillReport {
         let faults = self.report.uploads.iter().filter_map(|upload| upload.fault.as_ref()).chain(&self.report.fault);
         let fails = |fault: &&FaultReport| fault.kind != FaultKind::Rejected && fault.message != TOO_LITTLE_TIME;
         FaultReport::gravest(faults.filter(fails)).cloned()
+    }
+
+    /// What was listed and is no upload.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.report.totals.skipped
     }
 }
 

@@ -97,7 +97,7 @@ mod tests {
     fn delivered(delivery: &Delivery) -> Delivered {
         let mut report = Report::new();
         report.totals.skipped = u64::from(delivery.receives);
-        Delivered { report, fault: None }
+        Delivered { report, ..Delivered::default() }
     }
 
     #[tokio::test(flavor = "multi_thread")]

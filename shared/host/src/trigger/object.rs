@@ -36,7 +36,8 @@ pub struct ObjectEvent {
 pub struct Skipped {
     /// Why it is none.
     pub reason: SkipReason,
-    /// The object's key; of a test event, the bucket; of an event about something else, what it is about, if it says.
+    /// The object's key; of a test event, the bucket; of a renamed folder, the URL that it has now; of an
+    /// event about something else, what it is about, if it says.
     pub key: String,
 }
 
@@ -55,6 +56,8 @@ pub enum SkipReason {
     CreateFile,
     /// An object that is gone.
     Deleted,
+    /// A folder of a hierarchical account that has another name now. Its files have no events of their own.
+    FolderRenamed,
     /// Anything else that stores announce: tags, tiers, restores, folders.
     OtherEvent,
 }
@@ -69,6 +72,7 @@ impl SkipReason {
             Self::Folder => "folder",
             Self::CreateFile => "create_file",
             Self::Deleted => "deleted",
+            Self::FolderRenamed => "folder_renamed",
             Self::OtherEvent => "other_event",
         }
     }
