@@ -36,8 +36,8 @@ pub(crate) struct Announced {
 /// An object that may not land, or that its store says nothing of.
 #[derive(Debug)]
 pub(crate) struct Refused {
-    /// Its URL.
-    pub(crate) object: String,
+    /// Its URL, if its event says it.
+    pub(crate) object: Option<String>,
     /// Setup when it comes from a place that is not configured, or its store refuses; Rejected when its name can be none;
     /// Again when the store does not answer.
     pub(crate) fault: FaultReport,
@@ -49,7 +49,7 @@ impl Announced {
     }
 
     fn refuse(&mut self, object: String, fault: &Fault) {
-        self.refused.push(Refused { object, fault: FaultReport::from(fault) });
+        self.refused.push(Refused { object: Some(object), fault: FaultReport::from(fault) });
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Delivery {
     pub(crate) events: Vec<ObjectEvent>,
     /// What is none.
     pub(crate) skipped: Vec<Skipped>,
+    /// Why other events of it cannot be understood.
+    pub(crate) refused: Vec<FaultReport>,
     /// Deliveries of it so far, with this one.
     pub(crate) receives: u32,
     /// When the call that brought it is ended.
@@ -79,7 +81,12 @@ impl Dock<'_> {
         let mut landed: Vec<Option<Delivered>> = deliveries.iter().map(|_| None).collect();
         let (mut together, mut alone) = (Vec::new(), Vec::new());
         for (place, delivery) in deliveries.iter().enumerate() {
-            match announced::look(&delivery.events, &open) {
+            let mut announced = announced::look(&delivery.events, &open);
+            if let Ok(announced) = &mut announced {
+                let unknown = delivery.refused.iter().cloned();
+                announced.refused.extend(unknown.map(|fault| Refused { object: None, fault }));
+            }
+            match announced {
                 Ok(announced) if delivery.receives > 1 => alone.push(vec![(place, announced)]),
                 Ok(announced) => together.push((place, announced)),
                 Err(fault) => landed[place] = Some(Delivered::failed(FaultReport::from(&fault))),

@@ -72,10 +72,18 @@ impl Task {
     fn of_content(call: &Call<'_>, content: Content, receives: u32) -> Result<Self, Fault> {
         Ok(match content {
             // Whatever changed in the state prefix: the notes say what there is to do.
-            Content::Objects { .. } if call.function == Function::Evolve => Self::Do(EVOLVE),
-            Content::Objects { events, .. } if call.function == Function::Any && are_notes(&events) => Self::Do(EVOLVE),
-            Content::Objects { events, skipped } => {
-                Self::Land(Delivery { events, skipped, receives, ends: call.ends, log: call.log.clone() })
+            Content::Objects { mut refused, .. } if call.function == Function::Evolve => match refused.pop() {
+                Some(fault) => return Err(fault),
+                None => Self::Do(EVOLVE),
+            },
+            Content::Objects { events, refused, .. }
+                if call.function == Function::Any && refused.is_empty() && are_notes(&events) =>
+            {
+                Self::Do(EVOLVE)
+            }
+            Content::Objects { events, skipped, refused } => {
+                let refused = refused.iter().map(FaultReport::from).collect();
+                Self::Land(Delivery { events, skipped, refused, receives, ends: call.ends, log: call.log.clone() })
             }
             Content::Ask(ask) => Self::Do(ask),
             Content::Tick => Self::Do(usual(call.function)?),

@@ -91,7 +91,7 @@ mod tests {
 
     fn delivery(receives: u32) -> Delivery {
         let (ends, log) = (Deadline::after(MOMENT), Log::default());
-        Delivery { events: Vec::new(), skipped: Vec::new(), receives, ends, log }
+        Delivery { events: Vec::new(), skipped: Vec::new(), refused: Vec::new(), receives, ends, log }
     }
 
     fn delivered(delivery: &Delivery) -> Delivered {

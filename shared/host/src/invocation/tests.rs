@@ -182,6 +182,53 @@ fn an_object_that_the_store_says_nothing_of_gives_its_message_back_and_nothing_l
 }
 
 #[test]
+fn an_object_that_is_deleted_or_rewritten_while_it_is_read_lands_as_it_is_then() {
+    let site = Site::new();
+    for key in ["in/a.json", "in/b.json", "in/c.json"] {
+        site.landing.put(key, &event(key));
+    }
+    for key in ["in/b.json", "in/c.json"] {
+        site.landing.set_odd(key, Some(Odd::Vanishing));
+    }
+    let message =
+        |receives| sqs(&[("1", receives, notification(&["in/a.json", "in/b.json", "in/c.json"]).to_string())]);
+    assert_eq!(kinds(&ingest(&site, &message(1))), [Some(FaultKind::Again)]);
+    assert_eq!(landed(&site).0, 1);
+    site.landing.set_odd("in/c.json", None);
+    site.landing.put("in/c.json", &format!("{}\n{}", event("new"), event("in/a.json")));
+    let outcomes = ingest(&site, &message(2));
+    assert_eq!((kinds(&outcomes), &outcomes[0].report["totals"]["skipped"]), (vec![None], &json!(1)));
+    assert_eq!(landed(&site).0, 3, "the first, and both events of the form that the third has now");
+    lines();
+    assert_eq!(kinds(&ingest(&site, &message(3))), [None]);
+    assert_eq!((landed(&site).0, &lines().1[0]["Rows"]), (3, &json!(0.0)));
+}
+
+#[test]
+fn an_event_of_an_unknown_form_fails_its_message_and_the_others_of_it_land() {
+    let site = Site::new();
+    site.landing.put("in/a.json", &event("m"));
+    let mut mixed = notification(&["in/a.json", "in/b.json"]);
+    mixed["Records"][1]["eventName"] = json!("ObjectTeleported:Put");
+    let outcomes = ingest(&site, &sqs(&[("1", 1, mixed.to_string())]));
+    assert_eq!((kinds(&outcomes), landed(&site)), (vec![Some(FaultKind::Rejected)], (1, 1)));
+    assert!(line(&lines().0, "S3 announces `ObjectTeleported:Put`").get("upload").is_none());
+    assert_eq!(kinds(&called(&site, Function::Evolve, &mixed, HOUR)), [Some(FaultKind::Rejected)]);
+}
+
+#[test]
+fn many_notes_are_one_evolve() {
+    let site = Site::new();
+    let note = |number: u32| notification(&[&format!("lake/_inlet/catalog/behind/{number}.json")]).to_string();
+    let messages = [("1", 1, note(1)), ("2", 2, note(2)), ("3", 1, note(3))];
+    for function in [Function::Evolve, Function::Any] {
+        let outcomes = called(&site, function, &sqs(&messages), HOUR);
+        assert_eq!(kinds(&outcomes), [Some(FaultKind::Setup); 3], "there is no workspace");
+        line(&lines().0, "the settings name no Databricks workspace");
+    }
+}
+
+#[test]
 fn an_upload_that_no_call_could_land_is_refused_with_the_line_that_does_and_the_others_land() {
     let site = Site::new();
     for key in ["in/a.json", "in/b.json", "in/c.json"] {
@@ -211,7 +258,8 @@ fn a_folder_that_was_renamed_to_a_landing_place_is_told() {
     let (_, ask) = told["hint"].as_str().unwrap().split_once("ask for ").unwrap();
     let asked = Trigger::of_lambda(&serde_json::from_str(ask).unwrap()).messages.remove(0).content.unwrap();
     let places = vec![told["object"].as_str().unwrap().to_owned()];
-    assert_eq!(asked, Content::Ask(Ask::Ingest { places, schema: None }), "the hint is an ask as it stands");
+    let Content::Ask(asked) = asked else { panic!("{asked:?}") };
+    assert_eq!(asked, Ask::Ingest { places, schema: None }, "the hint is an ask as it stands");
     assert_eq!(line(&said, "skipped")["reasons"], json!({"folder_renamed": 2}));
 }
 

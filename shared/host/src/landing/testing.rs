@@ -21,6 +21,8 @@ pub(crate) struct Held {
 pub(crate) enum Odd {
     /// Nothing is answered about it.
     Silent,
+    /// It is deleted when somebody begins to read it.
+    Vanishing,
     /// It says that it has so many bytes.
     Bytes(u64),
 }
@@ -92,6 +94,9 @@ impl LandingStore for Held {
     }
 
     async fn get(&self, key: &str, form: &ObjectForm) -> Result<ObjectBytes, Fault> {
+        if matches!(self.odd(key), Some(Odd::Vanishing)) {
+            self.remove(key);
+        }
         if self.form(key).as_ref() != Some(form) {
             return Err(replaced(key));
         }

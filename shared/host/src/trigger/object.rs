@@ -114,7 +114,10 @@ impl Found {
     }
 }
 
-/// All that one message says of objects. What cannot be understood fails the message: its other objects come again.
+/// All that one message says of objects.
+///
+/// # Errors
+/// When nothing of it can be understood. Of some events among others the content says it.
 pub(super) fn gathered(found: impl ExactSizeIterator<Item = Result<Found, Fault>>) -> Result<Content, Fault> {
     if found.len() == 0 {
         return Err(Fault::rejected("the message names no object: its list of events is empty"));
@@ -122,14 +125,19 @@ pub(super) fn gathered(found: impl ExactSizeIterator<Item = Result<Found, Fault>
     if found.len() > OBJECTS {
         return Err(Fault::rejected(format!("the message has {} events, more than {OBJECTS}", found.len())));
     }
-    let (mut events, mut skipped) = (Vec::new(), Vec::new());
+    let (mut events, mut skipped, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for found in found {
-        match found? {
-            Found::Object(event) => events.push(event),
-            Found::Skipped(one) => skipped.push(one),
+        match found {
+            Ok(Found::Object(event)) => events.push(event),
+            Ok(Found::Skipped(one)) => skipped.push(one),
+            Err(fault) => refused.push(fault),
         }
     }
-    Ok(Content::Objects { events, skipped })
+    match refused.pop() {
+        Some(fault) if events.is_empty() && skipped.is_empty() => return Err(fault),
+        fault => refused.extend(fault),
+    }
+    Ok(Content::Objects { events, skipped, refused })
 }
 
 #[cfg(test)]
@@ -149,6 +157,18 @@ mod tests {
         for (key, size, reason) in cases {
             assert_eq!(SkipReason::of(key, size), reason, "{key}");
         }
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_understood_leaves_the_others() {
+        let broken = || Err(Fault::rejected("the event has no `url`"));
+        let deleted = || Ok(Found::skipped(SkipReason::Deleted, "a"));
+        let Ok(Content::Objects { skipped, refused, .. }) = gathered([broken(), deleted(), broken()].into_iter())
+        else {
+            panic!()
+        };
+        assert_eq!((skipped.len(), refused.len()), (1, 2));
+        assert!(gathered([broken(), broken()].into_iter()).is_err());
     }
 
     #[test]
