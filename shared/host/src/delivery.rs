@@ -1,7 +1,8 @@
 //! Uploads that messages announce, landed together: as many messages as are there share one commit per table.
 //!
 //! A message that names an object which may not land fails, and its other objects land. One that was delivered before is
-//! landed alone: whatever made the last call fail must not fail others again and again. A message is acknowledged when all its uploads are accounted for, and not before.
+//! landed alone: whatever made the last call fail must not fail others again and again. A message is acknowledged when all
+//! its uploads are accounted for, and not before.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -224,7 +225,7 @@ impl Delivered {
 
     /// With objects that fail the message, as the gravest of them demands.
     fn refusing(refused: Vec<Refused>) -> Self {
-        let fault = refused.iter().map(|one| &one.fault).max_by_key(|fault| fault.kind.gravity()).cloned();
+        let fault = FaultReport::gravest(refused.iter().map(|one| &one.fault)).cloned();
         let report = Report { fault: fault.clone(), ..Report::new() };
         Self { report, refused, fault, ..Self::default() }
     }

@@ -276,7 +276,10 @@ fn evolve(call: &Call<'_>, ask: evolve::Ask) -> Result<(Value, Option<FaultRepor
 /// Lands what no event announced.
 fn backfill(call: &Call<'_>, asked: &Backfill) -> Result<(Value, Option<FaultReport>), Fault> {
     let open = call.dock.installation.current()?;
-    call.log.info("backfill", json!({"prefix": asked.prefix, "scheduled_time": asked.scheduled_time}));
+    call.log.info(
+        "backfill",
+        json!({"prefix": asked.prefix, "again": asked.again, "scheduled_time": asked.scheduled_time}),
+    );
     let (began, landing) = (clock::now(), RefCell::new(Landing::default()));
     let land = |uploads| {
         let report = call.dock.ingest(uploads, &open, call.allowance());
