@@ -63,8 +63,8 @@ pub(crate) fn look(events: &[ObjectEvent], open: &Open) -> Result<Announced, Fau
     let mut wanted = Vec::new();
     for event in events {
         match wanted_of(event, open, &mut schemas) {
-            Ok(Wanted::Look(look)) => wanted.push(look),
-            Ok(Wanted::Skip(reason)) => announced.skip(reason),
+            Ok(Ok(look)) => wanted.push(look),
+            Ok(Err(reason)) => announced.skip(reason),
             Err(fault) => announced.refuse(url_of(event), &fault),
         }
     }
@@ -87,11 +87,8 @@ pub(crate) fn look(events: &[ObjectEvent], open: &Open) -> Result<Announced, Fau
     Ok(announced)
 }
 
-/// What an event asks for.
-enum Wanted<'a> {
-    Look(Look<'a>),
-    Skip(&'static str),
-}
+/// An object to be looked at, or why it is no upload.
+type Wanted<'a> = Result<Look<'a>, &'static str>;
 
 /// An object to be looked at.
 struct Look<'a> {
@@ -106,14 +103,14 @@ fn wanted_of<'a>(event: &'a ObjectEvent, open: &Open, schemas: &mut Schemas<'_>)
     if let Some(Address::Store(lake)) = open.home.lake().map(|lake| &lake.address)
         && lake.holds(&place)
     {
-        return Ok(Wanted::Skip("own_file"));
+        return Ok(Err("own_file"));
     }
     if skip::by_key(&allowed(&place, open)?) {
-        return Ok(Wanted::Skip("hidden"));
+        return Ok(Err("hidden"));
     }
     Ok(match schemas.of(&[&place.key])? {
-        Some(schema) => Wanted::Look(Look { event, store: open.store(&place)?, place, schema }),
-        None => Wanted::Skip("source_not_connected"),
+        Some(schema) => Ok(Look { event, store: open.store(&place)?, place, schema }),
+        None => Err("source_not_connected"),
     })
 }
 

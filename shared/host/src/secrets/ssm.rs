@@ -53,7 +53,8 @@ async fn of(config: &SdkConfig, name: &str) -> Result<Secret, Fault> {
         operation = operation.http_client(client);
     }
     let operation = operation.serializer(request).deserializer(answer).build();
-    let text = operation.invoke(name.to_owned()).await.map_err(|error| fault(Refusal::from(error)))?;
+    let asked = json!({"Name": name, "WithDecryption": true}).to_string();
+    let text = operation.invoke(asked).await.map_err(|error| fault(Refusal::from(error)))?;
     if text.is_empty() { Err(super::empty()) } else { Ok(text) }
 }
 
@@ -83,8 +84,8 @@ fn signed(config: &SdkConfig, region: Region) -> StaticRuntimePlugin {
     StaticRuntimePlugin::new().with_config(layer.freeze()).with_runtime_components(components)
 }
 
-fn request(name: String) -> Result<HttpRequest, BoxError> {
-    let mut request = HttpRequest::new(SdkBody::from(json!({"Name": name, "WithDecryption": true}).to_string()));
+fn request(asked: String) -> Result<HttpRequest, BoxError> {
+    let mut request = HttpRequest::new(SdkBody::from(asked));
     request.set_method("POST")?;
     request.headers_mut().insert("content-type", "application/x-amz-json-1.1");
     request.headers_mut().insert("x-amz-target", "AmazonSSM.GetParameter");
