@@ -267,7 +267,8 @@ mod tests {
         report.fault = None;
         let table = |table: &str, fault: Option<FaultReport>| {
             let held = Some(HeldRows { rows: 3, duplicates: 0, rescued: 0 });
-            TableEvolved { table: table.to_owned(), status: TableStatus::Altered, new_columns: Vec::new(), held, fault }
+            let (table, status, new_columns) = (table.to_owned(), TableStatus::Altered, Vec::new());
+            TableEvolved { table, status, new_columns, held, loaded_because: None, fault }
         };
         report.tables = vec![table("web.tracks", None), table("web.pages", Some(fault))];
         report.warehouse = Some(WarehouseUse { id: "w".to_owned(), woken: true, seconds: 7.5 });
