@@ -49,7 +49,7 @@ resource "azurerm_eventgrid_system_topic_event_subscription" "uploads" {
   system_topic          = local.topic
   resource_group_name   = local.topic_group
   event_delivery_schema = "CloudEventSchemaV1_0"
-  included_event_types  = ["Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed"]
+  included_event_types  = ["Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed", "Microsoft.Storage.DirectoryRenamed"]
 
   subject_filter {
     subject_begins_with = "${local.blobs}/${azurerm_storage_container.landing.name}/blobs/"

@@ -5,6 +5,7 @@ The template as it ships, in a stand-in for AWS (ministack) that enforces IAM: w
 executable. A pretend workspace stands over the lake. Steps, one after another, the last in a stack without a lake:
 
   follows    an upload lands, its tables are in the catalog, a new column follows; DuckDB reads what deltalake reads
+  parameter  the secret in Parameter Store instead: the same evolve; a parameter that is missing is said
   poison     ten messages in a batch, one of which can never be: nine land together, once, and the tenth is given up
   doubled    each of twelve uploads announced three times, to instances at once: each event once
   killed     the process of ingest killed in the middle, twice: each event once
@@ -227,6 +228,17 @@ def follows(c: Route):
         c.same(f"{table}: rows by DuckDB", rows, len(c.numbers))
 
 
+def parameter(c: Route):
+    c.store.of("ssm").put_parameter(Name="/inlet/client_secret", Type="SecureString", Value=c.workspace.client_secret)
+    evolve = lambda name: c.run("evolve", "--all", INLET_AUTH_CLIENT_SECRET=f"ssm:{name}")
+    c.same("evolve with the parameter", evolve("/inlet/client_secret").code, 0)
+    c.same("evolve with a version of it", evolve("/inlet/client_secret:1").code, 0)
+    c.fails("a parameter that is missing", evolve("/inlet/other"), 78, "`ssm:/inlet/other`, which cannot be read: no such parameter")
+    c.store.of("ssm").put_parameter(Name="/inlet/client_secret", Type="SecureString", Value="planted", Overwrite=True)
+    c.fails("a parameter with another secret", evolve("/inlet/client_secret"), 78)
+    c.holds("no secret is said", not any(secret in said for said in c.said for secret in ("planted", c.workspace.client_secret)))
+
+
 def poison(c: Route):
     c.stack.mapping("Ingest", False)
     for n in range(9):
@@ -401,7 +413,7 @@ def main() -> int:
     aws.make("lake")
     aws.client.put_bucket_notification_configuration(Bucket="lake", NotificationConfiguration={"EventBridgeConfiguration": {}})
     with Route(exe, o.pretend, aws, Path(o.template)) as c:
-        return steps.run("aws", (follows, poison, doubled, killed, ticks, connects, rights, managed), c, o.only, lambda: f"\n{c.state()}")
+        return steps.run("aws", (follows, parameter, poison, doubled, killed, ticks, connects, rights, managed), c, o.only, lambda: f"\n{c.state()}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Endings of the hosts of Azure's vaults, in its public and its sovereign clouds.
 const VAULT_HOSTS: [&str; 3] = [".vault.azure.net", ".vault.usgovcloudapi.net", ".vault.azure.cn"];
 
-/// Where a secret stands in a store. Neither part of it is secret.
+/// Where a secret stands in a store. No part of it is secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretPlace {
     /// In AWS Secrets Manager.
@@ -27,6 +27,11 @@ pub enum SecretPlace {
         id: String,
         /// The member of the JSON object that it holds; none: it is the secret itself.
         member: Option<String>,
+    },
+    /// In Parameter Store of AWS Systems Manager.
+    AwsParameter {
+        /// Its name or ARN; behind it may stand a version or label, `:3`.
+        name: String,
     },
     /// In Azure Key Vault.
     KeyVault {
@@ -40,6 +45,9 @@ pub enum SecretPlace {
 }
 
 impl SecretPlace {
+    /// How texts begin that name one.
+    pub const PREFIXES: [&str; 3] = ["aws-secret:", "ssm:", "keyvault:"];
+
     /// The place that a text of the settings names; none: it names a place of another kind, or none at all.
     ///
     /// # Errors
@@ -48,6 +56,10 @@ impl SecretPlace {
         if let Some(secret) = text.strip_prefix("aws-secret:") {
             let advice = "write it as \"aws-secret:NAME\", or \"aws-secret:NAME#member\" where it holds a JSON object";
             return Some(aws_secret(secret).ok_or(("names no secret behind `aws-secret:`", advice)));
+        }
+        if let Some(parameter) = text.strip_prefix("ssm:") {
+            let advice = "write it as \"ssm:/PATH/NAME\", or as \"ssm:ARN\"";
+            return Some(aws_parameter(parameter).ok_or(("names no parameter behind `ssm:`", advice)));
         }
         let secret = text.strip_prefix("keyvault:")?;
         let advice = "write it as \"keyvault:VAULT/NAME\", or \"keyvault:https://VAULT.vault.azure.net/secrets/NAME\"";
@@ -60,6 +72,12 @@ fn aws_secret(text: &str) -> Option<SecretPlace> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@!:-".contains(&byte);
     let is_right = !id.is_empty() && id.bytes().all(legal) && member != Some("");
     is_right.then(|| SecretPlace::AwsSecret { id: id.to_owned(), member: member.map(str::to_owned) })
+}
+
+fn aws_parameter(name: &str) -> Option<SecretPlace> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"/_.:-".contains(&byte);
+    let is_right = !name.is_empty() && name.bytes().all(legal);
+    is_right.then(|| SecretPlace::AwsParameter { name: name.to_owned() })
 }
 
 fn key_vault(text: &str) -> Option<SecretPlace> {
@@ -87,6 +105,7 @@ impl fmt::Display for SecretPlace {
         match self {
             Self::AwsSecret { id, member: None } => write!(f, "aws-secret:{id}"),
             Self::AwsSecret { id, member: Some(member) } => write!(f, "aws-secret:{id}#{member}"),
+            Self::AwsParameter { name } => write!(f, "ssm:{name}"),
             Self::KeyVault { host, name, version } => {
                 let version = version.as_ref().map(|version| format!("/{version}")).unwrap_or_default();
                 write!(f, "keyvault:https://{host}/secrets/{name}{version}")
@@ -183,6 +202,11 @@ mod tests {
                 "aws-secret:arn:aws:secretsmanager:eu-west-1:111122223333:secret:inlet-AbC",
                 "aws-secret:arn:aws:secretsmanager:eu-west-1:111122223333:secret:inlet-AbC",
             ),
+            ("ssm:/prod/inlet/client_secret:3", "ssm:/prod/inlet/client_secret:3"),
+            (
+                "ssm:arn:aws:ssm:eu-west-1:111122223333:parameter/prod/inlet",
+                "ssm:arn:aws:ssm:eu-west-1:111122223333:parameter/prod/inlet",
+            ),
             ("keyvault:shop/databricks", vault),
             ("keyvault:https://SHOP.vault.azure.net/secrets/databricks/", vault),
             ("keyvault:shop/databricks/0a1b", &format!("{vault}/0a1b")),
@@ -198,6 +222,9 @@ mod tests {
             "aws-secret:#a",
             "aws-secret:a#",
             "aws-secret:a b",
+            "ssm:",
+            "ssm:/a b",
+            "ssm:/a#b",
             "keyvault:shop",
             "keyvault:/x",
             "keyvault:shop/",

@@ -28,6 +28,14 @@ impl UploadId {
         Self::hash(&[b"content", content_sha256])
     }
 
+    /// The id under which the same upload lands for the second, third, … time: what has been deleted, truncated or
+    /// restored away since, while the log still knows the first id. The key stays, so rows that still stand are
+    /// recognised as those of an earlier form and left out.
+    #[must_use]
+    pub fn for_the_time(self, time: u64) -> Self {
+        if time < 2 { self } else { Self::hash(&[b"again", &self.0, &time.to_le_bytes()]) }
+    }
+
     fn hash(parts: &[&[u8]]) -> Self {
         let mut hasher = Sha256::new();
         for part in parts {
@@ -146,6 +154,17 @@ mod tests {
         assert_eq!(bare, UploadId::of_object("s3", "bucket", "a/b c.gz", "\"abc\""));
         assert_ne!(bare, UploadId::of_object("s3", "bucket", "a/b c.gz", "abd"));
         assert_eq!(bare.to_string().len(), 32);
+    }
+
+    #[test]
+    fn each_time_has_an_id_of_its_own() {
+        let first = UploadId::of_object("s3", "bucket", "a", "abc");
+        assert_eq!(first.for_the_time(1), first);
+        assert_eq!(first.for_the_time(2), first.for_the_time(2));
+        let other = UploadId::of_object("s3", "bucket", "b", "abc");
+        for id in [first, first.for_the_time(3), other.for_the_time(2)] {
+            assert_ne!(id, first.for_the_time(2));
+        }
     }
 
     #[test]

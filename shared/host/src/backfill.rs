@@ -2,6 +2,7 @@
 //!
 //! The landing places are listed, and what has not landed yet lands, by the same route as an announced upload: an object
 //! that has landed costs its place in a listing and a look into a set, so a backfill may be run as often as one likes.
+//! What has landed and is gone since (somebody deleted it, or restored a table) lands when it is asked for `again`.
 //! When a call's time is over, the answer says where to go on; a schedule needs not: its next call finds in the
 //! listing what is left.
 
@@ -37,11 +38,11 @@ pub(crate) struct BackfillReport {
     #[serde(flatten)]
     report: Report,
     /// Objects of the places and times that were asked for.
-    listed: u64,
+    pub(crate) listed: u64,
     /// Uploads that had landed, or were staged, before.
-    already_landed: u64,
+    pub(crate) already_landed: u64,
     /// Whether there is more to look at, which the next backfill does.
-    unfinished: bool,
+    pub(crate) unfinished: bool,
     /// Where that may go on, to save itself the listing: behind this object.
     #[serde(skip_serializing_if = "Option::is_none")]
     continuation: Option<String>,
@@ -53,6 +54,11 @@ impl BackfillReport {
         let faults = self.report.uploads.iter().filter_map(|upload| upload.fault.as_ref()).chain(&self.report.fault);
         let fails = |fault: &&FaultReport| fault.kind != FaultKind::Rejected && fault.message != TOO_LITTLE_TIME;
         FaultReport::gravest(faults.filter(fails)).cloned()
+    }
+
+    /// What was listed and is no upload.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.report.totals.skipped
     }
 }
 
@@ -99,6 +105,8 @@ struct Run<'a> {
     to: Micros,
     /// Objects that may still be looked at.
     left: u64,
+    /// Which time it is that the uploads land.
+    time: u64,
     schemas: Schemas<'a>,
     /// Uploads that wait to be landed, in the order of their listing.
     batch: Vec<Upload>,
@@ -115,6 +123,7 @@ impl<'a> Run<'a> {
             from: moment("from", asked.from.as_deref())?.unwrap_or(Micros::MIN),
             to: moment("to", asked.to.as_deref())?.unwrap_or(Micros::MAX),
             left: asked.max_objects.unwrap_or(u64::MAX),
+            time: asked.again.unwrap_or(1),
             schemas: Schemas::new(None, &open.settings.sources)?,
             batch: Vec::new(),
             done_to: asked.continuation.clone(),
@@ -143,7 +152,8 @@ impl<'a> Run<'a> {
         if object.form.size == 0 || skip::by_key(below) {
             self.report.report.totals.skipped += 1;
         } else if let Some(schema) = self.schemas.of(&[&object.key])? {
-            self.batch.push(landing::stored(place, Arc::clone(store), object, schema));
+            let upload = landing::stored(place, Arc::clone(store), object, schema);
+            self.batch.push(Upload { id: upload.id.for_the_time(self.time), ..upload });
         }
         Ok(self.batch.len() < AT_ONCE || self.land())
     }
@@ -256,6 +266,25 @@ mod tests {
         let again = run(&site, &Backfill::default());
         assert_eq!((again.listed, again.already_landed, again.report.uploads.len()), (4, 3, 0));
         assert!(!again.unfinished && again.continuation.is_none() && again.gravest().is_none());
+    }
+
+    #[test]
+    fn what_is_gone_since_it_landed_lands_when_it_is_asked_for_again() {
+        let site = Site::new();
+        let page = "{\"type\":\"page\",\"messageId\":\"p\",\"userId\":\"u\"}";
+        site.landing.put("in/a.json", &format!("{EVENT}\n{page}"));
+        run(&site, &Backfill::default());
+        let open = site.open();
+        let table = std::path::Path::new(open.settings.lake.as_deref().unwrap()).join("events/identifies");
+        std::fs::remove_dir_all(&table).unwrap();
+        assert_eq!(run(&site, &Backfill::default()).already_landed, 1, "it was done");
+        let again = Backfill { again: Some(2), ..Backfill::default() };
+        let counts = run(&site, &again).report.totals.counts;
+        assert_eq!((counts.events, counts.landed, counts.duplicates), (2, 1, 1), "the page still stands");
+        assert!(table.exists());
+        assert_eq!(run(&site, &again).already_landed, 1, "that time is over too");
+        let third = run(&site, &Backfill { again: Some(3), ..Backfill::default() }).report.totals.counts;
+        assert_eq!((third.landed, third.duplicates), (0, 2));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Uploads that messages announce, landed together: as many messages as are there share one commit per table.
 //!
-//! A message that was delivered before is landed alone: whatever made the last call fail must not fail others again and
-//! again. A message is acknowledged when all its uploads are accounted for, and not before.
+//! A message that names an object which may not land fails, and its other objects land. One that was delivered before is
+//! landed alone: whatever made the last call fail must not fail others again and again. A message is acknowledged when all
+//! its uploads are accounted for, and not before.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +17,12 @@ use inlet_core::route::{Parts, Unwatched};
 use inlet_core::upload::Upload;
 use serde_json::json;
 
-use crate::announced::{self, Announced};
+use crate::announced::{self, Announced, Refused};
 use crate::functions::Functions;
 use crate::installation::{Installation, Open};
-use crate::log::{Log, Metric, Unit};
-use crate::trigger::{ObjectEvent, Skipped};
+use crate::log::Log;
+use crate::told::{self, Landing};
+use crate::trigger::{ObjectEvent, SkipReason, Skipped};
 
 /// One message that announces objects.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(crate) struct Delivery {
     pub(crate) events: Vec<ObjectEvent>,
     /// What is none.
     pub(crate) skipped: Vec<Skipped>,
+    /// Why other events of it cannot be understood.
+    pub(crate) refused: Vec<FaultReport>,
     /// Deliveries of it so far, with this one.
     pub(crate) receives: u32,
     /// When the call that brought it is ended.
@@ -38,10 +42,16 @@ pub(crate) struct Delivery {
 }
 
 /// What became of a message.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Delivered {
     /// Its uploads, as a terminal would report them.
     pub(crate) report: Report,
+    /// Its objects that fail it, each by itself.
+    pub(crate) refused: Vec<Refused>,
+    /// What of it is no upload, by the reason.
+    pub(crate) skipped: BTreeMap<&'static str, u64>,
+    /// The last change of the oldest of its uploads that landed now.
+    pub(crate) oldest: Option<Micros>,
     /// Why it must come again; none: it is acknowledged.
     pub(crate) fault: Option<FaultReport>,
 }
@@ -57,15 +67,6 @@ pub(crate) struct Dock<'a> {
     pub(crate) whole: Duration,
 }
 
-/// When things began that end with a landing.
-#[derive(Clone, Copy)]
-struct Times {
-    /// The landing itself.
-    began: Micros,
-    /// The oldest upload, with its last change.
-    oldest: Option<Micros>,
-}
-
 impl Dock<'_> {
     /// Lands what messages announce; answers in their order.
     pub(crate) fn land(&self, deliveries: &[Delivery]) -> Vec<Delivered> {
@@ -78,13 +79,14 @@ impl Dock<'_> {
             }
         };
         let began = clock::now();
-        let mut oldest = None;
         let mut landed: Vec<Option<Delivered>> = deliveries.iter().map(|_| None).collect();
         let (mut together, mut alone) = (Vec::new(), Vec::new());
         for (place, delivery) in deliveries.iter().enumerate() {
-            let announced = announced::look(&delivery.events, &open);
-            let modified = announced.iter().flat_map(|one| one.uploads.iter().map(|upload| upload.modified)).min();
-            oldest = oldest.into_iter().chain(modified).min();
+            let mut announced = announced::look(&delivery.events, &open);
+            if let Ok(announced) = &mut announced {
+                let unknown = delivery.refused.iter().cloned();
+                announced.refused.extend(unknown.map(|fault| Refused { object: None, fault }));
+            }
             match announced {
                 Ok(announced) if delivery.receives > 1 => alone.push(vec![(place, announced)]),
                 Ok(announced) => together.push((place, announced)),
@@ -102,9 +104,9 @@ impl Dock<'_> {
         let missing = || Delivered::failed(FaultReport::from(&Fault::bug("a message was not looked at")));
         let mut landed: Vec<Delivered> = landed.into_iter().map(|one| one.unwrap_or_else(missing)).collect();
         for (delivery, one) in deliveries.iter().zip(&mut landed) {
-            one.report.totals.skipped += delivery.skipped.len() as u64;
+            delivery.skipped.iter().for_each(|skipped| one.skip(skipped.reason.name(), 1));
         }
-        self.say(deliveries, &landed, &open, Times { began, oldest });
+        self.say(deliveries, &landed, &open, began);
         landed
     }
 
@@ -112,9 +114,9 @@ impl Dock<'_> {
         let mut shares = Vec::with_capacity(group.len());
         let mut uploads = Vec::new();
         for (place, announced) in group {
-            let names: Vec<_> = announced.uploads.iter().map(name_of).collect();
+            let names: Vec<_> = announced.uploads.iter().map(|upload| (name_of(upload), upload.modified)).collect();
             uploads.extend(announced.uploads);
-            shares.push((place, names, announced.skipped));
+            shares.push((place, names, announced.skipped, announced.refused));
         }
         let report = self.ingest(uploads, open, allowance);
         let stopped = report.fault;
@@ -124,16 +126,19 @@ impl Dock<'_> {
             reports.entry((upload.upload.clone(), upload.upload_id.clone())).or_default().push_back(upload);
         }
         let mut delivered = Vec::with_capacity(shares.len());
-        for (place, names, skipped) in shares {
-            let mut one = Delivered { report: Report::new(), fault: None };
-            for name in names {
+        // Of rows that landed since their gate is open again, the first message tells.
+        let mut released = report.released;
+        for (place, names, skipped, refused) in shares {
+            let mut one = Delivered::refusing(refused);
+            one.report.released = std::mem::take(&mut released);
+            for (name, modified) in names {
                 match reports.get_mut(&name).and_then(VecDeque::pop_front) {
-                    Some(upload) => one.take(upload),
+                    Some(upload) => one.take(upload, modified),
                     None => one.fault = stopped.clone().or_else(|| Some(unreported())),
                 }
             }
             for (reason, count) in skipped {
-                one.report.totals.skipped += count;
+                one.skip(reason, count);
                 if reason == "source_not_connected" {
                     one.report.skipped.push(SkippedSource::not_connected(None, count));
                 }
@@ -164,66 +169,81 @@ impl Dock<'_> {
     }
 
     /// A line for each upload and each fault, and the numbers of the call.
-    fn say(&self, deliveries: &[Delivery], landed: &[Delivered], open: &Open, times: Times) {
+    fn say(&self, deliveries: &[Delivery], landed: &[Delivered], open: &Open, began: Micros) {
         let Some(log) = deliveries.first().map(|delivery| &delivery.log) else { return };
         for warning in &open.settings.warnings {
             log.warn(warning, json!({}));
         }
-        let mut totals = Report::new();
-        let (mut failed, mut skipped) = (0, 0);
+        let (mut landing, mut skipped) = (Landing::default(), BTreeMap::new());
         for (delivery, one) in deliveries.iter().zip(landed) {
             for upload in &one.report.uploads {
-                let counts = &upload.counts;
-                let more = json!({
-                    "upload": upload.upload, "upload_id": upload.upload_id, "status": upload.status,
-                    "events": counts.events, "rows": counts.rows, "duplicates": counts.duplicates,
-                    "filtered": counts.filtered, "rejected": counts.rejected, "rescued": counts.rescued,
-                    "held": counts.held, "receives": delivery.receives,
-                });
-                match &upload.fault {
-                    // It was put aside, and is accounted for.
-                    Some(fault) if upload.status == Status::Rejected => delivery.log.warn(&fault.message, more),
-                    Some(fault) => delivery.log.fault(fault, more),
-                    None => delivery.log.info(upload.status.name(), more),
-                }
-                failed += u64::from(upload.status == Status::Failed);
-                totals.totals.counts.add(counts);
-                totals.totals.uploads += 1;
+                told::upload(&delivery.log, upload, Some(delivery.receives));
+                landing.failed += u64::from(upload.status == Status::Failed);
+                landing.counts.add(&upload.counts);
+                landing.uploads += 1;
             }
-            if let Some(fault) = one.fault.as_ref().filter(|_| one.report.gravest().is_none()) {
+            for refused in &one.refused {
+                let more = json!({"object": refused.object, "receives": delivery.receives});
+                delivery.log.fault(&refused.fault, more);
+                landing.failed += 1;
+            }
+            if let Some(fault) = one.fault.as_ref().filter(|_| !one.names_its_fault()) {
                 delivery.log.fault(fault, json!({"receives": delivery.receives}));
-                failed += 1;
+                landing.failed += 1;
             }
-            skipped += one.report.totals.skipped;
+            told::released(&delivery.log, &one.report.released);
+            delivery.warn_of_renamed_folders(open);
+            one.skipped.iter().for_each(|(reason, count)| *skipped.entry(*reason).or_default() += count);
+            landing.skipped += one.report.totals.skipped;
+            landing.oldest = landing.oldest.into_iter().chain(one.oldest).min();
         }
-        let counts = &totals.totals.counts;
-        let (work, now) = (open.lake.take_work(), clock::now());
-        let metrics: [Metric; 13] = [
-            ("Uploads", totals.totals.uploads as f64, Unit::Count),
-            ("Events", counts.events as f64, Unit::Count),
-            ("Rows", counts.rows as f64, Unit::Count),
-            ("Rejected", counts.rejected as f64, Unit::Count),
-            ("Rescued", counts.rescued as f64, Unit::Count),
-            ("Held", counts.held as f64, Unit::Count),
-            ("Skipped", skipped as f64, Unit::Count),
-            ("Failed", failed as f64, Unit::Count),
-            ("Commits", work.commits as f64, Unit::Count),
-            ("LostRaces", work.lost_races as f64, Unit::Count),
-            ("Lag", times.oldest.map_or(0.0, |oldest| (now - oldest) as f64 / 1e6), Unit::Seconds),
-            ("Duration", (now - times.began) as f64 / 1e3, Unit::Milliseconds),
-            ("Memory", peak_megabytes().unwrap_or_default(), Unit::Megabytes),
-        ];
-        log.metrics(&metrics);
+        told::skipped(log, &skipped);
+        told::landed(log, &landing, &open.lake, began);
+    }
+}
+
+impl Delivery {
+    /// A renamed folder is announced once, and none of its files: a listing finds them.
+    fn warn_of_renamed_folders(&self, open: &Open) {
+        let renamed = self.skipped.iter().filter(|one| one.reason == SkipReason::FolderRenamed);
+        for folder in renamed.filter(|folder| open.admits(&folder.key).is_ok()) {
+            let ask = json!({"action": "ingest", "places": [folder.key]});
+            let hint = format!("the next backfill lands them; to land them at once, ask for {ask}");
+            self.log.warn(
+                "a folder was renamed to a place that uploads come from: its files are not announced",
+                json!({"object": folder.key, "hint": hint}),
+            );
+        }
     }
 }
 
 impl Delivered {
     fn failed(fault: FaultReport) -> Self {
         let report = Report { fault: Some(fault.clone()), ..Report::new() };
-        Self { report, fault: Some(fault) }
+        Self { report, fault: Some(fault), ..Self::default() }
     }
 
-    fn take(&mut self, upload: UploadReport) {
+    /// With objects that fail the message, as the gravest of them demands.
+    fn refusing(refused: Vec<Refused>) -> Self {
+        let fault = FaultReport::gravest(refused.iter().map(|one| &one.fault)).cloned();
+        let report = Report { fault: fault.clone(), ..Report::new() };
+        Self { report, refused, fault, ..Self::default() }
+    }
+
+    /// Whether the line of an upload or an object says why the message failed.
+    fn names_its_fault(&self) -> bool {
+        !self.refused.is_empty() || self.report.uploads.iter().any(|upload| upload.status == Status::Failed)
+    }
+
+    fn skip(&mut self, reason: &'static str, count: u64) {
+        *self.skipped.entry(reason).or_default() += count;
+        self.report.totals.skipped += count;
+    }
+
+    fn take(&mut self, upload: UploadReport, modified: Micros) {
+        if matches!(upload.status, Status::Landed | Status::PartlyHeld | Status::Staged) {
+            self.oldest = self.oldest.into_iter().chain([modified]).min();
+        }
         if upload.status == Status::Failed {
             let fault = upload.fault.clone().unwrap_or_else(unreported);
             let graver = self.fault.as_ref().is_none_or(|known| known.kind.gravity() < fault.kind.gravity());
@@ -233,13 +253,6 @@ impl Delivered {
         }
         self.report.push(upload);
     }
-}
-
-/// The most memory that this process ever held, as Linux tells it.
-fn peak_megabytes() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches(" kB").trim().parse::<f64>().ok().map(|kibibytes| kibibytes / 1_000.0)
 }
 
 fn unreported() -> FaultReport {

@@ -1,13 +1,14 @@
 //! One call of a function, wherever it runs: each message says what is wanted, and what became of it is answered.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use inlet_core::allowance::Allowance;
 use inlet_core::clock::Deadline;
 use inlet_core::connect::{self, ConnectReport, Progress};
-use inlet_core::evolve::{self, EvolveReport};
+use inlet_core::evolve;
 use inlet_core::fault::{Fault, FaultKind};
-use inlet_core::maintain::{self, MaintainReport, TableMaintained};
+use inlet_core::maintain;
 use inlet_core::report::FaultReport;
 use inlet_core::settings::Settings;
 use inlet_core::{clock, status, upkeep};
@@ -15,7 +16,8 @@ use serde_json::{Value, json};
 
 use crate::delivery::{Delivered, Delivery, Dock};
 use crate::functions::Function;
-use crate::log::{Log, Metric, Unit};
+use crate::log::Log;
+use crate::told::{self, Landing};
 use crate::trigger::{Ask, Backfill, Content, Message, ObjectEvent};
 use crate::{backfill, lake, landing, tested};
 
@@ -70,10 +72,18 @@ impl Task {
     fn of_content(call: &Call<'_>, content: Content, receives: u32) -> Result<Self, Fault> {
         Ok(match content {
             // Whatever changed in the state prefix: the notes say what there is to do.
-            Content::Objects { .. } if call.function == Function::Evolve => Self::Do(EVOLVE),
-            Content::Objects { events, .. } if call.function == Function::Any && are_notes(&events) => Self::Do(EVOLVE),
-            Content::Objects { events, skipped } => {
-                Self::Land(Delivery { events, skipped, receives, ends: call.ends, log: call.log.clone() })
+            Content::Objects { mut refused, .. } if call.function == Function::Evolve => match refused.pop() {
+                Some(fault) => return Err(fault),
+                None => Self::Do(EVOLVE),
+            },
+            Content::Objects { events, refused, .. }
+                if call.function == Function::Any && refused.is_empty() && are_notes(&events) =>
+            {
+                Self::Do(EVOLVE)
+            }
+            Content::Objects { events, skipped, refused } => {
+                let refused = refused.iter().map(FaultReport::from).collect();
+                Self::Land(Delivery { events, skipped, refused, receives, ends: call.ends, log: call.log.clone() })
             }
             Content::Ask(ask) => Self::Do(ask),
             Content::Tick => Self::Do(usual(call.function)?),
@@ -188,6 +198,7 @@ fn try_perform(call: &Call<'_>, ask: &Ask) -> Result<(Value, Option<FaultReport>
         Ask::Ingest { places, schema } => ingest(call, places, schema.as_deref()),
         Ask::Status { schema } => {
             let open = call.dock.installation.current()?;
+            call.log.info("status", json!({"schema": schema}));
             if open.home.managed().is_some() {
                 return Ok((json(&status::staged_status(&open.lake, schema.as_deref())?), None));
             }
@@ -199,19 +210,10 @@ fn try_perform(call: &Call<'_>, ask: &Ask) -> Result<(Value, Option<FaultReport>
             let schemas = open.schemas_to_keep(schema.as_deref())?;
             let report = upkeep::tidy_all(&open.lake, &schemas, call.allowance().deadline())?;
             let faults = report.tables.iter().filter_map(|table| table.fault.as_ref());
+            told::tidied(call.log, &report);
             Ok((json(&report), FaultReport::gravest(faults).cloned()))
         }
-        Ask::Backfill(asked) => {
-            let open = call.dock.installation.current()?;
-            call.log.info("backfill", json!({"prefix": asked.prefix, "scheduled_time": asked.scheduled_time}));
-            let land = |uploads| call.dock.ingest(uploads, &open, call.allowance());
-            let report = backfill::backfill(&open, asked, &land)?;
-            let gravest = report.gravest();
-            if let Some(fault) = &gravest {
-                call.log.fault(fault, json!({}));
-            }
-            Ok((json(&report), gravest))
-        }
+        Ask::Backfill(asked) => backfill(call, asked),
         Ask::Connect { wake } => Ok((json(&connect(call, *wake)), None)),
         Ask::Maintain { plan, schema } => maintain(call, *plan, schema.as_deref()),
     }
@@ -240,11 +242,7 @@ fn connect(call: &Call<'_>, wake: bool) -> ConnectReport {
         }
         Err(fault) => ConnectReport::without_settings(&fault, wake),
     };
-    for step in &report.steps {
-        if let Some(fault) = &step.fault {
-            call.log.fault(fault, json!({"step": step.step}));
-        }
-    }
+    told::connected(call.log, &report);
     report
 }
 
@@ -254,45 +252,12 @@ fn maintain(call: &Call<'_>, plan: bool, schema: Option<&str>) -> Result<(Value,
     let schemas = open.schemas_to_keep(schema)?;
     let Settings { maintenance: rules, patience, .. } = open.settings;
     let ask = maintain::Ask { plan, by_hand: false, rules, now: clock::now(), patience };
-    let told = |text: &str| call.log.info(text, json!({}));
-    let parts = open.evolve_parts();
-    let report = maintain::maintain(&open.lake, parts.as_ref(), &schemas, &ask, call.allowance().deadline(), &told);
-    say_maintained(call, &report);
+    let says = |text: &str| call.log.info(text, json!({}));
+    let (parts, began) = (open.evolve_parts(), clock::now());
+    let report = maintain::maintain(&open.lake, parts.as_ref(), &schemas, &ask, call.allowance().deadline(), &says);
+    told::maintained(call.log, &report, &open.lake, began);
     let faults = report.tables.iter().filter_map(|table| table.fault.as_ref()).chain(&report.fault);
     Ok((json(&report), FaultReport::gravest(faults).cloned()))
-}
-
-fn say_maintained(call: &Call<'_>, report: &MaintainReport) {
-    for table in &report.tables {
-        let compacted = &table.compacted;
-        let more = json!({
-            "table": table.table,
-            "files": table.files,
-            "from_files": compacted.from_files,
-            "to_files": compacted.to_files,
-            "removed_files": table.removed_files,
-        });
-        match (&table.fault, &table.skipped) {
-            (Some(fault), _) => call.log.fault(fault, more),
-            (None, Some(why)) if table.statement.is_none() => call.log.warn(&why.message, more),
-            _ => call.log.info("table", more),
-        }
-    }
-    for lost in &report.lost {
-        call.log.warn("rows are lost", json!({"table": lost.table, "upload": lost.upload, "rows": lost.rows}));
-    }
-    if let Some(fault) = &report.fault {
-        call.log.fault(fault, json!({}));
-    }
-    let sum = |count: fn(&TableMaintained) -> u64| report.tables.iter().map(count).sum::<u64>() as f64;
-    let failed = report.tables.iter().filter(|table| table.fault.is_some()).count();
-    let metrics: [Metric; 4] = [
-        ("Compacted", sum(|table| table.compacted.from_files), Unit::Count),
-        ("Removed", sum(|table| table.removed_files), Unit::Count),
-        ("WarehouseSeconds", report.warehouse.as_ref().map_or(0.0, |used| used.seconds), Unit::Seconds),
-        ("Failed", failed as f64, Unit::Count),
-    ];
-    call.log.metrics(&metrics);
 }
 
 fn evolve(call: &Call<'_>, ask: evolve::Ask) -> Result<(Value, Option<FaultReport>), Fault> {
@@ -301,40 +266,37 @@ fn evolve(call: &Call<'_>, ask: evolve::Ask) -> Result<(Value, Option<FaultRepor
         return Err(Fault::setup("the settings name no Databricks workspace: there is no catalog")
             .hint("give the function INLET_WORKSPACE_URL and INLET_CATALOG, or the settings object"));
     };
-    let told = |text: &str| call.log.info(text, json!({}));
-    let report = (call.dock.functions.evolve)(&parts, ask, call.allowance().deadline(), &told);
-    say_evolved(call, &report);
+    let says = |text: &str| call.log.info(text, json!({}));
+    let began = clock::now();
+    let report = (call.dock.functions.evolve)(&parts, ask, call.allowance().deadline(), &says);
+    told::evolved(call.log, &report, &open.lake, began);
     let faults = report.tables.iter().filter_map(|table| table.fault.as_ref()).chain(&report.fault);
     Ok((json(&report), FaultReport::gravest(faults).cloned()))
 }
 
-fn say_evolved(call: &Call<'_>, report: &EvolveReport) {
-    for warning in report.warnings.iter().chain(&report.notes.damaged) {
-        call.log.warn(warning, json!({}));
+/// Lands what no event announced.
+fn backfill(call: &Call<'_>, asked: &Backfill) -> Result<(Value, Option<FaultReport>), Fault> {
+    let open = call.dock.installation.current()?;
+    call.log.info(
+        "backfill",
+        json!({"prefix": asked.prefix, "again": asked.again, "scheduled_time": asked.scheduled_time}),
+    );
+    let (began, landing) = (clock::now(), RefCell::new(Landing::default()));
+    let land = |uploads| {
+        let report = call.dock.ingest(uploads, &open, call.allowance());
+        landing.borrow_mut().add(&report);
+        told::uploads(call.log, &report);
+        report
+    };
+    let done = backfill::backfill(&open, asked, &land);
+    let mut landing = landing.into_inner();
+    if let Ok(report) = &done {
+        told::backfilled(call.log, report);
+        landing.skipped = report.skipped();
     }
-    for table in &report.tables {
-        let more = json!({"table": table.table, "status": table.status, "new_columns": table.new_columns});
-        match &table.fault {
-            Some(fault) => call.log.fault(fault, more),
-            None => call.log.info("table", more),
-        }
-    }
-    if let Some(postponed) = &report.postponed {
-        call.log.info("staged rows wait", json!({"because": postponed}));
-    }
-    if let Some(fault) = &report.fault {
-        call.log.fault(fault, json!({}));
-    }
-    let used = report.warehouse.as_ref();
-    let failed = report.tables.iter().filter(|table| table.fault.is_some()).count();
-    let metrics: [Metric; 5] = [
-        ("Notes", report.notes.read as f64, Unit::Count),
-        ("Statements", report.statements.len() as f64, Unit::Count),
-        ("Wakes", f64::from(u8::from(used.is_some_and(|used| used.woken))), Unit::Count),
-        ("WarehouseSeconds", used.map_or(0.0, |used| used.seconds), Unit::Seconds),
-        ("Failed", failed as f64, Unit::Count),
-    ];
-    call.log.metrics(&metrics);
+    told::landed(call.log, &landing, &open.lake, began);
+    let report = done?;
+    Ok((json(&report), report.gravest()))
 }
 
 /// Lands uploads that somebody names, as on a terminal.
@@ -347,12 +309,17 @@ fn ingest(call: &Call<'_>, places: &[String], schema: Option<&str>) -> Result<(V
     let (settings, lake) = (&open.settings, open.home.lake());
     let ask = landing::Ask { schema, lake, settings, runtime: call.dock.installation.handle() };
     let found = landing::gather(&places, &ask, &mut std::io::empty())?;
+    let began = clock::now();
     let mut report = call.dock.ingest(found.uploads, &open, call.allowance());
     report.totals.skipped += found.skipped;
     for source in found.skipped_sources {
         report.totals.skipped += source.uploads;
         report.skipped.push(source);
     }
+    let mut landing = Landing::default();
+    landing.add(&report);
+    told::uploads(call.log, &report);
+    told::landed(call.log, &landing, &open.lake, began);
     let faults = report.uploads.iter().filter_map(|upload| upload.fault.as_ref()).chain(&report.fault);
     let fails = |fault: &&FaultReport| fault.kind != FaultKind::Rejected;
     Ok((json(&report), FaultReport::gravest(faults.filter(fails)).cloned()))

@@ -91,13 +91,13 @@ mod tests {
 
     fn delivery(receives: u32) -> Delivery {
         let (ends, log) = (Deadline::after(MOMENT), Log::default());
-        Delivery { events: Vec::new(), skipped: Vec::new(), receives, ends, log }
+        Delivery { events: Vec::new(), skipped: Vec::new(), refused: Vec::new(), receives, ends, log }
     }
 
     fn delivered(delivery: &Delivery) -> Delivered {
         let mut report = Report::new();
         report.totals.skipped = u64::from(delivery.receives);
-        Delivered { report, fault: None }
+        Delivered { report, ..Delivered::default() }
     }
 
     #[tokio::test(flavor = "multi_thread")]

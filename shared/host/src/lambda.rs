@@ -138,6 +138,7 @@ fn left(deadline_ms: u64) -> Duration {
 mod tests {
     use super::*;
     use crate::installation::testing::Site;
+    use crate::log;
 
     fn outcome(fault: Option<&Fault>) -> Outcome {
         Outcome { report: json!({"ok": fault.is_none()}), fault: fault.map(FaultReport::from) }
@@ -187,6 +188,8 @@ mod tests {
         let context = |seconds: u64| {
             let mut context = Context::default();
             context.deadline = (clock::now() / 1_000) as u64 + seconds * 1_000;
+            context.request_id = "8f-1".to_owned();
+            context.xray_trace_id = Some("Root=1-5759e988".to_owned());
             context
         };
         let failures = |said: &Value| said["batchItemFailures"].as_array().unwrap().len();
@@ -195,6 +198,9 @@ mod tests {
             1,
             "two seconds are a whole call of that function"
         );
+        let lines = log::testing::taken();
+        assert!(lines.len() > 1 && lines.iter().all(|line| line["invocation"] == "8f-1"), "{lines:?}");
+        assert!(lines.iter().all(|line| line["trace"] == "Root=1-5759e988"), "the numbers too: {lines:?}");
         let report = face.call(&body, &context(300)).unwrap();
         assert_eq!(report["uploads"][0]["status"], "already landed");
         assert_eq!(face.call(&json!({"hello": 1}), &context(300)).unwrap_err().error_type, "Inlet.Rejected");

@@ -22,6 +22,7 @@ mod secrets;
 mod settings;
 pub mod terminal;
 mod tested;
+mod told;
 pub mod trigger;
 
 use std::process::ExitCode;

@@ -140,10 +140,11 @@ impl Unit {
     }
 }
 
-/// A test's output is shown when it fails.
+/// A test's output is shown when it fails; what its own thread said can be looked at.
 #[cfg(test)]
 fn write(line: &str) {
     println!("{line}");
+    testing::LINES.with_borrow_mut(|lines| lines.push(line.to_owned()));
 }
 
 /// Whole lines only: calls that run at once share the stream. A log that cannot be written has nobody to be told to.
@@ -158,6 +159,25 @@ fn write(line: &str) {
 fn rfc3339(now: clock::Micros) -> String {
     let micros = inlet_events::timestamp_text(now);
     format!("{}Z", micros.get(..23).unwrap_or(&micros))
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! What was logged.
+
+    use std::cell::RefCell;
+
+    use super::*;
+
+    thread_local! {
+        pub(super) static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// The lines of this thread since this was last asked.
+    pub(crate) fn taken() -> Vec<Value> {
+        let lines = LINES.take();
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 mod aws;
 #[cfg(feature = "azure")]
 mod azure;
+#[cfg(feature = "aws")]
+mod ssm;
 
 use std::sync::Arc;
 
@@ -48,8 +50,12 @@ impl SecretStore for Clouds {
         match place {
             #[cfg(feature = "aws")]
             SecretPlace::AwsSecret { id, member } => aws::read(id, member.as_deref()).await,
+            #[cfg(feature = "aws")]
+            SecretPlace::AwsParameter { name } => ssm::read(name).await,
             #[cfg(not(feature = "aws"))]
-            SecretPlace::AwsSecret { .. } => Err(crate::cloud::not_built("secrets in AWS", "aws")),
+            SecretPlace::AwsSecret { .. } | SecretPlace::AwsParameter { .. } => {
+                Err(crate::cloud::not_built("secrets in AWS", "aws"))
+            }
             #[cfg(feature = "azure")]
             SecretPlace::KeyVault { host, name, version } => azure::read(host, name, version.as_deref()).await,
             #[cfg(not(feature = "azure"))]

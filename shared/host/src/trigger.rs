@@ -67,7 +67,7 @@ pub struct Message {
 }
 
 /// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Content {
     /// Things happened to objects of a store.
     Objects {
@@ -75,6 +75,8 @@ pub enum Content {
         events: Vec<ObjectEvent>,
         /// What is no upload.
         skipped: Vec<Skipped>,
+        /// Why others of its events cannot be understood: they fail the message.
+        refused: Vec<Fault>,
     },
     /// Inlet is asked to do something.
     Ask(Ask),

@@ -18,7 +18,7 @@ pub fn trigger(data: &[u8]) {
         is_sound(&trigger);
         let [message] = trigger.messages.as_slice() else { panic!("{road}: one message") };
         match &message.content {
-            Ok(arrived) => assert_eq!(*arrived, content, "{road}"),
+            Ok(arrived) => assert_eq!(format!("{arrived:?}"), format!("{content:?}"), "{road}"),
             // The road's own layers may be one too many.
             Err(fault) => assert!(fault.to_string().contains("layers"), "{road}: {fault}"),
         }
@@ -69,7 +69,7 @@ fn is_sound(trigger: &Trigger) {
 
 /// What holds of everything that was read.
 fn says(content: &Content) {
-    let Content::Objects { events, skipped } = content else { return };
+    let Content::Objects { events, skipped, .. } = content else { return };
     assert!(!events.is_empty() || !skipped.is_empty());
     for event in events {
         assert!(!event.key.is_empty() && !event.key.ends_with('/') && !event.key.ends_with("/dummy-object.txt"));

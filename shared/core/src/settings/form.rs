@@ -84,7 +84,7 @@ impl Settings {
 
 /// Whether a text says where a secret stands, rather than being one.
 fn is_place(text: &str) -> bool {
-    ["env:", "file:", "aws-secret:", "keyvault:"].iter().any(|place| text.starts_with(place))
+    ["env:", "file:"].iter().chain(&SecretPlace::PREFIXES).any(|place| text.starts_with(place))
 }
 
 #[cfg(test)]

@@ -157,6 +157,7 @@ mod tests {
             ("env:REFERENCE", "a reference to Key Vault that Azure could not resolve"),
             ("@Microsoft.KeyVault(SecretUri=https://truth)", "a reference to Key Vault that Azure could not resolve"),
             ("aws-secret:dose of truth", "names no secret behind `aws-secret:`"),
+            ("ssm:/dose of truth", "names no parameter behind `ssm:`"),
             ("aws-secret:missing", "`aws-secret:missing`, which cannot be read: no such secret"),
             ("keyvault:shop/a", "`keyvault:https://shop.vault.azure.net/secrets/a`, which nobody has read"),
             ("file:", "names no file"),

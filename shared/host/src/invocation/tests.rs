@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::installation::testing::Site;
-use crate::log::Metrics;
+use crate::landing::testing::Odd;
+use crate::log::{self, Metrics};
 use crate::trigger::Trigger;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -45,6 +46,18 @@ fn called(site: &Site, function: Function, payload: &Value, left: Duration) -> V
 
 fn ingest(site: &Site, payload: &Value) -> Vec<Outcome> {
     called(site, Function::Ingest, payload, HOUR)
+}
+
+/// What this thread's log says since it was last asked: the lines with a message, and the numbers of the calls.
+fn lines() -> (Vec<Value>, Vec<Value>) {
+    log::testing::taken().into_iter().partition(|line| line["message"] != "metrics")
+}
+
+/// The line with this message; there is one.
+fn line(lines: &[Value], message: &str) -> Value {
+    let mut found = lines.iter().filter(|line| line["message"].as_str().unwrap().starts_with(message));
+    let (Some(line), None) = (found.next(), found.next()) else { panic!("not one `{message}` in {lines:#?}") };
+    line.clone()
 }
 
 fn kinds(outcomes: &[Outcome]) -> Vec<Option<FaultKind>> {
@@ -128,6 +141,129 @@ fn a_place_that_is_not_configured_is_refused_and_fails_its_message_alone() {
 }
 
 #[test]
+fn an_object_that_may_not_land_fails_its_message_and_the_others_of_it_land_once() {
+    let site = Site::new();
+    for key in ["in/a.json", "in/c.json", "other/b.json"] {
+        site.landing.put(key, &event(key));
+    }
+    let body = notification(&["in/a.json", "other/b.json", "in/gone.json", "in/c.json"]).to_string();
+    for (receives, became) in [(1, "landed"), (2, "already landed")] {
+        let outcomes = ingest(&site, &sqs(&[("1", receives, body.clone())]));
+        assert_eq!(kinds(&outcomes), [Some(FaultKind::Setup)]);
+        let report = &outcomes[0].report;
+        let statuses: Vec<_> = report["uploads"].as_array().unwrap().iter().map(|one| &one["status"]).collect();
+        assert_eq!((statuses, &report["totals"]["skipped"]), (vec![&json!(became); 2], &json!(1)));
+        assert_eq!(report["fault"]["kind"], "setup");
+        let (said, numbers) = lines();
+        let refused = line(&said, "`s3://acme-landing/other/b.json` is no place");
+        assert_eq!(
+            (&refused["object"], &refused["level"]),
+            (&json!("s3://acme-landing/other/b.json"), &json!("ERROR"))
+        );
+        assert_eq!((&refused["receives"], &numbers[0]["Failed"]), (&json!(receives), &json!(1.0)));
+        assert_eq!(landed(&site), (2, 1));
+    }
+}
+
+#[test]
+fn an_object_that_the_store_says_nothing_of_gives_its_message_back_and_nothing_lands_twice() {
+    let site = Site::new();
+    for key in ["in/a.json", "in/b.json", "in/c.json"] {
+        site.landing.put(key, &event(key));
+    }
+    site.landing.set_odd("in/b.json", Some(Odd::Silent));
+    let message =
+        |receives| sqs(&[("1", receives, notification(&["in/a.json", "in/b.json", "in/c.json"]).to_string())]);
+    assert_eq!(kinds(&ingest(&site, &message(1))), [Some(FaultKind::Again)]);
+    assert_eq!(landed(&site), (1, 1), "what was looked at before");
+    site.landing.set_odd("in/b.json", None);
+    assert_eq!(kinds(&ingest(&site, &message(2))), [None]);
+    assert_eq!(landed(&site), (3, 2));
+}
+
+#[test]
+fn an_object_that_is_deleted_or_rewritten_while_it_is_read_lands_as_it_is_then() {
+    let site = Site::new();
+    for key in ["in/a.json", "in/b.json", "in/c.json"] {
+        site.landing.put(key, &event(key));
+    }
+    for key in ["in/b.json", "in/c.json"] {
+        site.landing.set_odd(key, Some(Odd::Vanishing));
+    }
+    let message =
+        |receives| sqs(&[("1", receives, notification(&["in/a.json", "in/b.json", "in/c.json"]).to_string())]);
+    assert_eq!(kinds(&ingest(&site, &message(1))), [Some(FaultKind::Again)]);
+    assert_eq!(landed(&site).0, 1);
+    site.landing.set_odd("in/c.json", None);
+    site.landing.put("in/c.json", &format!("{}\n{}", event("new"), event("in/a.json")));
+    let outcomes = ingest(&site, &message(2));
+    assert_eq!((kinds(&outcomes), &outcomes[0].report["totals"]["skipped"]), (vec![None], &json!(1)));
+    assert_eq!(landed(&site).0, 3, "the first, and both events of the form that the third has now");
+    lines();
+    assert_eq!(kinds(&ingest(&site, &message(3))), [None]);
+    assert_eq!((landed(&site).0, &lines().1[0]["Rows"]), (3, &json!(0.0)));
+}
+
+#[test]
+fn an_event_of_an_unknown_form_fails_its_message_and_the_others_of_it_land() {
+    let site = Site::new();
+    site.landing.put("in/a.json", &event("m"));
+    let mut mixed = notification(&["in/a.json", "in/b.json"]);
+    mixed["Records"][1]["eventName"] = json!("ObjectTeleported:Put");
+    let outcomes = ingest(&site, &sqs(&[("1", 1, mixed.to_string())]));
+    assert_eq!((kinds(&outcomes), landed(&site)), (vec![Some(FaultKind::Rejected)], (1, 1)));
+    assert!(line(&lines().0, "S3 announces `ObjectTeleported:Put`").get("upload").is_none());
+    assert_eq!(kinds(&called(&site, Function::Evolve, &mixed, HOUR)), [Some(FaultKind::Rejected)]);
+}
+
+#[test]
+fn many_notes_are_one_evolve() {
+    let site = Site::new();
+    let note = |number: u32| notification(&[&format!("lake/_inlet/catalog/behind/{number}.json")]).to_string();
+    let messages = [("1", 1, note(1)), ("2", 2, note(2)), ("3", 1, note(3))];
+    for function in [Function::Evolve, Function::Any] {
+        let outcomes = called(&site, function, &sqs(&messages), HOUR);
+        assert_eq!(kinds(&outcomes), [Some(FaultKind::Setup); 3], "there is no workspace");
+        line(&lines().0, "the settings name no Databricks workspace");
+    }
+}
+
+#[test]
+fn an_upload_that_no_call_could_land_is_refused_with_the_line_that_does_and_the_others_land() {
+    let site = Site::new();
+    for key in ["in/a.json", "in/b.json", "in/c.json"] {
+        site.landing.put(key, &event(key));
+    }
+    site.landing.set_odd("in/b.json", Some(Odd::Bytes(100 << 30)));
+    let outcomes = ingest(&site, &sqs(&[("1", 1, notification(&["in/a.json", "in/b.json", "in/c.json"]).to_string())]));
+    assert_eq!(kinds(&outcomes), [Some(FaultKind::Setup)]);
+    let fault = outcomes[0].fault.as_ref().unwrap();
+    assert!(fault.message.starts_with("larger than one call of this function can land"), "{}", fault.message);
+    assert!(fault.hint.as_ref().unwrap().contains("inlet ingest 's3://acme-landing/in/b.json' --lake '"));
+    assert_eq!((landed(&site).0, &lines().1[0]["Failed"]), (2, &json!(1.0)));
+}
+
+#[test]
+fn a_folder_that_was_renamed_to_a_landing_place_is_told() {
+    let site = Site::new();
+    let renamed = |to: &str| {
+        json!({"specversion": "1.0", "type": "Microsoft.Storage.DirectoryRenamed", "source": "s", "id": "1",
+            "data": {"api": "RenameDirectory", "destinationUrl": format!("https://acme.dfs.core.windows.net/{to}")}})
+    };
+    let outcomes = ingest(&site, &json!([renamed("landing/in/day%201"), renamed("archive/day")]));
+    assert_eq!((kinds(&outcomes), &outcomes[0].report["totals"]["skipped"]), (vec![None], &json!(2)));
+    let (said, _) = lines();
+    let told = line(&said, "a folder was renamed");
+    assert_eq!(told["object"], "abfss://landing@acme.dfs.core.windows.net/in/day%201/");
+    let (_, ask) = told["hint"].as_str().unwrap().split_once("ask for ").unwrap();
+    let asked = Trigger::of_lambda(&serde_json::from_str(ask).unwrap()).messages.remove(0).content.unwrap();
+    let places = vec![told["object"].as_str().unwrap().to_owned()];
+    let Content::Ask(asked) = asked else { panic!("{asked:?}") };
+    assert_eq!(asked, Ask::Ingest { places, schema: None }, "the hint is an ask as it stands");
+    assert_eq!(line(&said, "skipped")["reasons"], json!({"folder_renamed": 2}));
+}
+
+#[test]
 fn an_upload_that_can_never_land_is_acknowledged_since_it_is_put_aside() {
     let site = Site::new();
     site.landing.put("in/a.gz", "\u{1f}\u{8b}no gzip");
@@ -175,6 +311,62 @@ fn asks_that_are_the_same_are_done_once() {
     let outcomes = called(&site, Function::Any, &sqs(&[ask("1"), ask("2")]), HOUR);
     assert_eq!(outcomes[0].report, outcomes[1].report);
     assert_eq!(kinds(&outcomes), [None, None]);
+}
+
+#[test]
+fn a_call_says_how_late_what_it_landed_was_and_nothing_of_what_had_landed() {
+    let site = Site::new();
+    site.landing.put("in/a.json", &event("m"));
+    ingest(&site, &notification(&["in/a.json", "in/dummy-object.txt"]));
+    let (said, numbers) = lines();
+    assert_eq!(line(&said, "skipped")["reasons"], json!({"placeholder": 1}));
+    let upload = line(&said, "landed");
+    assert_eq!((&upload["rows"], &upload["upload"]), (&json!(1), &json!("in/a.json")));
+    assert!(said.iter().chain(&numbers).all(|line| line["invocation"] == "1" && line["function"] == "test"));
+    let [numbers] = numbers.as_slice() else { panic!("{numbers:?}") };
+    assert_eq!((&numbers["Uploads"], &numbers["Rows"], &numbers["Skipped"]), (&json!(1.0), &json!(1.0), &json!(1.0)));
+    assert!(numbers["Lag"].as_f64().unwrap() > 1e9, "it was last changed in 1970");
+    let is_above = |name: &str| numbers[name].as_f64().unwrap() > 0.0;
+    assert!(["Commits", "Duration", "Memory"].into_iter().all(is_above), "{numbers}");
+    ingest(&site, &notification(&["in/a.json"]));
+    assert!(lines().1[0].get("Lag").is_none());
+}
+
+#[test]
+fn what_a_listing_leads_to_is_said_as_what_is_announced() {
+    let site = Site::new();
+    site.landing.put("in/a.json", &event("m"));
+    site.landing.put("in/b.txt", "no json at all");
+    let backfill = json!({"action": "backfill"});
+    called(&site, Function::Backfill, &backfill, HOUR);
+    let (said, numbers) = lines();
+    assert_eq!(line(&said, "landed")["upload"], "in/a.json");
+    assert_eq!(said.iter().filter(|line| line["status"] == "rejected" && line["level"] == "WARN").count(), 1);
+    assert_eq!(line(&said, "backfilled")["listed"], 2);
+    assert_eq!((&numbers[0]["Uploads"], &numbers[0]["Rejected"]), (&json!(2.0), &json!(1.0)));
+    called(&site, Function::Backfill, &backfill, HOUR);
+    let (said, numbers) = lines();
+    assert_eq!(line(&said, "backfilled")["already_landed"], 2);
+    assert_eq!((&numbers[0]["Uploads"], &numbers[0]["Failed"]), (&json!(0.0), &json!(0.0)));
+    called(&site, Function::Any, &json!({"action": "tidy"}), HOUR);
+    assert_eq!(line(&lines().0, "tidy")["looked_at"], 3);
+}
+
+#[test]
+fn a_connection_test_is_said_in_one_line_and_what_is_wrong_in_lines_of_its_own() {
+    let site = Site::new();
+    let outcomes = called(&site, Function::Connect, &json!({"action": "connect"}), HOUR);
+    let steps = outcomes[0].report["steps"].as_array().unwrap();
+    let (said, _) = lines();
+    let whole = line(&said, "connect");
+    let count = |status: &str| steps.iter().filter(|step| step["status"] == status).count();
+    assert_eq!(whole["status"], outcomes[0].report["status"]);
+    for (name, status) in [("passed", "passed"), ("warnings", "warning"), ("failed", "failed"), ("skipped", "skipped")]
+    {
+        assert_eq!(whole[name], count(status), "{name}");
+    }
+    assert!(whole["milliseconds"].is_u64());
+    assert_eq!(said.iter().filter(|line| line.get("step").is_some()).count(), count("failed") + count("warning"));
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(super) const KEYS: &[&str] = &[
 /// Those that hold secrets.
 const SECRETS: [&str; 3] = ["auth.client_secret", "auth.token", "storage.client_secret"];
 /// How a text begins that says where a secret stands.
-const PLACES: [&str; 4] = ["env:", "file:", "aws-secret:", "keyvault:"];
+const PLACES: [&str; 5] = ["env:", "file:", "aws-secret:", "ssm:", "keyvault:"];
 
 /// Values by key. None, or an empty text: there is none; an empty secret is kept as it is.
 pub(super) type Values = BTreeMap<String, Option<String>>;

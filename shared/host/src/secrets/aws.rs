@@ -27,8 +27,8 @@ async fn of(config: &SdkConfig, id: &str, member: Option<&str>) -> Result<Secret
     member_of(text.trim(), member)
 }
 
-/// The region of an ARN: `arn:aws:secretsmanager:REGION:…`.
-fn region_of(id: &str) -> Option<String> {
+/// The region of an ARN: `arn:aws:secretsmanager:REGION:…`, `arn:aws:ssm:REGION:…`.
+pub(super) fn region_of(id: &str) -> Option<String> {
     id.strip_prefix("arn:")?.split(':').nth(2).filter(|region| !region.is_empty()).map(str::to_owned)
 }
 

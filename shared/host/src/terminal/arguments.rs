@@ -75,6 +75,9 @@ pub(crate) struct Ingest {
     /// The schema to land in [default: the source id of `segment-logs/<source-id>/<day>/…`, else `events`]
     #[arg(long, value_name = "NAME")]
     pub(crate) schema: Option<String>,
+    /// Land uploads for the Nth time: what was deleted, truncated or restored away since the last lands again
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
+    pub(crate) again: Option<u64>,
     /// Write nothing: say which tables and columns the uploads would become (`--lake` is optional)
     #[arg(long)]
     pub(crate) plan: bool,

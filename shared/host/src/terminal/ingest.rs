@@ -89,7 +89,10 @@ impl Landed {
         let home = Home::of(&settings, workspace.as_ref(), || lake::to_write(lake.as_deref(), &line))?;
         let ask =
             Ask { schema: asked.schema.as_deref(), lake: home.lake(), settings: &settings, runtime: runtime.handle() };
-        let found = gather(asked, &ask, streams)?;
+        let mut found = gather(asked, &ask, streams)?;
+        for upload in &mut found.uploads {
+            upload.id = upload.id.for_the_time(asked.again.unwrap_or(1));
+        }
         let lake_as_named = lake.unwrap_or_default().to_string_lossy().into_owned();
         let schema_of = |upload: &Upload| (upload.name.clone(), upload.schema.clone());
         self.schemas = found.uploads.iter().map(schema_of).collect();

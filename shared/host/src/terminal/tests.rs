@@ -106,6 +106,19 @@ fn here(names: &[&str]) -> (tempfile::TempDir, String, String) {
 }
 
 #[test]
+fn each_time_that_an_upload_lands_it_has_another_id() {
+    let (_folder, input, lake) = here(&["a"]);
+    let id = |more: &[&str]| {
+        let answer = inlet(&[&["ingest", &input, "--lake", &lake, "--json"], more].concat(), "");
+        one_object(&answer.out)["uploads"][0]["upload_id"].clone()
+    };
+    assert_eq!(id(&["--again", "2"]), id(&["--again", "2"]));
+    assert_ne!(id(&["--again", "2"]), id(&["--again", "3"]));
+    assert_ne!(id(&[]), id(&["--again", "2"]));
+    assert_eq!(inlet(&["ingest", &input, "--lake", &lake, "--again", "1"], "").code, 64);
+}
+
+#[test]
 fn json_is_one_object_with_the_totals() {
     let (_folder, input, lake) = here(&["a", "b", ".hidden"]);
     let answer = inlet(&["ingest", &input, "--lake", &lake, "--json"], "");

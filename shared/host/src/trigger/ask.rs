@@ -9,7 +9,7 @@ use super::content::{described, quoted};
 
 /// Every action with its members.
 const ACTIONS: [(&str, &[&str]); 7] = [
-    ("backfill", &["prefix", "from", "to", "max_objects", "continuation", "scheduled_time"]),
+    ("backfill", &["prefix", "from", "to", "max_objects", "continuation", "again", "scheduled_time"]),
     ("connect", &["wake"]),
     ("evolve", &["all", "plan", "retry"]),
     ("ingest", &["places", "schema"]),
@@ -76,6 +76,8 @@ pub struct Backfill {
     pub max_objects: Option<u64>,
     /// Where an earlier run stopped, in its own words.
     pub continuation: Option<String>,
+    /// Land what had landed before for the second, third, … time.
+    pub again: Option<u64>,
     /// The time of the schedule that asks, as it was written; it stands in the log.
     pub scheduled_time: Option<String>,
 }
@@ -96,6 +98,7 @@ impl Ask {
                 to: members.text("to")?,
                 max_objects: members.number("max_objects")?,
                 continuation: members.text("continuation")?,
+                again: members.number("again")?,
                 scheduled_time: members.text("scheduled_time")?,
             }),
             "connect" => Self::Connect { wake: members.flag("wake")? },
@@ -203,7 +206,7 @@ mod tests {
                 json!({
                     "action": "backfill", "prefix": "segment-logs/src1/", "from": "2026-01-01T00:00:00Z",
                     "to": "2026-01-02T00:00:00Z", "max_objects": 50000, "continuation": "c",
-                    "scheduled_time": "2026-01-02T03:04:05Z",
+                    "again": 2, "scheduled_time": "2026-01-02T03:04:05Z",
                 }),
                 Ask::Backfill(Backfill {
                     prefix: some("segment-logs/src1/"),
@@ -211,6 +214,7 @@ mod tests {
                     to: some("2026-01-02T00:00:00Z"),
                     max_objects: Some(50_000),
                     continuation: some("c"),
+                    again: Some(2),
                     scheduled_time: some("2026-01-02T03:04:05Z"),
                 }),
             ),

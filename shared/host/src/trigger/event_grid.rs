@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use inlet_core::fault::Fault;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
 use super::content::quoted;
@@ -10,15 +11,17 @@ use super::object::{Found, ObjectEvent, SkipReason, gathered};
 use super::{Content, key, needed, text};
 
 /// Events of Azure Storage about other things than a blob that is there.
-const OTHER_EVENTS: [&str; 7] = [
+const OTHER_EVENTS: [&str; 6] = [
     "AsyncOperationInitiated",
     "BlobInventoryPolicyCompleted",
     "BlobTierChanged",
     "DirectoryCreated",
-    "DirectoryRenamed",
     "LifecyclePolicyCompleted",
     "StorageTaskCompleted",
 ];
+
+/// What ends the path of a URL, or is part of its encoding.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'?');
 
 /// Where a blob is.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,6 +57,7 @@ fn found(event: &Value) -> Result<Found, Fault> {
     let subject = text(event, "/subject").unwrap_or_default();
     match kind.strip_prefix("Microsoft.Storage.") {
         Some("BlobCreated") => created(event, sender),
+        Some("DirectoryRenamed") => renamed_folder(event),
         Some("BlobRenamed") => announced(event, "/data/destinationUrl", sender),
         Some("BlobDeleted" | "DirectoryDeleted") => Ok(Found::skipped(SkipReason::Deleted, subject)),
         Some(other) if OTHER_EVENTS.contains(&other) => Ok(Found::skipped(SkipReason::OtherEvent, subject)),
@@ -74,6 +78,14 @@ fn created(event: &Value, sender: Option<&str>) -> Result<Found, Fault> {
         }
         _ => announced(event, "/data/url", sender),
     }
+}
+
+/// Its files come with it and are not announced.
+fn renamed_folder(event: &Value) -> Result<Found, Fault> {
+    let Blob { account, container, key } = Blob::parse(needed(event, "/data/destinationUrl")?)?;
+    let folder = utf8_percent_encode(key.trim_end_matches('/'), ENCODED);
+    let url = format!("abfss://{container}@{account}.dfs.core.windows.net/{folder}/");
+    Ok(Found::skipped(SkipReason::FolderRenamed, url))
 }
 
 fn announced(event: &Value, url: &str, sender: Option<&str>) -> Result<Found, Fault> {
@@ -189,6 +201,21 @@ mod tests {
         });
         let Ok(Found::Object(object)) = found(&renamed) else { panic!() };
         assert_eq!((object.key.as_str(), object.etag, object.size), ("final.gz", None, None));
+    }
+
+    #[test]
+    fn a_renamed_folder_is_told_by_the_name_that_it_has_now() {
+        let mut renamed = event("DirectoryRenamed", "RenameDirectory");
+        renamed["data"] = json!({
+            "api": "RenameDirectory",
+            "sourceUrl": "https://acmelake.dfs.core.windows.net/landing/_temporary",
+            "destinationUrl": "https://acmelake.dfs.core.windows.net/landing/day%201",
+        });
+        let Ok(Found::Skipped(skipped)) = found(&renamed) else { panic!() };
+        assert_eq!(skipped.reason, SkipReason::FolderRenamed);
+        assert_eq!(skipped.key, "abfss://landing@acmelake.dfs.core.windows.net/day%201/");
+        renamed["data"] = json!({});
+        assert_eq!(said(&renamed), "the event has no `data.destinationUrl`");
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub struct ObjectEvent {
 pub struct Skipped {
     /// Why it is none.
     pub reason: SkipReason,
-    /// The object's key; of a test event, the bucket; of an event about something else, what it is about, if it says.
+    /// The object's key; of a test event, the bucket; of a renamed folder, the URL that it has now; of an
+    /// event about something else, what it is about, if it says.
     pub key: String,
 }
 
@@ -55,6 +56,8 @@ pub enum SkipReason {
     CreateFile,
     /// An object that is gone.
     Deleted,
+    /// A folder of a hierarchical account that has another name now. Its files have no events of their own.
+    FolderRenamed,
     /// Anything else that stores announce: tags, tiers, restores, folders.
     OtherEvent,
 }
@@ -69,6 +72,7 @@ impl SkipReason {
             Self::Folder => "folder",
             Self::CreateFile => "create_file",
             Self::Deleted => "deleted",
+            Self::FolderRenamed => "folder_renamed",
             Self::OtherEvent => "other_event",
         }
     }
@@ -110,7 +114,10 @@ impl Found {
     }
 }
 
-/// All that one message says of objects. What cannot be understood fails the message: its other objects come again.
+/// All that one message says of objects.
+///
+/// # Errors
+/// When nothing of it can be understood. Of some events among others the content says it.
 pub(super) fn gathered(found: impl ExactSizeIterator<Item = Result<Found, Fault>>) -> Result<Content, Fault> {
     if found.len() == 0 {
         return Err(Fault::rejected("the message names no object: its list of events is empty"));
@@ -118,14 +125,19 @@ pub(super) fn gathered(found: impl ExactSizeIterator<Item = Result<Found, Fault>
     if found.len() > OBJECTS {
         return Err(Fault::rejected(format!("the message has {} events, more than {OBJECTS}", found.len())));
     }
-    let (mut events, mut skipped) = (Vec::new(), Vec::new());
+    let (mut events, mut skipped, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for found in found {
-        match found? {
-            Found::Object(event) => events.push(event),
-            Found::Skipped(one) => skipped.push(one),
+        match found {
+            Ok(Found::Object(event)) => events.push(event),
+            Ok(Found::Skipped(one)) => skipped.push(one),
+            Err(fault) => refused.push(fault),
         }
     }
-    Ok(Content::Objects { events, skipped })
+    match refused.pop() {
+        Some(fault) if events.is_empty() && skipped.is_empty() => return Err(fault),
+        fault => refused.extend(fault),
+    }
+    Ok(Content::Objects { events, skipped, refused })
 }
 
 #[cfg(test)]
@@ -145,6 +157,18 @@ mod tests {
         for (key, size, reason) in cases {
             assert_eq!(SkipReason::of(key, size), reason, "{key}");
         }
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_understood_leaves_the_others() {
+        let broken = || Err(Fault::rejected("the event has no `url`"));
+        let deleted = || Ok(Found::skipped(SkipReason::Deleted, "a"));
+        let Ok(Content::Objects { skipped, refused, .. }) = gathered([broken(), deleted(), broken()].into_iter())
+        else {
+            panic!()
+        };
+        assert_eq!((skipped.len(), refused.len()), (1, 2));
+        assert!(gathered([broken(), broken()].into_iter()).is_err());
     }
 
     #[test]

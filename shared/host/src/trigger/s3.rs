@@ -38,7 +38,11 @@ pub(super) fn notification(records: &[Value]) -> Result<Content, Fault> {
 /// Reads the message by which S3 tries a new notification.
 pub(super) fn test_event(event: &Value) -> Content {
     let key = text(event, "/Bucket").unwrap_or_default().to_owned();
-    Content::Objects { events: Vec::new(), skipped: vec![Skipped { reason: SkipReason::TestEvent, key }] }
+    Content::Objects {
+        events: Vec::new(),
+        skipped: vec![Skipped { reason: SkipReason::TestEvent, key }],
+        refused: Vec::new(),
+    }
 }
 
 /// Reads an event of the source `aws.s3`.

@@ -36,7 +36,7 @@ fn only(trigger: Trigger) -> Result<Content, Fault> {
 
 fn objects(content: Result<Content, Fault>) -> (Vec<ObjectEvent>, Vec<Skipped>) {
     match content {
-        Ok(Content::Objects { events, skipped }) => (events, skipped),
+        Ok(Content::Objects { events, skipped, refused }) if refused.is_empty() => (events, skipped),
         other => panic!("{other:?}"),
     }
 }

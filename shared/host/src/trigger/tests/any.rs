@@ -104,7 +104,7 @@ fn is_sound(trigger: &Trigger) {
         assert!(message.receives >= 1);
         match &message.content {
             Err(fault) => assert!(!fault.to_string().contains('\n') && fault.to_string().len() < 1_000, "{fault}"),
-            Ok(Content::Objects { events, skipped }) => {
+            Ok(Content::Objects { events, skipped, .. }) => {
                 assert!(!events.is_empty() || !skipped.is_empty());
                 for event in events {
                     assert!(!event.key.is_empty() && !event.key.ends_with('/') && !event.container.is_empty());
