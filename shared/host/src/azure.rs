@@ -30,7 +30,7 @@ use crate::installation::Installation;
 use crate::invocation::{Call, Outcome, Task, answer};
 use crate::joined::Joined;
 use crate::log::{Log, Metrics};
-use crate::trigger::{Answers, Trigger};
+use crate::trigger::{Answers, Ask, Trigger};
 use crate::{on_thread, runtime};
 
 /// The largest message of a queue is 64 KiB, and an event at most 1 MiB; JSON in JSON grows.
@@ -85,6 +85,9 @@ struct Face {
     joined: Joined,
     /// Calls that land no announced uploads and run at once.
     others: Semaphore,
+    /// One evolve at a time: several notes are several calls, and a second evolve is sent away by the first one's lease.
+    /// Its message would be counted as failed, and given up while a warehouse takes minutes to start.
+    evolve: Semaphore,
 }
 
 async fn call(State(face): State<Arc<Face>>, Path(name): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
@@ -114,7 +117,13 @@ async fn call(State(face): State<Arc<Face>>, Path(name): Path<String>, headers: 
 
 impl Face {
     fn new(functions: Functions, installation: Installation) -> Self {
-        Self { functions, installation, joined: Joined::default(), others: Semaphore::new(OTHERS) }
+        Self {
+            functions,
+            installation,
+            joined: Joined::default(),
+            others: Semaphore::new(OTHERS),
+            evolve: Semaphore::new(1),
+        }
     }
 
     /// Lands what a message announces, together with those of other calls.
@@ -128,7 +137,11 @@ impl Face {
     }
 
     async fn perform(self: &Arc<Self>, task: Task, function: Function, ends: Deadline, log: Log) -> Outcome {
-        let Ok(_turn) = self.others.acquire().await else { return Outcome::bug() };
+        let turns = match &task {
+            Task::Do(Ask::Evolve { .. }) => &self.evolve,
+            _ => &self.others,
+        };
+        let Ok(_turn) = turns.acquire().await else { return Outcome::bug() };
         let face = Arc::clone(self);
         let done = on_thread(move || answer(&face.call(function, ends, &log), vec![task]).pop());
         done.await.flatten().unwrap_or_else(Outcome::bug)
@@ -225,6 +238,21 @@ mod tests {
         assert_eq!([status("in/a.json", 2), status("in/b.json", 1)], ["already landed"; 2]);
         let (code, answer) = asked(address, "POST /evolve", timer);
         assert_eq!((code, &answer["ReturnValue"]["statements"]), (200, &json!([])), "nothing is staged");
+    }
+
+    #[test]
+    fn calls_of_evolve_that_come_together_are_done_one_after_another() {
+        let (site, pretend) = Site::managed("");
+        site.azure.put("in/a.json", &json!({"type": "identify", "messageId": "m", "userId": "u"}).to_string());
+        let address = served(&site);
+        assert_eq!(asked(address, "POST /ingest", &queued("in/a.json", 1)).0, 200);
+        let timer = include_str!("trigger/fixtures/azure_timer.json");
+        let calls: Vec<_> = (0..6).map(|_| std::thread::spawn(move || asked(address, "POST /evolve", timer))).collect();
+        for call in calls {
+            let (status, answer) = call.join().unwrap();
+            assert_eq!(status, 200, "{answer:#}");
+        }
+        assert_eq!(pretend.wakes().len(), 1);
     }
 
     #[test]
