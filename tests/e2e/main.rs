@@ -29,7 +29,7 @@ use failure::Failure;
 use faults::Line;
 use script::Script;
 use server::Server;
-use tools::{SCRATCH, Tools, pretend};
+use tools::{SCRATCH, Tools, pretend, target};
 
 /// Uploads of one seed of the differential, when each is landed by a run of its own.
 const ONE_BY_ONE: &str = "50";
@@ -111,6 +111,16 @@ fn a_bad_line_to_s3_changes_nothing() -> Result<(), Failure> {
 fn azure_blob_storage_is_a_landing_store_and_a_lake() -> Result<(), Failure> {
     let Some(tools) = Tools::python_and_node("Azure Blob Storage")? else { return Ok(()) };
     stores("azure", &tools, &Server::azure(&tools)?)
+}
+
+#[test]
+fn a_function_runs_on_this_machine_as_the_documents_say() -> Result<(), Failure> {
+    let Some(tools) = Tools::python("cargo-lambda")? else { return Ok(()) };
+    // Built first, as for every other test: what is watched is the same build.
+    tools.inlet()?;
+    let server = Server::s3(&tools)?;
+    let script = Script::new("watched.py").option("--endpoint", &server.endpoint());
+    script.path("--workspace", "").program("--target", target()).run(&tools)
 }
 
 #[test]

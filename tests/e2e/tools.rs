@@ -327,7 +327,7 @@ fn here(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let scratch = Path::new(SCRATCH);
     scratch.parent().unwrap_or(scratch).to_owned()
 }

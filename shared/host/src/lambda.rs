@@ -58,6 +58,9 @@ pub(crate) fn run(functions: &Functions, host: &LambdaHost) -> ExitCode {
     }
 }
 
+/// Lambda's longest timeout is 15 minutes.
+const LONGEST_CALL: Duration = Duration::from_secs(24 * 60 * 60);
+
 struct Face {
     functions: Functions,
     function: Function,
@@ -128,10 +131,15 @@ fn diagnostic(fault: &FaultReport) -> Diagnostic {
     Diagnostic { error_type: kind.to_owned(), error_message: format!("{}{hint}", fault.message) }
 }
 
-/// The time until Lambda ends the call, told in milliseconds since 1970.
+/// The time until Lambda ends the call, told in milliseconds since 1970; or how long it may take, as `cargo lambda watch`
+/// tells it: no call takes days.
 fn left(deadline_ms: u64) -> Duration {
+    let told = Duration::from_millis(deadline_ms);
+    if told < LONGEST_CALL {
+        return told;
+    }
     let now_ms = u64::try_from(clock::now() / 1_000).unwrap_or_default();
-    Duration::from_millis(deadline_ms.saturating_sub(now_ms))
+    told.saturating_sub(Duration::from_millis(now_ms))
 }
 
 #[cfg(test)]
@@ -206,6 +214,8 @@ mod tests {
         assert_eq!(face.call(&json!({"hello": 1}), &context(300)).unwrap_err().error_type, "Inlet.Rejected");
         assert_eq!(face.call(&json!({}), &context(300)).unwrap_err().error_type, "Inlet.Setup");
         assert_eq!(left(0), Duration::ZERO);
+        assert_eq!(left(1_700_000_000_000), Duration::ZERO, "a moment that is over");
+        assert_eq!(left(600_000), Duration::from_secs(600), "what `cargo lambda watch` sends");
     }
 
     /// A payload of SQS: ids of messages, and the keys that they announce.
