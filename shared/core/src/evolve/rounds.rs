@@ -1,5 +1,8 @@
 //! Rounds of an evolve: what the notes ask for, compared, run, and looked at again, until no note is new.
 
+mod compare;
+mod conclude;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
@@ -7,20 +10,16 @@ use hashbrown::{HashMap, HashSet};
 use object_store::path::Path;
 
 use super::awake::Awake;
-use super::catalog::{self, FullName, MADE_BY_INLET, Need, is_made_by_inlet};
-use super::holding::columns_after;
-use super::managed::refuse_overlap;
-use super::notes::{self, ATTEMPTS, Attempts, Behind, Left};
+use super::catalog::{FullName, Need};
+use super::notes::{self, Behind, Left};
 use super::report::{EvolveReport, HeldRows, TableEvolved, TableStatus};
 use super::{Ask, Parts};
 use crate::clock::Deadline;
-use crate::databricks::{SchemaInfo, TableInfo, TableKind};
-use crate::delta::{Column, Table};
+use crate::delta::Column;
 use crate::fault::{Fault, FaultKind};
 use crate::held::{self, Copies, Refused};
 use crate::lease::Lease;
 use crate::report::FaultReport;
-use crate::sql::{TableColumns, unity_views};
 
 /// Rounds of one run: new notes that keep coming are the next run's.
 const ROUNDS: usize = 50;
@@ -52,9 +51,6 @@ impl Work {
         self.copies.as_ref().is_some_and(|copies| copies.are_due)
     }
 }
-
-/// What the catalog shows of a schema, by name.
-type Shown = HashMap<String, TableInfo>;
 
 /// The rounds of one run.
 pub(super) struct Rounds<'a> {
@@ -205,160 +201,6 @@ impl<'a> Rounds<'a> {
         Ok(self.in_lake.entry(schema.to_owned()).or_default())
     }
 
-    /// The catalog is there, ours to use, and its own managed files are not where the lake is.
-    fn check_catalog(&self) -> Result<(), Fault> {
-        let Parts { lake, workspace, catalog, .. } = self.parts;
-        let info = lake.handle().block_on(workspace.catalog(catalog, self.deadline))?;
-        info.may_hold_tables()?;
-        let managed = (info.storage_root.as_deref(), info.storage_location.as_deref());
-        refuse_overlap(&location_of_lake(lake), &format!("catalog `{catalog}`"), managed)
-    }
-
-    /// Compares logs and catalog; what fails for one table stands in the report and stops no other.
-    fn compare(&mut self, asked: BTreeSet<(String, String)>, report: &mut EvolveReport) -> Result<Vec<Work>, Fault> {
-        let mut works = Vec::new();
-        let mut catalog: HashMap<String, Result<Shown, Fault>> = HashMap::new();
-        for (schema, table) in asked {
-            let name = FullName { catalog: self.parts.catalog.clone(), schema, table };
-            if !catalog.contains_key(&name.schema) {
-                catalog.insert(name.schema.clone(), self.shown(&name.schema, report));
-            }
-            let compared = match &catalog[&name.schema] {
-                Ok(shown) => self.compare_one(&name, shown, report),
-                Err(fault) => Err(fault.repeated()),
-            };
-            match compared {
-                Ok(Some(work)) => works.push(work),
-                Ok(None) => report.tables.push(plain(&name, TableStatus::Waiting, None)),
-                Err(fault) => self.failed(&name, Vec::new(), &fault, report)?,
-            }
-        }
-        Ok(works)
-    }
-
-    /// What one table needs; nothing when its commit has not come yet.
-    fn compare_one(
-        &mut self,
-        name: &FullName,
-        shown: &Shown,
-        report: &mut EvolveReport,
-    ) -> Result<Option<Work>, Fault> {
-        let lake = &self.parts.lake;
-        let log = Table::columns_in_log(lake, &name.schema, &name.table)?;
-        let log = log.as_deref();
-        let (held, shown_as) = (self.held_for(name), shown.get(&name.table));
-        let location = location_of(lake, name)?;
-        let copies = self.copies_of(name, &held)?;
-        let are_copies_due = copies.as_ref().is_some_and(|copies| copies.are_due);
-        let is_changed_for_rows = match copies {
-            Some(_) => are_copies_due,
-            None => !held.is_empty() && !self.adds_columns(),
-        };
-        let wanted = match is_changed_for_rows {
-            false => None,
-            true => {
-                let wanted = held::wanted(held.iter().map(|left| &left.note));
-                catalog::need_of_held(name, &location, log, shown_as, wanted)?
-            }
-        };
-        let need = match (wanted, log) {
-            (Some(need), _) => need,
-            (None, Some(log)) => catalog::need(name, &location, log, shown_as)?,
-            // Its held rows make it, and leave a note.
-            (None, None) if !held.is_empty() => {
-                return Ok(Some(Work {
-                    name: name.clone(),
-                    need: Need::Nothing,
-                    columns: Vec::new(),
-                    table: Vec::new(),
-                    views: Vec::new(),
-                    held,
-                    copies,
-                }));
-            }
-            (None, None) => {
-                self.leave_notes(name, None)?;
-                return Ok(None);
-            }
-        };
-        let columns = columns_after(&need, log.unwrap_or_default());
-        if (need != Need::Nothing || are_copies_due)
-            && let Some(before) = self.parked(name)?
-        {
-            let why = before.message;
-            return Err(Fault::setup(format!("left alone after {ATTEMPTS} attempts: {why}")).hint(PARKED_HINT));
-        }
-        let table = need.statements(name, &location);
-        let views = self.views(name, &columns, shown, report)?;
-        Ok(Some(Work { name: name.clone(), need, columns, table, views, held, copies }))
-    }
-
-    /// The attempts at a table that failed too often; whoever says `--retry` tries again.
-    fn parked(&self, name: &FullName) -> Result<Option<Attempts>, Fault> {
-        if self.ask.retry || self.ask.plan {
-            return Ok(None);
-        }
-        let before = notes::attempts(&self.parts.lake, &name.schema, &name.table)?;
-        Ok(before.filter(|before| before.failed >= ATTEMPTS))
-    }
-
-    /// What the catalog shows of a schema, in one listing; a schema that is missing is made, but for a plan.
-    fn shown(&mut self, schema: &str, report: &mut EvolveReport) -> Result<Shown, Fault> {
-        let Parts { lake, workspace, catalog, .. } = self.parts;
-        let handle = lake.handle();
-        if !self.schemas_there.contains(schema) {
-            let named = format!("{catalog}.{schema}");
-            let there = handle.block_on(workspace.schema(catalog, schema, self.deadline))?;
-            if let Some(SchemaInfo { storage_root, storage_location, .. }) = &there {
-                let managed = (storage_root.as_deref(), storage_location.as_deref());
-                refuse_overlap(&location_of_lake(lake), &format!("schema `{named}`"), managed)?;
-            } else {
-                if !report.schemas_created.contains(&named) {
-                    report.schemas_created.push(named);
-                }
-                if self.ask.plan {
-                    return Ok(Shown::default());
-                }
-                let comment = format!("{MADE_BY_INLET}: the events of `{schema}`");
-                handle.block_on(workspace.create_schema(catalog, schema, &comment, self.deadline))?;
-            }
-            self.schemas_there.insert(schema.to_owned());
-        }
-        let tables = handle.block_on(workspace.tables(catalog, schema, self.deadline))?;
-        Ok(tables.into_iter().map(|table| (table.name.to_lowercase(), table)).collect())
-    }
-
-    /// The statements of views that are missing or show other columns than they should. A name that somebody else has
-    /// taken stays theirs.
-    fn views(
-        &mut self,
-        name: &FullName,
-        columns: &[Column],
-        shown: &Shown,
-        report: &mut EvolveReport,
-    ) -> Result<Vec<String>, Fault> {
-        let known = self.tables_of(&name.schema)?;
-        let table = TableColumns {
-            schema: name.schema.clone(),
-            table: name.table.clone(),
-            columns: columns.iter().map(|column| (column.name.clone(), column.column_type)).collect(),
-        };
-        let mut statements = Vec::new();
-        for view in unity_views(&name.catalog, &table, &|other| known.contains(other)) {
-            let full = FullName { table: view.name.clone(), ..name.clone() };
-            match shown.get(&view.name) {
-                Some(there) if !is_our_view(there) => {
-                    let taken =
-                        format!("view {} is not made: the catalog has another object of that name", full.quoted());
-                    report.warn(taken);
-                }
-                Some(there) if there.columns.iter().map(|column| &column.name).eq(&view.columns) => {}
-                _ => statements.push(catalog::view(&full, &view.body)),
-            }
-        }
-        Ok(statements)
-    }
-
     /// Finds the warehouse, asks the budget if it sleeps, and has it running; once a run.
     fn open_warehouse(&mut self, needy: &[Work]) -> Result<(), Fault> {
         if self.warehouse.is_some() {
@@ -439,119 +281,6 @@ impl<'a> Rounds<'a> {
                 .hint("run `inlet evolve` again: everything it does can be done twice")),
         }
     }
-
-    /// Lands the rows that waited for a table, looks whether the catalog shows it (if it was asked), and lets the notes
-    /// go.
-    fn conclude(
-        &mut self,
-        work: &Work,
-        seen: Result<Option<Option<TableInfo>>, Fault>,
-        report: &mut EvolveReport,
-    ) -> Result<(), Fault> {
-        let (held, done) = match seen {
-            Err(fault) => (None, Err(fault)),
-            Ok(seen) => match self.land_rows(work, report) {
-                Err((held, fault)) => (held, Err(fault)),
-                Ok(held) => (held, seen.map_or(Ok(()), |seen| self.shows(work, seen.as_ref()))),
-            },
-        };
-        match done {
-            Ok(()) => self.settle(work, held, report),
-            Err(fault) => {
-                self.failed(&work.name, new_columns(work), &fault, report)?;
-                if let Some(one) = report.tables.last_mut() {
-                    one.held = held;
-                    one.loaded_because = loaded_because(work);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// After the statements: the catalog must show what the log had.
-    fn shows(&self, work: &Work, seen: Option<&TableInfo>) -> Result<(), Fault> {
-        let location = location_of(&self.parts.lake, &work.name)?;
-        match catalog::need(&work.name, &location, &work.columns, seen)? {
-            Need::Nothing => Ok(()),
-            Need::Register => Err(Fault::again(format!("{} is still not in the catalog", work.name.quoted()))
-                .hint("run `inlet evolve` again")),
-            // Columns that came meanwhile have notes of their own.
-            Need::Sync { new_columns } if new_columns.is_empty() => Ok(()),
-            Need::Create(_) | Need::Alter { .. } => Err(Fault::bug("a comparison with the log wants no other log")),
-            Need::Sync { new_columns } => Err(Fault::again(format!(
-                "{} still lacks {} in the catalog after SYNC METADATA",
-                work.name.quoted(),
-                new_columns.join(", ")
-            ))
-            .hint("run `inlet evolve` again; if it stays so, run the statement in the SQL editor and read its answer")),
-        }
-    }
-
-    fn settle(&mut self, work: &Work, held: Option<HeldRows>, report: &mut EvolveReport) -> Result<(), Fault> {
-        let status = match work.need {
-            Need::Nothing => TableStatus::UpToDate,
-            Need::Register => TableStatus::Registered,
-            Need::Sync { .. } => TableStatus::Synced,
-            Need::Create(_) => TableStatus::Created,
-            Need::Alter { .. } => TableStatus::Altered,
-        };
-        let released = self.released.remove(&(work.name.schema.clone(), work.name.table.clone()));
-        let held = held.or(released);
-        report.notes.settled += self.leave_notes(&work.name, Some(&work.columns))?;
-        if status != TableStatus::UpToDate || held.is_some() {
-            notes::succeeded(&self.parts.lake, &work.name.schema, &work.name.table)?;
-        }
-        report.tables.push(TableEvolved { held, ..evolved(work, status, None) });
-        Ok(())
-    }
-
-    /// Takes a table from its notes, as far as its log has what they speak of; answers how many notes went whole.
-    fn leave_notes(&mut self, name: &FullName, log: Option<&[Column]>) -> Result<usize, Fault> {
-        if self.ask.plan {
-            return Ok(0);
-        }
-        let mut gone = 0;
-        for left in self.notes.iter_mut().filter(|left| left.note.schema == name.schema) {
-            if left.note.tables.contains_key(&name.table) && left.note.is_settled(&name.table, log) {
-                left.note.tables.remove(&name.table);
-                notes::keep_only(&self.parts.lake, left)?;
-                gone += usize::from(left.note.tables.is_empty());
-            }
-        }
-        self.notes.retain(|left| !left.note.tables.is_empty());
-        Ok(gone)
-    }
-
-    fn failed(
-        &mut self,
-        name: &FullName,
-        new_columns: Vec<String>,
-        fault: &Fault,
-        report: &mut EvolveReport,
-    ) -> Result<(), Fault> {
-        let lake = &self.parts.lake;
-        let fault = FaultReport::from(fault);
-        if self.ask.plan {
-            report.tables.push(TableEvolved { new_columns, ..plain(name, TableStatus::Failed, Some(fault)) });
-            return Ok(());
-        }
-        let before = notes::attempts(lake, &name.schema, &name.table)?.map_or(0, |before| before.failed);
-        let is_parked = before >= ATTEMPTS && !self.ask.retry;
-        // What is only not there yet will be: it is no reason to give a table up.
-        if fault.kind != FaultKind::Again && !is_parked {
-            notes::failed(lake, &name.schema, &name.table, before, &fault)?;
-        }
-        let status = if is_parked { TableStatus::Parked } else { TableStatus::Failed };
-        report.tables.push(TableEvolved { new_columns, ..plain(name, status, Some(fault)) });
-        Ok(())
-    }
-}
-
-const PARKED_HINT: &str = "mend what it says, then run: inlet evolve --retry";
-
-/// Whether a view is one that Inlet may replace.
-fn is_our_view(there: &TableInfo) -> bool {
-    there.kind == TableKind::View && is_made_by_inlet(there.comment.as_deref())
 }
 
 fn new_columns(work: &Work) -> Vec<String> {
@@ -577,8 +306,4 @@ pub(super) fn plain(name: &FullName, status: TableStatus, fault: Option<FaultRep
 pub(crate) fn location_of(lake: &crate::delta::Lake, name: &FullName) -> Result<String, Fault> {
     let url = lake.table_url(&name.schema, &name.table)?;
     Ok(url.as_str().trim_end_matches('/').to_owned())
-}
-
-fn location_of_lake(lake: &crate::delta::Lake) -> String {
-    lake.url().as_str().trim_end_matches('/').to_owned()
 }
