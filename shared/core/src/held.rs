@@ -62,6 +62,14 @@ pub(crate) struct Note {
     pub(crate) to_copy: bool,
 }
 
+impl Note {
+    /// The ids of the uploads of which it has rows.
+    fn ids_with_rows(&self) -> impl Iterator<Item = String> {
+        let with_rows = self.uploads.iter().filter(|upload| upload.rows > 0);
+        with_rows.map(|upload| upload.upload_id.clone())
+    }
+}
+
 /// What held rows wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

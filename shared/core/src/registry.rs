@@ -13,7 +13,7 @@ use inlet_events::table::{RESCUED_DATA, TableKind, TablePlan, UPLOAD_ID, UUID_TS
 use inlet_events::{Call, ColumnType, KnownType, Limits, Rooms, Standing};
 
 use crate::clock::Deadline;
-use crate::delta::{FileLayout, Lake, Table, add_columns_only};
+use crate::delta::{Column, FileLayout, Lake, Table, add_columns_only};
 use crate::evolve::notes;
 use crate::fault::{Fault, FaultKind};
 use crate::held::{Note, Pending};
@@ -524,7 +524,7 @@ fn ours(plan: &TablePlan) -> Vec<(String, ColumnType)> {
 }
 
 fn columns_of(table: Option<&Table>) -> Vec<(String, KnownType)> {
-    table.into_iter().flat_map(Table::columns).map(|column| (column.name.clone(), column.column_type)).collect()
+    table.into_iter().flat_map(Table::columns).map(Column::named).collect()
 }
 
 /// The columns of a table, among which Inlet's own must be its own.

@@ -150,10 +150,9 @@ struct Rewriting<'a> {
 
 impl<'a> Rewriting<'a> {
     fn of(table: &'a Table) -> Result<Self, Fault> {
-        let column = |column: &super::Column| (column.name.clone(), column.column_type);
         Ok(Self {
             layout: FileLayout::of_existing(&table.lake, table, &[])?,
-            anew: Anew::new(&table.columns().iter().map(column).collect::<Vec<_>>()),
+            anew: Anew::new(&table.columns().iter().map(super::Column::named).collect::<Vec<_>>()),
             encoder: Encoder::new().map_err(no_encoder)?,
             writer: None,
             done: Vec::new(),

@@ -35,6 +35,13 @@ pub struct Column {
     pub nullable: bool,
 }
 
+impl Column {
+    /// Its name and type.
+    pub(crate) fn named(&self) -> (String, KnownType) {
+        (self.name.clone(), self.column_type)
+    }
+}
+
 /// A snapshot of a table with all its `txn` ids.
 pub struct Table {
     pub(super) lake: Lake,

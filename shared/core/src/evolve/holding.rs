@@ -158,8 +158,7 @@ impl Rounds<'_> {
         let deadline = self.deadline;
         let warehouse = self.warehouse.as_ref().map(|awake| awake.id.as_str());
         let speaker = warehouse.map(|warehouse| Speaker { workspace, warehouse, deadline, said: Mutex::default() });
-        let is_ours = || self.lease.map_or(Ok(true), Lease::confirm);
-        let copied = copy_held(lake, &work.name, &work.held, speaker.as_ref(), &is_ours, deadline);
+        let copied = copy_held(lake, &work.name, &work.held, speaker.as_ref(), self.lease, deadline);
         report.statements.extend(speaker.into_iter().flat_map(|speaker| std::mem::take(&mut *lock(&speaker.said))));
         copied
     }

@@ -151,6 +151,22 @@ fn wait_for_lease(lake: &Lake, deadline: Deadline) -> Result<Lease, Fault> {
     Err(somebody_else())
 }
 
+/// Looks at the files of a lease, if there is one: what is said to a warehouse next must be ours to say.
+///
+/// # Errors
+/// Again when somebody else has taken our place; what the store answers.
+pub(crate) fn must_be_ours(lease: Option<&Lease>) -> Result<(), Fault> {
+    match lease.map_or(Ok(true), Lease::confirm)? {
+        true => Ok(()),
+        false => Err(too_slow()),
+    }
+}
+
+fn too_slow() -> Fault {
+    Fault::again("this evolve was too slow, and another one has taken its place")
+        .hint("run `inlet evolve` again: everything it does can be done twice")
+}
+
 fn somebody_else() -> Fault {
     Fault::again("another evolve is at work on this lake")
         .hint("it takes these notes too; run `inlet evolve` again later")

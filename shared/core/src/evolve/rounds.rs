@@ -13,7 +13,7 @@ use super::awake::Awake;
 use super::catalog::{FullName, Need};
 use super::notes::{self, Behind, Left};
 use super::report::{EvolveReport, HeldRows, TableEvolved, TableStatus};
-use super::{Ask, Parts};
+use super::{Ask, Parts, too_slow};
 use crate::clock::Deadline;
 use crate::delta::Column;
 use crate::fault::{Fault, FaultKind};
@@ -106,7 +106,7 @@ impl<'a> Rounds<'a> {
         report.statements.extend(works.iter().flat_map(|work| &work.table).cloned());
         report.statements.extend(works.iter().flat_map(|work| &work.views).cloned());
         for work in works.iter().filter(|work| work.are_copies_due()) {
-            let columns: Vec<_> = work.columns.iter().map(|one| (one.name.clone(), one.column_type)).collect();
+            let columns: Vec<_> = work.columns.iter().map(Column::named).collect();
             report.statements.extend(held::copied::planned(&self.parts.lake, &work.name, &work.held, &columns)?);
         }
         for work in works {
@@ -277,8 +277,7 @@ impl<'a> Rounds<'a> {
     fn must_hold_lease(&self) -> Result<(), Fault> {
         match self.lease.is_none_or(Lease::is_held) {
             true => Ok(()),
-            false => Err(Fault::again("this evolve was too slow, and another one has taken its place")
-                .hint("run `inlet evolve` again: everything it does can be done twice")),
+            false => Err(too_slow()),
         }
     }
 }

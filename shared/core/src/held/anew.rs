@@ -6,10 +6,11 @@ use inlet_events::order::id_hash;
 use inlet_events::table::{RESCUED_DATA, UPLOAD_ID, UUID_TS};
 use inlet_events::{Anew, ColumnType, KnownType, Value, rescued_values};
 
+use super::Note;
 use crate::clock::Micros;
 use crate::crew::no_encoder;
 use crate::delta::{
-    DataFile, Encoder, FileLayout, FileWriter, KeptFile, Lake, ROW_GROUP_BYTES, Table, run_on, sql_name, value,
+    Column, DataFile, Encoder, FileLayout, FileWriter, KeptFile, Lake, ROW_GROUP_BYTES, Table, run_on, sql_name, value,
 };
 use crate::fault::Fault;
 
@@ -103,7 +104,7 @@ pub(crate) fn write_anew(
         Some(table) => FileLayout::of_existing(lake, table, columns)?,
         None => FileLayout::of_new(lake, rows.schema, rows.table, columns)?,
     };
-    let there = table.into_iter().flat_map(Table::columns).map(|column| (column.name.clone(), column.column_type));
+    let there = table.into_iter().flat_map(Table::columns).map(Column::named);
     let added = columns.iter().map(|(name, ours)| (name.clone(), KnownType::Ours(*ours)));
     let all: Vec<_> = there.chain(added).collect();
     let writer = FileWriter::create(lake, layout.narrowed(&rows.columns()))?;
@@ -207,7 +208,13 @@ fn rewrite_shared(
     rewrite(lake, rows, columns, writer)
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    /// Those of held files of an event table.
+    pub(super) fn of_held(note: &'a Note, is_left_out: &'a dyn Fn(&Origin<'_>) -> bool) -> Self {
+        let Note { schema, table, files, .. } = note;
+        Self { schema, table, files, lineage: Lineage::OF_EVENTS, is_left_out }
+    }
+
     /// The columns that their files have, and the one for what fits no other.
     fn columns(&self) -> Vec<&str> {
         self.files.iter().flat_map(KeptFile::columns).map(|(name, _)| name).chain([RESCUED_DATA]).collect()

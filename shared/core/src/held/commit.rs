@@ -11,7 +11,7 @@ use inlet_events::order::id_hash;
 use inlet_events::table::{RESCUED_DATA, TableKind, TablePlan, UPLOAD_ID};
 use inlet_events::{Call, ColumnType};
 
-use super::anew::{LeftOut, Lineage, Rows, write_anew};
+use super::anew::{LeftOut, Origin, Rows, write_anew};
 use super::copied::{begun_before, brings, ids_of, is_whole};
 use super::loads::{self, Standing, Told, standing};
 use super::{Left, Note, Wanted, wanted};
@@ -122,6 +122,13 @@ pub(super) struct Landed<'a> {
     pub(super) uploads: HashSet<String>,
 }
 
+impl<'a> Landed<'a> {
+    /// A note of which the warehouse has copied all rows.
+    pub(super) fn copied(left: &'a Left) -> Self {
+        Self { left, version: None, uploads: left.note.ids_with_rows().collect() }
+    }
+}
+
 /// What a freshly read log says is told to `_loads`; then the notes go.
 pub(super) fn settle(
     lake: &Lake,
@@ -199,13 +206,8 @@ fn commit_note<'a>(
         let (files, uploads): (Vec<DataFile>, HashSet<String>) = match as_they_are {
             Some(files) => (files, note.uploads.iter().map(|upload| upload.upload_id.clone()).collect()),
             None => {
-                let rows = Rows {
-                    schema: &note.schema,
-                    table: &note.table,
-                    files: &note.files,
-                    lineage: Lineage::OF_EVENTS,
-                    is_left_out: &|origin| left_out.has(origin.upload, origin.id),
-                };
+                let is_left_out = |origin: &Origin<'_>| left_out.has(origin.upload, origin.id);
+                let rows = Rows::of_held(note, &is_left_out);
                 let columns = if table.is_some() { &brought } else { &due.if_new };
                 let written = write_anew(lake, &rows, table.as_ref(), columns)?;
                 (written.files, written.uploads.into_keys().collect())
@@ -324,9 +326,7 @@ fn may_be_copied(left: &&Left) -> bool {
 /// A note whose files only the warehouse copies: whether it has.
 fn landed_by_copy<'a>(left: &'a Left, table: &Table, copied: &HashMap<String, Standing>) -> Result<Landed<'a>, Fault> {
     if is_whole(&left.note, table, copied) {
-        let with_rows = left.note.uploads.iter().filter(|upload| upload.rows > 0);
-        let uploads = with_rows.map(|upload| upload.upload_id.clone()).collect();
-        return Ok(Landed { left, version: None, uploads });
+        return Ok(Landed::copied(left));
     }
     Err(Fault::again(format!("{}, and not all of them stand there", begun_before(&left.note).message))
         .hint("run `inlet evolve`, with the warehouse in the settings: only what it began can be ended safely"))

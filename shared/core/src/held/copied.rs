@@ -15,14 +15,15 @@
 use hashbrown::HashMap;
 use inlet_events::KnownType;
 
-use super::anew::{Lineage, Rows, write_aside};
+use super::anew::{Origin, Rows, write_aside};
 use super::commit::{Committed, Landed, left_out, settle};
 use super::loads::{Standing, standing};
 use super::{Left, Note, Refused};
 use crate::clock::Deadline;
-use crate::delta::{KeptFile, Lake, Table};
-use crate::evolve::FullName;
+use crate::delta::{Column, KeptFile, Lake, Table};
+use crate::evolve::{FullName, must_be_ours};
 use crate::fault::{Fault, FaultKind};
+use crate::lease::Lease;
 use crate::managed::{Speaker, ToCopy, copies, copy_rows, fits};
 use crate::settings::WarehouseChoice;
 use crate::state::State;
@@ -80,8 +81,8 @@ pub(crate) fn planned(
     copies(name, &folder(lake, name)?, columns, &files)
 }
 
-/// Has the warehouse copy the held rows of one table, the oldest first, and tells `_loads`. `is_ours` says whether this
-/// run still is the one that may.
+/// Has the warehouse copy the held rows of one table, the oldest first, and tells `_loads`; under `lease`, if this run has
+/// one.
 ///
 /// # Errors
 /// Again when the table is gone; what the store answers. All of it can be done again.
@@ -90,7 +91,7 @@ pub(crate) fn copy_held(
     name: &FullName,
     notes: &[Left],
     speaker: Option<&Speaker<'_>>,
-    is_ours: &dyn Fn() -> Result<bool, Fault>,
+    lease: Option<&Lease>,
     deadline: Deadline,
 ) -> Result<Committed, Fault> {
     let FullName { schema, table, .. } = name;
@@ -106,7 +107,7 @@ pub(crate) fn copy_held(
             break;
         }
         open = later;
-        match (Copying { lake, name, speaker, is_ours }).copy(&mut table, ready) {
+        match (Copying { lake, name, speaker, lease }).copy(&mut table, ready) {
             Ok(copied) => done.extend(copied),
             Err(fault) => {
                 committed.fault = Some(fault);
@@ -114,11 +115,7 @@ pub(crate) fn copy_held(
             }
         }
     }
-    let done = done.iter().map(|left| {
-        let with_rows = left.note.uploads.iter().filter(|upload| upload.rows > 0);
-        Landed { left, version: None, uploads: with_rows.map(|upload| upload.upload_id.clone()).collect() }
-    });
-    settle(lake, schema, &name.table, done.collect(), deadline, &mut committed)?;
+    settle(lake, schema, &name.table, done.iter().map(Landed::copied).collect(), deadline, &mut committed)?;
     Ok(committed)
 }
 
@@ -186,14 +183,14 @@ struct Copying<'a> {
     lake: &'a Lake,
     name: &'a FullName,
     speaker: Option<&'a Speaker<'a>>,
-    is_ours: &'a dyn Fn() -> Result<bool, Fault>,
+    lease: Option<&'a Lease>,
 }
 
 impl Copying<'_> {
     /// Copies the rows of notes that wait for no other, and answers the notes as they now are.
     fn copy(&self, table: &mut Table, mut notes: Vec<Left>) -> Result<Vec<Left>, Fault> {
         table.refresh()?;
-        let columns: Vec<_> = table.columns().iter().map(|one| (one.name.clone(), one.column_type)).collect();
+        let columns: Vec<_> = table.columns().iter().map(Column::named).collect();
         let standing = standing(Some(table), &ids_of(&notes))?;
         let mut due = ToCopy::default();
         for left in &mut notes {
@@ -208,14 +205,13 @@ impl Copying<'_> {
             }
             due.rows += left.note.files.iter().map(KeptFile::rows).sum::<u64>();
             due.files.extend(left.note.files.iter().cloned());
-            let with_rows = left.note.uploads.iter().filter(|upload| upload.rows > 0);
-            due.upload_ids.extend(with_rows.map(|upload| upload.upload_id.clone()));
+            due.upload_ids.extend(left.note.ids_with_rows());
         }
         if due.files.is_empty() {
             return Ok(notes);
         }
         let Some(speaker) = self.speaker else { return Err(Fault::bug("no warehouse was opened")) };
-        self.must_be_ours()?;
+        must_be_ours(self.lease)?;
         let folder = folder(self.lake, self.name)?;
         self.lake.handle().block_on(copy_rows(self.name, &folder, &columns, &due, speaker))?;
         Ok(notes)
@@ -236,14 +232,8 @@ impl Copying<'_> {
         let fits = note.files.iter().all(|file| is_for_copies(self.lake, file, columns));
         let mut old = Vec::new();
         if !(left_out.is_empty() && is_exact && fits) {
-            let rows = Rows {
-                schema: &note.schema,
-                table: &note.table,
-                files: &note.files,
-                lineage: Lineage::OF_EVENTS,
-                is_left_out: &|origin| left_out.has(origin.upload, origin.id),
-            };
-            let written = write_aside(self.lake, &rows, columns)?;
+            let is_left_out = |origin: &Origin<'_>| left_out.has(origin.upload, origin.id);
+            let written = write_aside(self.lake, &Rows::of_held(note, &is_left_out), columns)?;
             let files = written.files.iter().map(|file| file.on_paper(self.lake)).collect();
             old = std::mem::replace(&mut note.files, files);
             for upload in &mut note.uploads {
@@ -251,18 +241,10 @@ impl Copying<'_> {
             }
         }
         note.to_copy = true;
-        self.must_be_ours()?;
+        must_be_ours(self.lease)?;
         let state = State::of(self.lake);
         state.put(place, note)?;
         // Those in the table's folder are left to VACUUM.
         old.iter().filter_map(|file| file.aside(self.lake)).try_for_each(|file| state.remove(&file))
-    }
-
-    fn must_be_ours(&self) -> Result<(), Fault> {
-        match (self.is_ours)()? {
-            true => Ok(()),
-            false => Err(Fault::again("this evolve was too slow, and another one has taken its place")
-                .hint("run `inlet evolve` again: everything it does can be done twice")),
-        }
     }
 }

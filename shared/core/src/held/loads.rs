@@ -40,8 +40,8 @@ pub(super) struct Standing {
     rescued: i64,
 }
 
-/// Tells `_loads` what a freshly read table has of these notes' uploads, as [`standing`] says. Uploads that `_loads` does not call done yet
-/// are left for later: their run is at work, or their next delivery finds the rows.
+/// Tells `_loads` what a freshly read table has of these notes' uploads, as [`standing`] says. Uploads that `_loads` does
+/// not call done yet are left for later: their run is at work, or their next delivery finds the rows.
 ///
 /// # Errors
 /// What the store answers.

@@ -18,7 +18,7 @@ use super::staged::{self, Left};
 use super::sweep::sweep;
 use crate::clock::{self, Deadline};
 use crate::databricks::TableInfo;
-use crate::evolve::{Ask, Awake, EvolveReport, MADE_BY_INLET, Parts, may_begin, take_lease};
+use crate::evolve::{Ask, Awake, EvolveReport, MADE_BY_INLET, Parts, may_begin, must_be_ours, take_lease};
 use crate::fault::Fault;
 use crate::lease::Lease;
 
@@ -188,8 +188,8 @@ impl Window<'_> {
         Ok(())
     }
 
-    fn is_ours(&self) -> Result<bool, Fault> {
-        self.lease.as_ref().map_or(Ok(true), Lease::confirm)
+    fn must_be_ours(&self) -> Result<(), Fault> {
+        must_be_ours(self.lease.as_ref())
     }
 }
 
@@ -197,9 +197,4 @@ impl Window<'_> {
 fn in_order(mut notes: Vec<Left>) -> Vec<Left> {
     notes.sort_by(|a, b| (a.note.staged_at, &a.place).cmp(&(b.note.staged_at, &b.place)));
     notes
-}
-
-fn too_slow() -> Fault {
-    Fault::again("this evolve was too slow, and another one has taken its place")
-        .hint("run `inlet evolve` again: everything it does can be done twice")
 }

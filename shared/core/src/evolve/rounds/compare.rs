@@ -163,7 +163,7 @@ impl Rounds<'_> {
         let table = TableColumns {
             schema: name.schema.clone(),
             table: name.table.clone(),
-            columns: columns.iter().map(|column| (column.name.clone(), column.column_type)).collect(),
+            columns: columns.iter().map(Column::named).collect(),
         };
         let mut statements = Vec::new();
         for view in unity_views(&name.catalog, &table, &|other| known.contains(other)) {

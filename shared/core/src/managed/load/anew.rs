@@ -3,7 +3,7 @@
 //! Another window may do the same at the same time, since a lease ends by time alone. So what a file's rows become has a
 //! name that follows from the file's, and nothing is removed before all is loaded.
 
-use super::{Window, too_slow};
+use super::Window;
 use crate::delta::KeptFile;
 use crate::fault::Fault;
 use crate::held::{write_for, write_without};
@@ -78,9 +78,7 @@ impl Window<'_> {
 
     /// Has the note name the files that are to be copied.
     fn say(&self, left: &Left) -> Result<(), Fault> {
-        if !self.is_ours()? {
-            return Err(too_slow());
-        }
+        self.must_be_ours()?;
         State::of(&self.parts.lake).put(&left.place, &left.note)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use futures::StreamExt;
 use hashbrown::HashSet;
 
-use super::{Shown, Window, too_slow};
+use super::{Shown, Window};
 use crate::databricks::TableInfo;
 use crate::evolve::notes::{self, ATTEMPTS};
 use crate::evolve::{Awake, EvolveReport, FullName, HeldRows, TableEvolved, TableStatus};
@@ -124,9 +124,7 @@ impl Window<'_> {
         done.extend(handle.block_on(loaded));
         report.statements.append(&mut crate::crew::lock(&speaker.said));
         // What failed may have failed since another window has loaded it.
-        if !self.is_ours()? {
-            return Err(too_slow());
-        }
+        self.must_be_ours()?;
         for (job, loaded, warnings) in done {
             report.warnings.extend(warnings);
             self.conclude(&job, loaded, failed, report)?;
