@@ -67,6 +67,7 @@ fn evolve_in_vain(room: &Room, silent: &Silent) -> EvolveReport {
         budget: settings.budget(),
         schema_changes: settings.evolution.schema_changes,
         hold_limit: Duration::ZERO,
+        commits_within: Duration::ZERO,
     };
     let ask = Ask { by_hand: true, ..Ask::default() };
     evolve::evolve(&parts, ask, Deadline::after(Duration::from_millis(200)), &|_| {})

@@ -93,6 +93,7 @@ impl Customer {
             budget: self.settings.budget(),
             schema_changes: self.settings.evolution.schema_changes,
             hold_limit: self.settings.evolution.hold_limit,
+            commits_within: Duration::ZERO,
         }
     }
 

@@ -16,9 +16,12 @@
 //!
 //! Other stores need no gate: there Databricks puts its commits where none stands yet, as Inlet does.
 
+mod behind;
+
 use inlet_events::timestamp_text;
 use object_store::path::Path;
 
+pub(crate) use self::behind::{BehindGate, wait_for_commits};
 use crate::clock::Micros;
 use crate::delta::Lake;
 pub(crate) use crate::delta::REQUEST_WITHIN as COMMIT_WITHIN;
@@ -78,7 +81,7 @@ pub(crate) fn closed(lake: &Lake) -> Result<Vec<(String, Micros)>, Fault> {
 
 /// A gate that this process has closed. Dropped, it opens, unless a statement may still run behind it.
 #[derive(Debug)]
-pub(crate) struct Gate {
+struct Gate {
     lease: Lease,
     what: String,
     since: Micros,
@@ -89,7 +92,7 @@ impl Gate {
     ///
     /// # Errors
     /// Again when somebody else has closed it; what the store answers.
-    pub(crate) fn close(lake: &Lake, schema: &str, table: &str, what: &str) -> Result<Self, Fault> {
+    fn close(lake: &Lake, schema: &str, table: &str, what: &str) -> Result<Self, Fault> {
         let since = store_time(&State::of(lake))?;
         let errand = Errand { what: what.to_owned(), since, runs_until: None, statement_id: None };
         match Lease::take_in(lake, folder(lake, schema, table), Some(errand))? {
@@ -106,17 +109,17 @@ impl Gate {
     }
 
     /// Who may pass it.
-    pub(crate) fn owner(&self) -> String {
+    fn owner(&self) -> String {
         self.lease.turn().holder
     }
 
     /// When it was closed, by the store's clock: by the first owner, if that one and its followers died.
-    pub(crate) fn since(&self) -> Micros {
+    fn since(&self) -> Micros {
         self.since
     }
 
     /// A statement that may still run behind it: of an owner that died, or our own.
-    pub(crate) fn under_way(&self) -> Option<Errand> {
+    fn under_way(&self) -> Option<Errand> {
         self.lease.turn().errand.filter(|errand| errand.runs_until.is_some())
     }
 
@@ -124,7 +127,7 @@ impl Gate {
     ///
     /// # Errors
     /// Again when somebody has taken the owner for dead; what the store answers.
-    pub(crate) fn begins(&self, runs_until: Micros, statement_id: Option<String>) -> Result<(), Fault> {
+    fn begins(&self, runs_until: Micros, statement_id: Option<String>) -> Result<(), Fault> {
         self.say(Some(runs_until), statement_id)
     }
 
@@ -132,12 +135,12 @@ impl Gate {
     ///
     /// # Errors
     /// As [`Gate::begins`].
-    pub(crate) fn is_over(&self) -> Result<(), Fault> {
+    fn is_over(&self) -> Result<(), Fault> {
         self.say(None, None)
     }
 
     /// Lets it expire instead of opening it: the next owner looks for what was overwritten since this one closed it.
-    pub(crate) fn leave(self) {
+    fn leave(&self) {
         self.lease.leave();
     }
 
@@ -145,7 +148,7 @@ impl Gate {
     ///
     /// # Errors
     /// Again.
-    pub(crate) fn check(&self) -> Result<(), Fault> {
+    fn check(&self) -> Result<(), Fault> {
         if self.lease.is_held() { Ok(()) } else { Err(taken()) }
     }
 
@@ -155,8 +158,8 @@ impl Gate {
     }
 }
 
-/// The moment `seconds` from now, by the store's clock: what [`Gate::begins`] wants.
-pub(crate) fn store_time_in(lake: &Lake, within: std::time::Duration) -> Result<Micros, Fault> {
+/// The moment `within` from now, by the store's clock: what [`Gate::begins`] wants.
+fn store_time_in(lake: &Lake, within: std::time::Duration) -> Result<Micros, Fault> {
     Ok(store_time(&State::of(lake))?.saturating_add(micros(within)))
 }
 
@@ -250,6 +253,7 @@ mod tests {
         let gate = Gate::close(&lake, "shop", "tracks", OPTIMIZE).unwrap();
         let since = gate.since();
         gate.leave();
+        drop(gate);
         let seen = closed_for(&lake, None).expect("nobody opened it");
         assert!(seen.expires_at >= since + micros(LEASE), "{} {since}", seen.expires_at);
     }

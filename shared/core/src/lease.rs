@@ -142,7 +142,7 @@ impl Lease {
     }
 
     /// Stops without letting it go: it expires, and whoever takes it next knows that something was left undone.
-    pub(crate) fn leave(self) {
+    pub(crate) fn leave(&self) {
         self.kept.lost.store(true, Ordering::SeqCst);
     }
 

@@ -23,7 +23,6 @@ pub use crate::delta::FILE_BYTES as LARGE_FILE_BYTES;
 use crate::delta::{Lake, Table};
 use crate::evolve::Parts;
 use crate::fault::Fault;
-use crate::gates::COMMIT_WITHIN;
 use crate::ledger::LOADS;
 use crate::mend::{MendReport, mend};
 use crate::report::FaultReport;
@@ -172,7 +171,7 @@ impl Run<'_> {
                 break;
             }
             let Ask { by_hand, patience, .. } = *self.ask;
-            let asked = run_sql::Ask { statement: &statement, commits_within: COMMIT_WITHIN, patience, by_hand };
+            let asked = run_sql::Ask { statement: &statement, patience, by_hand };
             let ran = run_sql(parts, asked, self.deadline, self.told);
             let has_begun = ran.statement.is_some();
             table.statement = ran.statement;

@@ -1,12 +1,8 @@
 //! A statement of a person that changes a table of Inlet's: on S3 behind the table's gate, elsewhere at once.
 //!
 //! ```text
-//!  warehouse runs -> gate closed -> what an owner before us left running has ended -> a commit's deadline waited out
-//!    -> statement -> lost commits landed again -> gate open -> rows that were held land
+//!  warehouse runs -> gate closed -> statement -> lost commits landed again -> gate open -> rows that were held land
 //! ```
-//!
-//! Whatever dies, dying anywhere: the gate expires, once the statement is over at the latest. Nothing is lost by running
-//! it again: what a statement overwrites is found by the next one, or by `inlet mend`, back to when the gate was closed.
 
 mod statement;
 
@@ -15,20 +11,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::statement::Statement;
-use crate::clock::{self, Deadline, Micros};
+use crate::clock::Deadline;
 use crate::databricks::Answer;
 use crate::delta::{Lake, Table};
 use crate::evolve::{Awake, FullName, HeldRows, Need, Parts, WarehouseUse, location_of, need};
 use crate::fault::{Fault, FaultKind};
-use crate::gates::{COMMIT_WITHIN, Gate, store_time_in};
+use crate::gates::{BehindGate, wait_for_commits};
 use crate::held;
-use crate::mend::{Lost, MendReport, Mended, Span, mend_schema};
+use crate::mend::{Lost, MendReport, Mended};
 use crate::report::FaultReport;
-
-/// How long after its deadline a statement that was cancelled may still be at work.
-const CANCELLED_WITHIN: Duration = Duration::from_secs(120);
-/// How much earlier than the closing of a gate an upload may have been done whose commit is looked for.
-const LOOK_BACK: Micros = 60 * 60 * 1_000_000;
 
 /// What became of a statement.
 #[derive(Debug, Serialize)]
@@ -101,9 +92,6 @@ impl SqlReport {
 pub struct Ask<'a> {
     /// The statement, as it was written.
     pub statement: &'a str,
-    /// How long commits may be on their way when the gate closes. Less than the default is for those who know that
-    /// nobody else is at work.
-    pub commits_within: Duration,
     /// How long commits are tried that land what was overwritten or held, once the statement is over.
     pub patience: Duration,
     /// A person asks: the warehouse may be woken outside its window.
@@ -111,9 +99,9 @@ pub struct Ask<'a> {
 }
 
 impl<'a> Ask<'a> {
-    /// A statement of a person, beside others' work.
+    /// A statement of a person.
     pub fn new(statement: &'a str, patience: Duration) -> Self {
-        Self { statement, commits_within: COMMIT_WITHIN, patience, by_hand: true }
+        Self { statement, patience, by_hand: true }
     }
 }
 
@@ -191,108 +179,27 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// BehindGate the gate, which opens when what was overwritten has landed again.
     fn behind_gate(&self, ask: Ask<'_>, report: &mut SqlReport) -> Result<(), Fault> {
-        let Ask { commits_within, patience, .. } = ask;
-        let Parts { lake, .. } = self.parts;
-        let FullName { schema, table, .. } = self.name;
-        let gate = Gate::close(lake, schema, table, self.sql)?;
+        let Self { parts, name, sql, warehouse, deadline, told } = *self;
+        let closed = BehindGate::close(parts, name, warehouse, sql, deadline, told)?;
         report.gated = true;
-        (self.told)(&format!("the gate of `{schema}.{table}` is closed: its new rows are held until it opens"));
-        self.end_what_was_left(&gate)?;
-        (self.told)(&format!("waiting {} s for commits that are on their way", commits_within.as_secs()));
-        clock::sleep(commits_within, Deadline::after(commits_within));
-        gate.check()?;
-        let done = self.statement(&gate, report);
-        if gate.under_way().is_some() {
-            // Under a statement that may still run nothing can be mended.
+        wait_for_commits(parts, told);
+        closed.check()?;
+        report.statement = Some(sql.to_owned());
+        told("running the statement");
+        let ran = parts.lake.handle().block_on(closed.run(sql, deadline, &mut report.statement_id));
+        let done = ran.and_then(|answer| Ok(answer?)).map(|answer| report.answered(answer));
+        let Some(MendReport { mended, lost, fault, .. }) = closed.open(ask.patience) else { return done };
+        (report.mended, report.lost) = (mended, lost);
+        if fault.is_some() {
+            report.fault = fault;
             return done;
         }
-        let mended = mend_behind(lake, schema, table, &gate, Deadline::after(patience));
-        report.mended = mended.mended;
-        report.lost = mended.lost;
-        gate.check()?;
-        if let Some(fault) = mended.fault {
-            gate.leave();
-            report.fault = Some(fault);
-            return done;
-        }
-        drop(gate);
         done?;
-        report.held = release(lake, schema, table, Deadline::after(patience))?;
+        report.held = release(&parts.lake, &name.schema, &name.table, Deadline::after(ask.patience))?;
         Ok(())
     }
-
-    /// A statement that an owner before us left running: it is stopped, and waited for.
-    fn end_what_was_left(&self, gate: &Gate) -> Result<(), Fault> {
-        let Parts { lake, workspace, .. } = self.parts;
-        let Some(left) = gate.under_way() else { return Ok(()) };
-        let now = store_time_in(lake, Duration::ZERO)?;
-        if left.runs_until.is_none_or(|until| until <= now) {
-            return gate.is_over();
-        }
-        let Some(id) = &left.statement_id else {
-            return Err(Fault::again(format!(
-                "a run before this one died while it submitted `{}`: nobody knows whether that runs",
-                left.what
-            ))
-            .hint("wait until the gate expires (`inlet status` says when), then run it again"));
-        };
-        (self.told)(&format!("stopping statement {id}, which a run before this one left"));
-        lake.handle().block_on(workspace.stop(self.warehouse, id, self.deadline))?;
-        gate.is_over()
-    }
-
-    /// Runs the statement; the gate says so before, and says when it is over.
-    fn statement(&self, gate: &Gate, report: &mut SqlReport) -> Result<(), Fault> {
-        let Parts { lake, workspace, .. } = self.parts;
-        let runs_until = store_time_in(lake, self.deadline.left() + CANCELLED_WITHIN)?;
-        gate.begins(runs_until, None)?;
-        report.statement = Some(self.sql.to_owned());
-        (self.told)("running the statement");
-        let submitted = match lake.handle().block_on(workspace.submit(self.warehouse, self.sql, self.deadline)) {
-            Ok(submitted) => submitted,
-            Err(error) if error.never_began() => {
-                gate.is_over()?;
-                return Err(error.into());
-            }
-            Err(error) => return Err(unknown(&error.into())),
-        };
-        let id = submitted.id().to_owned();
-        report.statement_id = Some(id.clone());
-        gate.begins(runs_until, Some(id.clone()))?;
-        let done = match lake.handle().block_on(workspace.follow(submitted, self.deadline)) {
-            Ok(answer) => {
-                report.answered(answer);
-                Ok(())
-            }
-            Err(error) if error.has_ended() => Err(error.into()),
-            Err(error) => {
-                let stopping = workspace.stop(self.warehouse, &id, Deadline::after(CANCELLED_WITHIN));
-                match lake.handle().block_on(stopping) {
-                    Ok(()) => Err(error.into()),
-                    Err(_) => return Err(unknown(&error.into())),
-                }
-            }
-        };
-        gate.is_over()?;
-        done
-    }
-}
-
-fn unknown(fault: &Fault) -> Fault {
-    Fault::again(format!("nobody knows whether the statement still runs: {}", fault.chain()))
-        .hint("the gate stays closed until the statement is over at the latest; run it again, which stops it first")
-}
-
-/// Lands again what was overwritten while a gate was closed, or right before.
-fn mend_behind(lake: &Lake, schema: &str, table: &str, gate: &Gate, deadline: Deadline) -> MendReport {
-    let mut report = MendReport::new();
-    let owner = gate.owner();
-    let span = Span { since: gate.since() - LOOK_BACK, table: Some(table), passes: Some(&owner) };
-    if let Err(fault) = mend_schema(lake, schema, &span, deadline, &mut report) {
-        report.fault = Some(FaultReport::from(&fault));
-    }
-    report
 }
 
 /// Commits the rows that waited for a gate.

@@ -156,9 +156,10 @@ fn a_table_of_many_small_commits_stays_few_files_and_opens_with_few_requests() {
     crate::lake::assert_ledger(&stream.room.lake(), SCHEMA);
 }
 
-/// `cargo test --release -p it --test it a_month_of -- --ignored --nocapture`: a commit a minute for a month, each six
-/// hours put in order, with logs that are kept for seven days instead of Delta's thirty, so that they are cut within the
-/// month. A minute is as long as an upload takes here, measured at the beginning.
+/// `cargo test --release -p it --test it a_month_of -- --ignored --nocapture` (12 minutes where `TMPDIR` is in memory; hours
+/// on a disk, which every commit waits for): a commit a minute for a month, each six hours put in order, with logs that
+/// are kept for seven days instead of Delta's thirty, so that they are cut within the month. A minute is as long as an
+/// upload takes here, measured at the beginning.
 #[test]
 #[ignore = "takes many minutes; it prints figures"]
 fn a_month_of_one_commit_a_minute() {

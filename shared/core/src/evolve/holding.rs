@@ -8,7 +8,6 @@ use std::time::Duration;
 use inlet_events::KnownType;
 
 use super::Parts;
-use super::awake::Awake;
 use super::catalog::{self, FullName, Need};
 use super::notes::{self, ATTEMPTS};
 use super::report::{EvolveReport, HeldRows, TableStatus};
@@ -36,8 +35,13 @@ impl Rounds<'_> {
     ) -> Result<BTreeSet<(String, String)>, Fault> {
         let mut asked = self.release_gated(report)?;
         let mut gathered = held::gather(&self.parts.lake, None)?;
-        // What is left of those that waited for a gate waits on: no change of their table is theirs to ask for.
-        gathered.notes.retain(|left| left.note.waits_for != WaitsFor::Gate);
+        // What is left of those that waited for a gate waits on: no change of their table is theirs to ask for. Unless it
+        // has come to take no rows from Inlet: then the warehouse copies them.
+        let refusing = self.refusing_gated(&gathered.notes)?;
+        let is_asked = |note: &held::Note| {
+            note.waits_for != WaitsFor::Gate || refusing.contains(&(note.schema.clone(), note.table.clone()))
+        };
+        gathered.notes.retain(|left| is_asked(&left.note));
         for left in gathered.notes.iter().filter(|left| self.seen.insert(left.place.clone())) {
             report.notes.read += 1;
             report.notes.held += 1;
@@ -76,6 +80,23 @@ impl Rounds<'_> {
         Ok(asked)
     }
 
+    /// Tables that refuse rows which waited for their gates, where the warehouse copies them.
+    fn refusing_gated(&self, notes: &[Left]) -> Result<BTreeSet<(String, String)>, Fault> {
+        let gated = notes.iter().map(|left| &left.note).filter(|note| note.waits_for == WaitsFor::Gate);
+        let mut tables: BTreeSet<_> = gated.map(|note| (note.schema.clone(), note.table.clone())).collect();
+        if !may_copy(&self.parts.warehouse) {
+            tables.clear();
+        }
+        let mut refusing = BTreeSet::new();
+        for (schema, name) in tables {
+            let table = Table::open(&self.parts.lake, &schema, &name)?;
+            if table.is_some_and(|table| table.may_append().is_err()) {
+                refusing.insert((schema, name));
+            }
+        }
+        Ok(refusing)
+    }
+
     /// The notes of rows that are held for a table, the oldest first.
     pub(super) fn held_for(&self, name: &FullName) -> Vec<Left> {
         let is_for = |left: &&Left| left.note.schema == name.schema && left.note.table == name.table;
@@ -85,7 +106,7 @@ impl Rounds<'_> {
     /// What the warehouse is to copy of a table's held rows; nothing when they are committed.
     pub(super) fn copies_of(&self, name: &FullName, held: &[Left]) -> Result<Option<Copies>, Fault> {
         let Parts { lake, warehouse, .. } = self.parts;
-        match held.is_empty() || !may_copy(lake, warehouse) {
+        match held.is_empty() || !may_copy(warehouse) {
             true => Ok(None),
             false => Copies::of(lake, &name.schema, &name.table, held),
         }
@@ -97,13 +118,10 @@ impl Rounds<'_> {
         if !matches!(work.need, Need::Create(_) | Need::Alter { .. }) {
             return Ok(());
         }
-        let (lake, workspace, name) = (&self.parts.lake, &self.parts.workspace, &work.name);
-        let Some(Awake { id: warehouse, .. }) = &self.warehouse else {
-            return Err(Fault::bug("no warehouse was opened"));
-        };
+        let (lake, name) = (&self.parts.lake, &work.name);
         let mut run = |statement: String| {
             report.statements.push(statement.clone());
-            lake.handle().block_on(workspace.run(warehouse, &statement, self.deadline)).map(drop)
+            lake.handle().block_on(self.change(name, &statement)).map(|answer| answer.map(drop))
         };
         for _ in 0..ALTERATIONS {
             let Some(table) = Table::open(lake, &name.schema, &name.table)? else {
@@ -114,12 +132,12 @@ impl Rounds<'_> {
             let lacking = catalog::lacking(table.columns(), wanted);
             if lacking.is_empty() {
                 if was_there {
-                    run(catalog::sync(name))?;
+                    run(catalog::sync(name))??;
                 }
                 work.columns = table.columns().to_vec();
                 return Ok(());
             }
-            match run(catalog::alter(name, &lacking)) {
+            match run(catalog::alter(name, &lacking))? {
                 Err(error) if error.already_exists() => was_there = true,
                 other => other?,
             }
@@ -156,8 +174,9 @@ impl Rounds<'_> {
     fn copy_rows(&self, work: &Work, report: &mut EvolveReport) -> Result<Committed, Fault> {
         let Parts { lake, workspace, .. } = self.parts;
         let deadline = self.deadline;
-        let warehouse = self.warehouse.as_ref().map(|awake| awake.id.as_str());
-        let speaker = warehouse.map(|warehouse| Speaker { workspace, warehouse, deadline, said: Mutex::default() });
+        let (said, behind) = (Mutex::default(), self.gates.get(&work.name));
+        let speaker =
+            self.warehouse_id().ok().map(|warehouse| Speaker { workspace, warehouse, deadline, said, behind });
         let copied = copy_held(lake, &work.name, &work.held, speaker.as_ref(), self.lease, deadline);
         report.statements.extend(speaker.into_iter().flat_map(|speaker| std::mem::take(&mut *lock(&speaker.said))));
         copied

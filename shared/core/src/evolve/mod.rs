@@ -31,6 +31,7 @@ use crate::clock::{self, Deadline};
 use crate::databricks::Workspace;
 use crate::delta::Lake;
 use crate::fault::Fault;
+use crate::gates::COMMIT_WITHIN;
 use crate::held;
 use crate::lease::Lease;
 use crate::report::FaultReport;
@@ -59,6 +60,9 @@ pub struct Parts {
     pub schema_changes: SchemaChanges,
     /// How long rows may be held for a change of their table.
     pub hold_limit: Duration,
+    /// How long commits may be on their way when a gate closes. Less than a request may take is for those who know that
+    /// nobody else is at work.
+    pub commits_within: Duration,
 }
 
 impl Parts {
@@ -73,6 +77,7 @@ impl Parts {
             budget: settings.budget(),
             schema_changes: settings.evolution.schema_changes,
             hold_limit: settings.evolution.hold_limit,
+            commits_within: COMMIT_WITHIN,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod compare;
 mod conclude;
+mod gated;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,7 @@ use super::{Ask, Parts, too_slow};
 use crate::clock::Deadline;
 use crate::delta::Column;
 use crate::fault::{Fault, FaultKind};
+use crate::gates::BehindGate;
 use crate::held::{self, Copies, Refused};
 use crate::lease::Lease;
 use crate::report::FaultReport;
@@ -72,6 +74,8 @@ pub(super) struct Rounds<'a> {
     /// By schema: the tables of the lake.
     in_lake: HashMap<String, BTreeSet<String>>,
     pub(super) warehouse: Option<Awake>,
+    /// Gates that this run has closed.
+    pub(super) gates: HashMap<FullName, BehindGate<'a>>,
 }
 
 impl<'a> Rounds<'a> {
@@ -95,6 +99,7 @@ impl<'a> Rounds<'a> {
             schemas_there: HashSet::new(),
             in_lake: HashMap::new(),
             warehouse: None,
+            gates: HashMap::new(),
         }
     }
 
@@ -125,6 +130,7 @@ impl<'a> Rounds<'a> {
     /// Does it, until no note is new.
     pub(super) fn run(mut self, report: &mut EvolveReport) -> Result<(), Fault> {
         let done = self.rounds(report);
+        self.gates.clear();
         report.warehouse = self.warehouse.take().map(|awake| awake.end(&self.parts.lake));
         // Whatever went wrong: rows do not wait for ever.
         let rescued = self.rescue_overdue(report);
@@ -216,18 +222,17 @@ impl<'a> Rounds<'a> {
     /// Runs the statements, looks whether the catalog now shows what it should, and lets the notes go. A table's views
     /// come after all that is done to the table, since they name its columns.
     fn execute(&mut self, needy: Vec<Work>, report: &mut EvolveReport) -> Result<(), Fault> {
-        let Some(Awake { id: warehouse, .. }) = &self.warehouse else {
-            return Err(Fault::bug("no warehouse was opened"));
-        };
-        let (lake, workspace, deadline) = (&self.parts.lake, &self.parts.workspace, self.deadline);
-        let statement = |text: String| async move { workspace.run(warehouse, &text, deadline).await };
+        let needy = self.close_gates(needy, report)?;
+        let (this, lake, workspace, deadline) = (&*self, &self.parts.lake, &self.parts.workspace, self.deadline);
+        let warehouse = this.warehouse_id()?;
         let change = |work: Work| async move {
             let mut was_there = false;
-            for text in work.table.clone() {
-                match statement(text).await {
-                    Ok(_) => {}
-                    Err(error) if error.already_exists() => was_there = true,
-                    Err(error) => return (work, Err(Fault::from(error))),
+            for text in &work.table {
+                match this.change(&work.name, text).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) if error.already_exists() => was_there = true,
+                    Ok(Err(error)) => return (work, Err(Fault::from(error))),
+                    Err(fault) => return (work, Err(fault)),
                 }
             }
             (work, Ok(was_there))
@@ -238,8 +243,9 @@ impl<'a> Rounds<'a> {
             }
             // A view that cannot be made is no reason to call its table failed.
             let mut view_fault = None;
-            for text in work.views.clone() {
-                view_fault = statement(text).await.err().filter(|error| !error.already_exists()).or(view_fault);
+            for text in &work.views {
+                let made = workspace.run(warehouse, text, deadline).await;
+                view_fault = made.err().filter(|error| !error.already_exists()).or(view_fault);
             }
             let full = &work.name;
             let seen = workspace.table(&full.catalog, &full.schema, &full.table, deadline).await;
@@ -270,6 +276,7 @@ impl<'a> Rounds<'a> {
                 None => seen,
             };
             self.conclude(&work, seen.map(Some), report)?;
+            self.open_gate(&work.name, report);
         }
         Ok(())
     }

@@ -60,10 +60,11 @@ impl Group<'_, '_> {
         }
     }
 
-    /// What rows wait for that are held for a table. Where there are gates, the warehouse changes no table.
+    /// What rows wait for that are held for a table. Where there are gates, the warehouse changes no table that takes
+    /// rows from Inlet.
     pub(super) fn waits_for(&self, known: &Known) -> WaitsFor {
         let (lake, destination) = (&self.run.parts.lake, &self.run.parts.settings.destination);
-        let is_copied = || destination.as_ref().is_some_and(|workspace| may_copy(lake, &workspace.warehouse));
+        let is_copied = || destination.as_ref().is_some_and(|workspace| may_copy(&workspace.warehouse));
         match known.refused {
             None if lake.needs_gates() => WaitsFor::Gate,
             Some(_) if known.takes_no_rows() && is_copied() => WaitsFor::Load,

@@ -10,7 +10,7 @@
 //! even when the table takes rows again: a copy that was begun by a run that died may still be at work, and a path is
 //! loaded once, however often it is said.
 //!
-//! Not on S3: there a commit of Databricks may overwrite one of Inlet's, and such rows wait for their table to change.
+//! On S3 the warehouse copies behind the table's gate: its commits may overwrite those of others there.
 
 use hashbrown::HashMap;
 use inlet_events::KnownType;
@@ -41,9 +41,9 @@ pub(crate) struct Copies {
     pub(crate) are_due: bool,
 }
 
-/// Whether the warehouse copies rows into tables of this lake that take none from Inlet.
-pub(crate) fn may_copy(lake: &Lake, warehouse: &WarehouseChoice) -> bool {
-    !lake.needs_gates() && !matches!(warehouse, WarehouseChoice::None)
+/// Whether the warehouse copies rows into tables that take none from Inlet.
+pub(crate) fn may_copy(warehouse: &WarehouseChoice) -> bool {
+    !matches!(warehouse, WarehouseChoice::None)
 }
 
 impl Copies {

@@ -17,6 +17,7 @@ use crate::databricks::{Answer, Error, TableInfo, TableKind, Workspace};
 use crate::delta::KeptFile;
 use crate::evolve::{FullName, TableStatus, alter, create_managed, is_made_by_inlet, view};
 use crate::fault::Fault;
+use crate::gates::BehindGate;
 use crate::held::{Wanted, joined};
 use crate::sql::{TableColumns, View, unity_views};
 
@@ -29,12 +30,22 @@ pub(crate) struct Speaker<'a> {
     pub(crate) warehouse: &'a str,
     pub(crate) deadline: Deadline,
     pub(crate) said: Mutex<Vec<String>>,
+    /// The gate of the table that is spoken of, where there are gates.
+    pub(crate) behind: Option<&'a BehindGate<'a>>,
 }
 
 impl Speaker<'_> {
-    async fn say(&self, statement: &str) -> Result<Answer, Error> {
+    /// Says a statement and waits for its end. The inner answer is the warehouse's.
+    async fn try_say(&self, statement: &str) -> Result<Result<Answer, Error>, Fault> {
         lock(&self.said).push(statement.to_owned());
-        self.workspace.run(self.warehouse, statement, self.deadline).await
+        match self.behind {
+            Some(closed) => closed.run(statement, self.deadline, &mut None).await,
+            None => Ok(self.workspace.run(self.warehouse, statement, self.deadline).await),
+        }
+    }
+
+    async fn say(&self, statement: &str) -> Result<Answer, Fault> {
+        Ok(self.try_say(statement).await??)
     }
 }
 
@@ -134,7 +145,7 @@ impl Job {
     /// Makes or alters the table, and learns its columns.
     pub(super) async fn make(&mut self, speaker: &Speaker<'_>) -> Result<(), Fault> {
         let Some(change) = &self.change else { return Ok(()) };
-        match speaker.say(change).await {
+        match speaker.try_say(change).await? {
             Err(error) if !error.already_exists() => return Err(error.into()),
             _ => {}
         }
@@ -170,7 +181,7 @@ impl Job {
         let mut warnings = Vec::new();
         for statement in views {
             if let Err(error) = speaker.say(statement).await {
-                warnings.push(format!("a view over {} is not made: {error}", self.name.quoted()));
+                warnings.push(format!("a view over {} is not made: {}", self.name.quoted(), error.chain()));
             }
         }
         warnings

@@ -98,7 +98,7 @@ impl Window<'_> {
         };
         let handle = self.parts.lake.handle();
         let (workspace, deadline, said) = (&self.parts.workspace, self.deadline, Mutex::default());
-        let speaker = &Speaker { workspace, warehouse, deadline, said };
+        let speaker = &Speaker { workspace, warehouse, deadline, said, behind: None };
         let make = |mut job: Job| async move {
             let made = job.make(speaker).await;
             (job, made)
