@@ -19,6 +19,7 @@ use url::{Url, form_urlencoded};
 use crate::clock::{self, Deadline};
 use crate::databricks::{Credential, StorageIdentity, Vended, Workspace};
 use crate::delta::{Credentials, Lake};
+use crate::evolve::spelled;
 use crate::fault::Fault;
 use crate::secret::Secret;
 use crate::settings::{Settings, StorageAccess};
@@ -83,7 +84,7 @@ fn needed(workspace: Option<&Workspace>) -> Result<Workspace, Fault> {
 
 /// A lake's place as Unity Catalog spells it.
 fn location(url: &Url) -> String {
-    url.as_str().trim_end_matches('/').replacen("s3a://", "s3://", 1)
+    spelled(url).replacen("s3a://", "s3://", 1)
 }
 
 /// Where credentials come from.

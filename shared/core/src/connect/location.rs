@@ -8,7 +8,7 @@ use super::storage::account;
 use super::warehouse::said;
 use super::{Run, STEP_WITHIN, WORK_WITHIN};
 use crate::databricks::{Denied, Securable};
-use crate::evolve::{FullName, is_within, literal, refuse_overlap};
+use crate::evolve::{FullName, is_within, literal, refuse_overlap, spelled};
 use crate::fault::Fault;
 
 /// What the set-up guide grants. External tables need the first; the others are for reading and writing by path.
@@ -23,7 +23,7 @@ pub(super) fn external_location(run: &mut Run<'_>) -> Result<Finding, Fault> {
     let (Some(lake), Some(catalog)) = (&run.parts.lake, &run.catalog) else {
         return Err(Fault::bug("a location was looked for without a lake or a catalog"));
     };
-    let lake = lake.as_str().trim_end_matches('/').to_owned();
+    let lake = spelled(lake);
     let managed = (catalog.storage_root.as_deref(), catalog.storage_location.as_deref());
     refuse_overlap(&lake, &format!("catalog `{}`", catalog.name), managed)?;
     let shown = shown(run, &lake)?;

@@ -4,6 +4,7 @@
 //! without columns adopts the log as it is, `SYNC METADATA` copies the log's columns and comments into the catalog.
 
 use inlet_events::{ColumnType, KnownType};
+use url::Url;
 
 use crate::databricks::{ColumnInfo, TableInfo, TableKind};
 use crate::delta::{Column, IDS_KEPT, statistics_columns};
@@ -155,6 +156,11 @@ fn is_shown(column: &Column, shown: &ColumnInfo) -> bool {
 /// A type's name in SQL.
 fn sql_type(column_type: ColumnType) -> &'static str {
     column_type.name()
+}
+
+/// A place as SQL and the catalog spell it: without a slash at its end.
+pub(crate) fn spelled(place: &Url) -> String {
+    place.as_str().trim_end_matches('/').to_owned()
 }
 
 /// Two spellings of one place: with or without the last slash, `s3a` for `s3`, `file:/` for `file:///`.

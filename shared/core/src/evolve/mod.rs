@@ -17,7 +17,7 @@ mod wakes;
 pub(crate) use self::awake::Awake;
 pub(crate) use self::catalog::{
     FullName, MADE_BY_INLET, Need, alter, create_managed, is_made_by_inlet, is_within, literal, need, quoted,
-    refuse_another_thing, view,
+    refuse_another_thing, spelled, view,
 };
 pub(crate) use self::managed::refuse_overlap;
 pub use self::report::{EvolveReport, HeldRows, NoteCounts, TableEvolved, TableStatus, WarehouseUse};

@@ -11,7 +11,7 @@ use hashbrown::{HashMap, HashSet};
 use object_store::path::Path;
 
 use super::awake::Awake;
-use super::catalog::{FullName, Need};
+use super::catalog::{FullName, Need, spelled};
 use super::notes::{self, Behind, Left};
 use super::report::{EvolveReport, HeldRows, TableEvolved, TableStatus};
 use super::{Ask, Parts, too_slow};
@@ -310,6 +310,5 @@ pub(super) fn plain(name: &FullName, status: TableStatus, fault: Option<FaultRep
 
 /// A table's place as SQL and the catalog spell it.
 pub(crate) fn location_of(lake: &crate::delta::Lake, name: &FullName) -> Result<String, Fault> {
-    let url = lake.table_url(&name.schema, &name.table)?;
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    Ok(spelled(&lake.table_url(&name.schema, &name.table)?))
 }

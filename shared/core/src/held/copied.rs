@@ -21,7 +21,7 @@ use super::loads::{Standing, standing};
 use super::{Left, Note, Refused};
 use crate::clock::Deadline;
 use crate::delta::{Column, KeptFile, Lake, Table};
-use crate::evolve::{FullName, must_be_ours};
+use crate::evolve::{FullName, must_be_ours, spelled};
 use crate::fault::{Fault, FaultKind};
 use crate::lease::Lease;
 use crate::managed::{Speaker, ToCopy, copies, copy_rows, fits};
@@ -174,8 +174,7 @@ fn is_for_copies(lake: &Lake, file: &KeptFile, columns: &[(String, KnownType)]) 
 
 /// The folder in which the files of a table lie aside, as the warehouse is told.
 fn folder(lake: &Lake, name: &FullName) -> Result<String, Fault> {
-    let url = lake.aside_url(&name.schema, &name.table)?;
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    Ok(spelled(&lake.aside_url(&name.schema, &name.table)?))
 }
 
 /// One table, while its held rows are copied.

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 
 use super::{Rounds, Work, location_of, plain};
 use crate::databricks::{SchemaInfo, TableInfo, TableKind};
-use crate::delta::{Column, Lake, Table};
+use crate::delta::{Column, Table};
 use crate::evolve::Parts;
 use crate::evolve::catalog::{self, FullName, MADE_BY_INLET, Need, is_made_by_inlet};
 use crate::evolve::holding::columns_after;
@@ -29,7 +29,7 @@ impl Rounds<'_> {
         let info = lake.handle().block_on(workspace.catalog(catalog, self.deadline))?;
         info.may_hold_tables()?;
         let managed = (info.storage_root.as_deref(), info.storage_location.as_deref());
-        refuse_overlap(&location_of_lake(lake), &format!("catalog `{catalog}`"), managed)
+        refuse_overlap(&catalog::spelled(lake.url()), &format!("catalog `{catalog}`"), managed)
     }
 
     /// Compares logs and catalog; what fails for one table stands in the report and stops no other.
@@ -133,7 +133,7 @@ impl Rounds<'_> {
             let there = handle.block_on(workspace.schema(catalog, schema, self.deadline))?;
             if let Some(SchemaInfo { storage_root, storage_location, .. }) = &there {
                 let managed = (storage_root.as_deref(), storage_location.as_deref());
-                refuse_overlap(&location_of_lake(lake), &format!("schema `{named}`"), managed)?;
+                refuse_overlap(&catalog::spelled(lake.url()), &format!("schema `{named}`"), managed)?;
             } else {
                 if !report.schemas_created.contains(&named) {
                     report.schemas_created.push(named);
@@ -185,8 +185,4 @@ impl Rounds<'_> {
 /// Whether a view is one that Inlet may replace.
 fn is_our_view(there: &TableInfo) -> bool {
     there.kind == TableKind::View && is_made_by_inlet(there.comment.as_deref())
-}
-
-fn location_of_lake(lake: &Lake) -> String {
-    lake.url().as_str().trim_end_matches('/').to_owned()
 }
