@@ -1,21 +1,24 @@
 //! Uploads opened before they are read: several at once, taken in their order.
 //!
-//! A store takes its time to answer, and unpacking takes a core's; neither should keep the workers waiting. The upload
-//! that is taken next may fill its window; those behind it share a smaller room, so that memory stays bounded. Nobody
-//! waits for ever: while the taker waits, the next upload does not wait for room.
+//! A store takes its time to answer, and unpacking takes a core's; neither should keep the workers waiting. All uploads in
+//! memory share one room, so that memory stays bounded. Nobody waits for ever: while the taker waits, the next upload does
+//! not wait for room.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use inlet_events::Buffers;
-use inlet_events::limits::TYPING_WINDOW_BYTES;
 
 use crate::crew::{lock, worker_panicked};
 use crate::source::{Opened, Refusal};
 
-/// Bytes of all uploads in memory from which on those behind the next one wait.
-const BEHIND_BYTES: usize = 40 << 20;
+/// Bytes of all uploads in memory from which on no more is unpacked.
+///
+/// One bound for all that are not read yet: then a chunk is unpacked for each that was read, and an unpacking thread never
+/// has a core for itself for long. Where it had, the workers were moved together to the other one, and stayed there for
+/// a while when it stopped.
+const AHEAD_BYTES: usize = 48 << 20;
 
 /// Uploads that are being opened, by their places.
 ///
@@ -129,11 +132,7 @@ impl<'a> Ahead<'a> {
         self.buffers.wait_while(|lent| {
             let state = lock(&self.state);
             is_wanted = at < state.end;
-            is_wanted
-                && match at == state.next {
-                    true => lent >= TYPING_WINDOW_BYTES && !state.is_awaited,
-                    false => lent >= BEHIND_BYTES,
-                }
+            is_wanted && lent >= AHEAD_BYTES && !(at == state.next && state.is_awaited)
         });
         is_wanted
     }
@@ -168,6 +167,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use inlet_events::limits::TYPING_WINDOW_BYTES;
     use inlet_events::lines::Chunks;
 
     use super::*;
@@ -216,7 +216,7 @@ mod tests {
                 let (held, most) = taken(&sizes, at_once);
                 let whole: Vec<usize> = sizes.iter().map(|bytes| bytes / 9 * 9).collect();
                 assert_eq!(held, whole);
-                assert!(most < TYPING_WINDOW_BYTES + BEHIND_BYTES + at_once * MIB, "{most} bytes at once");
+                assert!(most < TYPING_WINDOW_BYTES + AHEAD_BYTES + at_once * MIB, "{most} bytes at once");
             }
         }
     }
