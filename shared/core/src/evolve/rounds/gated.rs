@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{Rounds, Work};
 use crate::databricks::{Answer, Error};
-use crate::evolve::awake::Awake;
 use crate::evolve::catalog::FullName;
 use crate::evolve::report::EvolveReport;
 use crate::fault::Fault;
@@ -75,7 +74,6 @@ impl<'a> Rounds<'a> {
 
     /// The warehouse that was opened.
     pub(in crate::evolve) fn warehouse_id(&self) -> Result<&str, Fault> {
-        let awake: Option<&Awake> = self.warehouse.as_ref();
-        awake.map(|awake| awake.id.as_str()).ok_or_else(|| Fault::bug("no warehouse was opened"))
+        self.warehouse.as_ref().map(|awake| awake.id.as_str()).ok_or_else(|| Fault::bug("no warehouse was opened"))
     }
 }
