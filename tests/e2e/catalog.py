@@ -7,6 +7,8 @@ with a lake and a workspace of its own:
   follows      a first upload, one of the same shape, one with a new property: each lands at once and asks the workspace nothing; one
                evolve for each change registers and syncs what changed, in one wake; DuckDB reads what deltalake reads
   killed       ingest and evolve killed at random moments, twenty times: the next runs make everything right
+  copied       a table whose protocol came to want what only Databricks writes: its rows are held, and evolve has the warehouse add
+               their column and copy them; on S3 behind the table's gate
   overwritten  (S3) Databricks overwrites a commit of ours, as it can there: one of `_loads` is made again by the next run of the uploads;
                one of an event table is named by `verify` and landed again by `mend`
   gated        (S3) an upload that comes while OPTIMIZE works behind the table's gate is held, and lands after it; a `run-sql` that is
@@ -99,6 +101,24 @@ def killed(c: Customer):
     print(f"     {ROUNDS} rounds of kills in {seconds:.1f} s; {landed} of {ROUNDS + 1} uploads had landed")
 
 
+def copied(c: Customer):
+    c.land("1", range(40))
+    c.evolve()
+    refuse(c, "store_event")
+    held = c.run("ingest", c.put("2", range(40, 80), "coupon"))
+    parts = {part["table"]: (part["status"], part.get("waits_for")) for part in held.report["uploads"][0]["tables"]}
+    c.same("what a table that refuses rows holds up", parts, {f"{SCHEMA}.store_event": ("held", "load"), f"{SCHEMA}.tracks": ("landed", None)})
+    report = c.evolve()
+    loaded = [one.get("held", {}).get("rows") for one in report.get("tables", []) if one["table"] == f"{SCHEMA}.store_event"]
+    c.same("rows that the warehouse loaded", loaded, [40])
+    words = [text.split()[0] for text in report["statements"]]
+    c.same("its statements, but for views", [word for word in words if word != "CREATE"], ["ALTER", "COPY"])
+    c.holds("the log has the new column", "coupon" in c.lake().columns("store_event"))
+    c.same("files that are left of them", [key for folder in ("held", "held-rows") for key in c.store.keys("lake", f"{c.root}/_inlet/{folder}/")], [])
+    c.same("evolve again", c.evolve().get("tables"), [])
+    c.right()
+
+
 def overwritten(c: Customer):
     c.land("1", range(40))
     c.evolve()
@@ -151,6 +171,14 @@ def gated(c: Customer):
     c.right()
 
 
+def refuse(c: Customer, table):
+    """A commit that has a table want writers who check constraints, as Databricks makes it for an old protocol."""
+    log = f"{c.root}/{SCHEMA}/{table}/_delta_log/"
+    version = sum(key.endswith(".json") for key in c.store.keys("lake", log))
+    actions = ({"commitInfo": {"timestamp": 1773446400000, "operation": "SET TBLPROPERTIES"}}, {"protocol": {"minReaderVersion": 1, "minWriterVersion": 3}})
+    c.store.put("lake", f"{log}{version:020}.json", "".join(json.dumps(action) + "\n" for action in actions).encode())
+
+
 def works(c: Customer):
     """Waits until an OPTIMIZE is at work."""
     for _ in range(900):
@@ -182,7 +210,7 @@ def main() -> int:
     store = STORES[o.store](o.endpoint)
     store.make("lake")
     told = types.SimpleNamespace(bad=[])
-    of_all = (follows, killed, *((overwritten, gated) if o.store == "s3" else ()))
+    of_all = (follows, killed, copied, *((overwritten, gated) if o.store == "s3" else ()))
     failed = steps.run(o.store, [of_its_own(step, o, store) for step in of_all], told, o.only)
     if not failed and o.store == "folder":
         shutil.rmtree(store.folder)

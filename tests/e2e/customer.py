@@ -43,6 +43,9 @@ class Folder:
     def get(self, bucket, key):
         return (self.folder / bucket / key).read_bytes()
 
+    def put(self, bucket, key, data):
+        (self.folder / bucket / key).write_bytes(data)
+
     def remove(self, bucket, key):
         (self.folder / bucket / key).unlink()
 
