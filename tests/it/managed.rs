@@ -7,6 +7,7 @@ mod copied;
 mod forms;
 mod killed;
 mod raced;
+mod retyped;
 mod same;
 mod window;
 
@@ -248,6 +249,7 @@ fn rows_are_written_anew_for_a_column_that_came_to_be_of_another_type() {
     assert_eq!(table.types()["size"], "string");
     assert_eq!(table.texts("size"), ["1.5", "true"]);
     assert!(bench.files("events/").is_empty(), "neither the first files stay nor those written anew");
+    assert!(!bench.said().contains_key("SELECT count(*)"), "nothing stands in a table that was just made");
 }
 
 #[test]
@@ -295,12 +297,10 @@ fn a_table_that_failed_three_times_is_left_alone_until_somebody_says_retry() {
 fn a_copy_whose_answer_was_lost_is_said_again_and_loads_nothing_twice() {
     let bench = Bench::new();
     bench.stage("a.json", &order("a", r#"{"total":1}"#));
+    let copy = "COPY INTO `segment`.`events`.`order_completed`";
     bench.0.pretend.statement_fault(StatementFault {
-        contains: "COPY INTO `segment`.`events`.`order_completed`".to_owned(),
-        times: 1,
         error_code: "TEMPORARILY_UNAVAILABLE".to_owned(),
-        message: "[TEMPORARILY_UNAVAILABLE] try again".to_owned(),
-        after_the_effect: true,
+        ..StatementFault::new(copy, "[TEMPORARILY_UNAVAILABLE] try again").after_the_effect()
     });
     well(&bench.evolve());
     assert_eq!(bench.said()["COPY INTO"], 4, "tracks, order_completed twice, _loads");
@@ -452,13 +452,10 @@ fn a_table_that_fails_keeps_back_its_own_uploads_alone() {
     let bench = Bench::new();
     bench.stage("a.json", &order("a", r#"{"total":1}"#));
     bench.stage("b.json", &lines(&[track("b", "Signed Up", "{}")]));
-    bench.0.pretend.statement_fault(StatementFault {
-        contains: "CREATE TABLE IF NOT EXISTS `segment`.`events`.`signed_up`".to_owned(),
-        times: 1,
-        error_code: "BAD_REQUEST".to_owned(),
-        message: "PERMISSION_DENIED: User does not have CREATE TABLE on Schema 'segment.events'.".to_owned(),
-        after_the_effect: false,
-    });
+    bench.0.pretend.statement_fault(StatementFault::new(
+        "CREATE TABLE IF NOT EXISTS `segment`.`events`.`signed_up`",
+        "PERMISSION_DENIED: User does not have CREATE TABLE on Schema 'segment.events'.",
+    ));
     let report = bench.evolve();
     assert_eq!(status(&report, "events.signed_up"), Some(TableStatus::Failed));
     let uploads = |bench: &Bench| -> usize {

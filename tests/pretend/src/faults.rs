@@ -60,6 +60,9 @@ pub struct Fault {
 pub struct StatementFault {
     /// Part of the text, without case.
     pub contains: String,
+    /// The first such statement that meets it, from 1.
+    #[serde(default = "first")]
+    pub nth: u64,
     /// How many statements meet it.
     #[serde(default = "first")]
     pub times: u64,
@@ -126,11 +129,24 @@ impl StatementFault {
     pub fn new(contains: &str, message: &str) -> Self {
         Self {
             contains: contains.to_owned(),
+            nth: 1,
             times: 1,
             error_code: bad_request(),
             message: message.to_owned(),
             after_the_effect: false,
         }
+    }
+
+    /// The n-th such statement is the first to meet it, from 1.
+    pub fn nth(mut self, nth: u64) -> Self {
+        self.nth = nth;
+        self
+    }
+
+    /// It takes effect all the same.
+    pub fn after_the_effect(mut self) -> Self {
+        self.after_the_effect = true;
+        self
     }
 
     /// So many statements meet it.
@@ -223,11 +239,19 @@ impl Faults {
     /// The failure that a statement meets, and whether it takes effect before.
     pub(crate) fn judge_statement(&mut self, text: &str) -> Option<(Failure, bool)> {
         let text = text.to_lowercase();
-        let meets = |fault: &&mut StatementFault| fault.times > 0 && text.contains(&fault.contains.to_lowercase());
-        let fault = self.statements.iter_mut().find(meets)?;
-        fault.times -= 1;
-        let failure = Failure { error_code: fault.error_code.clone(), message: fault.message.clone(), sql_state: None };
-        Some((failure, fault.after_the_effect))
+        for fault in &mut self.statements {
+            if fault.times == 0 || !text.contains(&fault.contains.to_lowercase()) {
+                continue;
+            }
+            if fault.nth > 1 {
+                fault.nth -= 1;
+                continue;
+            }
+            fault.times -= 1;
+            let (error_code, message) = (fault.error_code.clone(), fault.message.clone());
+            return Some((Failure { error_code, message, sql_state: None }, fault.after_the_effect));
+        }
+        None
     }
 }
 
@@ -286,9 +310,9 @@ mod tests {
     #[test]
     fn statements_meet_faults_by_their_text() {
         let mut faults = Faults::default();
-        faults.add_to_statements(StatementFault::new("alter table", "PERMISSION_DENIED: no"));
-        assert!(faults.judge_statement("CREATE TABLE t").is_none());
-        assert!(faults.judge_statement("ALTER TABLE t").is_some());
-        assert!(faults.judge_statement("ALTER TABLE t").is_none());
+        faults.add_to_statements(StatementFault::new("alter table", "PERMISSION_DENIED: no").nth(2));
+        let met = ["CREATE TABLE t", "ALTER TABLE t", "ALTER TABLE t", "ALTER TABLE t"];
+        let met = met.map(|text| faults.judge_statement(text).is_some());
+        assert_eq!(met, [false, false, true, false]);
     }
 }

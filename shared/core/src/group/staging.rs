@@ -97,6 +97,7 @@ impl Group<'_, '_> {
             replaced: Vec::new(),
             rescued: 0,
             left_out: None,
+            standing: 0,
         }
     }
 }

@@ -77,15 +77,17 @@ pub(crate) struct Rewritten {
     pub(crate) files: Vec<DataFile>,
     /// How many rows of which upload are in them.
     pub(crate) uploads: HashMap<String, u64>,
-    /// How many more values `_rescued_data` keeps of them than it kept of all rows.
+    /// How many more values `_rescued_data` keeps of them than it kept before.
     pub(crate) rescued: i64,
+    /// How many it kept of the rows that are left out.
+    pub(crate) rescued_left_out: i64,
 }
 
 /// Staged rows that were written anew.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Restaged {
     pub(crate) files: Vec<KeptFile>,
-    /// As [`Rewritten::rescued`].
+    /// How many more values `_rescued_data` keeps of the upload.
     pub(crate) rescued: i64,
 }
 
@@ -131,17 +133,16 @@ fn rewrite(
     let mut rewriting = Rewriting {
         encoder: Encoder::new().map_err(no_encoder)?,
         anew: Anew::new(columns),
-        uploads: HashMap::new(),
-        rescued: 0,
+        done: Rewritten::default(),
         rows,
     };
-    let done = rewriting.all(lake, &mut writer);
-    let Rewriting { uploads, rescued, .. } = rewriting;
-    if done.is_err() || writer.rows() == 0 {
+    let all = rewriting.all(lake, &mut writer);
+    let done = rewriting.done;
+    if all.is_err() || writer.rows() == 0 {
         writer.abort();
-        return done.map(|()| Rewritten { rescued, ..Rewritten::default() });
+        return all.map(|()| done);
     }
-    Ok(Rewritten { files: vec![writer.finish()?], uploads, rescued })
+    Ok(Rewritten { files: vec![writer.finish()?], ..done })
 }
 
 /// The columns that take values of ours.
@@ -153,7 +154,8 @@ fn ours(columns: &[(String, KnownType)]) -> Vec<(String, ColumnType)> {
     ours.collect()
 }
 
-/// Writes staged rows for a managed table with these columns.
+/// Writes staged rows for a managed table with these columns, but those that stand in it: they have one of these ids,
+/// hashed, and what they keep in `_rescued_data` they keep.
 ///
 /// # Errors
 /// As [`write_anew`].
@@ -162,9 +164,12 @@ pub(crate) fn write_for(
     (schema, table): (&str, &str),
     files: &[KeptFile],
     columns: &[(String, KnownType)],
+    standing: &HashSet<u128>,
 ) -> Result<Restaged, Fault> {
-    let rows = Rows { schema, table, files, lineage: Lineage::OF_EVENTS, is_left_out: &|_| false };
-    restage(lake, &rows, &ours(columns))
+    let is_left_out = |origin: &Origin<'_>| origin.id.is_some_and(|id| standing.contains(&id_hash(id)));
+    let rows = Rows { schema, table, files, lineage: Lineage::OF_EVENTS, is_left_out: &is_left_out };
+    let (files, written) = restage(lake, &rows, &ours(columns))?;
+    Ok(Restaged { files, rescued: written.rescued })
 }
 
 /// Writes staged rows again without those that have one of these ids, hashed.
@@ -185,14 +190,19 @@ pub(crate) fn write_without(
     }
     let is_left_out = |origin: &Origin<'_>| origin.id.is_some_and(|id| ids.contains(&id_hash(id)));
     let rows = Rows { schema, table, files, lineage: Lineage::OF_EVENTS, is_left_out: &is_left_out };
-    restage(lake, &rows, &columns)
+    let (files, written) = restage(lake, &rows, &columns)?;
+    Ok(Restaged { files, rescued: written.rescued - written.rescued_left_out })
 }
 
-fn restage(lake: &Lake, rows: &Rows<'_>, columns: &[(String, ColumnType)]) -> Result<Restaged, Fault> {
+fn restage(
+    lake: &Lake,
+    rows: &Rows<'_>,
+    columns: &[(String, ColumnType)],
+) -> Result<(Vec<KeptFile>, Rewritten), Fault> {
     let layout = FileLayout::of_new(lake, rows.schema, rows.table, columns)?;
     let known: Vec<_> = columns.iter().map(|(name, ours)| (name.clone(), KnownType::Ours(*ours))).collect();
-    let Rewritten { files, rescued, .. } = rewrite_shared(lake, rows, &layout, &known)?;
-    Ok(Restaged { files: files.iter().map(|file| file.on_paper(lake)).collect(), rescued })
+    let written = rewrite_shared(lake, rows, &layout, &known)?;
+    Ok((written.files.iter().map(|file| file.on_paper(lake)).collect(), written))
 }
 
 /// The new file's name follows from those that it replaces: of two that do this at once, both write the same file, and
@@ -224,8 +234,8 @@ impl<'a> Rows<'a> {
 struct Rewriting<'a> {
     encoder: Encoder,
     anew: Anew,
-    uploads: HashMap<String, u64>,
-    rescued: i64,
+    /// What is written so far; its file is not finished.
+    done: Rewritten,
     rows: &'a Rows<'a>,
 }
 
@@ -251,12 +261,13 @@ impl Rewriting<'_> {
             let cells: Vec<(&str, Value<'_>)> = cells
                 .filter_map(|(array, (name, column_type))| Some((*name, value(*column_type, array, row)?)))
                 .collect();
-            self.rescued -= rescued(&cells);
+            let rescued = rescued(&cells);
             let origin = origin(*lineage, columns, batch, row);
             if is_left_out(&origin) {
+                self.done.rescued_left_out += rescued;
                 continue;
             }
-            *self.uploads.entry_ref(origin.upload).or_default() += 1;
+            *self.done.uploads.entry_ref(origin.upload).or_default() += 1;
             if !self.anew.push(cells) {
                 let sql_name = sql_name(schema, table);
                 return Err(Fault::setup(format!(
@@ -264,7 +275,7 @@ impl Rewriting<'_> {
                 ))
                 .hint(run_on(lake, &[format!("ALTER TABLE {sql_name} ADD COLUMNS (`{RESCUED_DATA}` STRING)")])));
             }
-            self.rescued += i64::try_from(self.anew.rescued()).unwrap_or(i64::MAX);
+            self.done.rescued += i64::try_from(self.anew.rescued()).unwrap_or(i64::MAX) - rescued;
         }
         Ok(())
     }

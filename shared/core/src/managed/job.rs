@@ -70,6 +70,8 @@ pub(super) struct Job {
 pub(crate) struct Rows {
     pub(crate) files: Vec<KeptFile>,
     pub(crate) rows: u64,
+    /// Rows of the same uploads that stood in the table before, and are not in the files.
+    pub(crate) standing: u64,
     /// The uploads that they are of: all rows that the table then holds of these are among them.
     pub(crate) upload_ids: Vec<String>,
 }
@@ -105,8 +107,14 @@ impl Job {
         Rows {
             files: staged.iter().flat_map(|(_, table)| table.files.iter().cloned()).collect(),
             rows: staged.iter().map(|(_, table)| table.rows).sum(),
+            standing: staged.iter().map(|(_, table)| self.standing(table)).sum(),
             upload_ids: staged.iter().map(|(left, _)| left.note.upload_id.clone()).collect(),
         }
+    }
+
+    /// How many rows of a part a note says to stand in the table: there are none in one that was just made.
+    pub(super) fn standing(&self, part: &StagedTable) -> u64 {
+        if self.status == TableStatus::Created { 0 } else { part.standing }
     }
 
     /// The columns that it has, or will have.
@@ -171,6 +179,14 @@ impl Job {
         Ok(found)
     }
 
+    /// How many rows of these uploads stand in the table; none do in one that was just made.
+    pub(super) async fn count(&self, upload_ids: &[String], speaker: &Speaker<'_>) -> Result<u64, Fault> {
+        match self.status {
+            TableStatus::Created => Ok(0),
+            _ => count_rows(&self.name, upload_ids, speaker).await,
+        }
+    }
+
     /// Copies rows into the table, and looks whether all are there.
     pub(super) async fn load(&self, rows: &Rows, speaker: &Speaker<'_>) -> Result<(), Fault> {
         copy_rows(&self.name, &self.folder, &self.columns, rows, speaker).await
@@ -206,20 +222,31 @@ pub(crate) async fn copy_rows(
         let answer = speaker.say(&statement).await?;
         inserted = inserted.zip(loaded(&answer)).map(|(sum, more)| sum + more);
     }
-    if inserted == Some(rows.rows) {
+    if inserted == Some(rows.rows) && rows.standing == 0 {
         return Ok(());
     }
     // Some paths were loaded before, and nobody heard of it: the rows themselves say of which upload they are.
+    must_hold(name, rows.rows + rows.standing, count_rows(name, &rows.upload_ids, speaker).await?)
+}
+
+async fn count_rows(name: &FullName, upload_ids: &[String], speaker: &Speaker<'_>) -> Result<u64, Fault> {
     let mut found = 0;
-    for ids in rows.upload_ids.chunks(UPLOADS_COUNTED) {
+    for ids in upload_ids.chunks(UPLOADS_COUNTED) {
         let answer = speaker.say(&count(name, ids)).await?;
         found += counted(&answer).ok_or_else(|| Fault::again("a count of rows was answered without a number"))?;
     }
-    if found == rows.rows {
+    Ok(found)
+}
+
+/// Compares the rows of uploads that a table holds with those of their staged rows that should stand there.
+///
+/// # Errors
+/// Setup when they are not as many.
+pub(super) fn must_hold(name: &FullName, staged: u64, found: u64) -> Result<(), Fault> {
+    if found == staged {
         return Ok(());
     }
-    let (name, staged) = (name.quoted(), rows.rows);
-    Err(Fault::setup(format!("{name} holds {found} rows of uploads that staged {staged}"))
+    Err(Fault::setup(format!("{} holds {found} rows of staged uploads, not {staged}", name.quoted()))
         .hint("compare DESCRIBE HISTORY with what else writes to the table; the staged files are kept"))
 }
 

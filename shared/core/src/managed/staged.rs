@@ -57,6 +57,9 @@ pub(crate) struct StagedTable {
     /// Rows that an earlier form of the key landed, and that are left out of the files; none: nobody has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) left_out: Option<u64>,
+    /// Rows that stood in the table when the others were written anew for its columns, and that no file holds any more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) standing: u64,
 }
 
 impl StagedTable {
@@ -74,8 +77,8 @@ impl StagedTable {
     }
 }
 
-fn is_zero(number: &i64) -> bool {
-    *number == 0
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// A note that lies in the volume.

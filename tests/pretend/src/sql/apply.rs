@@ -3,6 +3,7 @@
 use super::copy::copy;
 use super::create::{Wanted, create};
 use super::failures::{exists, failed, missing_table, not_here, require_catalog};
+use super::replace::replace;
 use super::staged::{count_only, texts_of};
 use super::{CreateTable, CreateView, Dropped, Name, Refused, Sql, alter, rows, view};
 use crate::clock;
@@ -67,6 +68,12 @@ pub(crate) async fn apply(workspace: &Workspace, statement: &Statement, sql: &Sq
             let (log, told) = copy(workspace, &statement.caller, &full, &place, wanted).await?;
             session.seen(&full, &log)?;
             Ok(told)
+        }
+        Sql::ReplaceTable { table, items, from } => {
+            let (_, source) = session.to_alter(from, &[Privilege::Select])?;
+            let (full, place) = session.to_replace(table)?;
+            let log = replace(workspace, &place, &source, items).await?;
+            session.seen(&full, &log)
         }
         Sql::Count { table, only } => {
             let (_, place) = session.to_alter(table, &[Privilege::Select])?;
@@ -181,6 +188,20 @@ impl Session<'_> {
             ));
         };
         Ok((full, self.workspace.lakes.place(&location)?))
+    }
+
+    /// A table that is there and that the caller may replace.
+    fn to_replace(&self, name: &Name) -> Result<(String, Place), Failure> {
+        let (catalog, schema, table) = self.table_of(name)?;
+        let full = format!("{catalog}.{schema}.{table}");
+        {
+            let state = self.workspace.state();
+            if !state.tables.contains_key(&full) {
+                return Err(not_here("CREATE OR REPLACE TABLE … AS SELECT of a table that is not there"));
+            }
+            state.require_owner(self.caller(), &Securable::new(Kind::Table, &full)).map_err(failed)?;
+        }
+        self.to_alter(name, &[])
     }
 
     /// Unity Catalog takes over what the log says now.

@@ -163,33 +163,14 @@ async fn append(
     merges: bool,
 ) -> Result<(Log, u64), Failure> {
     let base = place.read(None).await?;
-    if let Some(feature) = base.features().into_iter().find(|feature| REFUSED.contains(&feature.as_str())) {
-        return Err(not_here(&format!("COPY INTO a table with the feature {feature}")));
-    }
-    let configuration = base.configuration();
-    if configuration.keys().any(|key| key.starts_with("delta.constraints.")) {
-        return Err(not_here("COPY INTO a table with a CHECK constraint"));
-    }
-    if configuration.get("delta.columnMapping.mode").is_some_and(|mode| mode != "none") {
-        return Err(not_here("COPY INTO a table that maps columns"));
-    }
-    if base.metadata["partitionColumns"].as_array().is_some_and(|columns| !columns.is_empty()) {
-        return Err(not_here("COPY INTO a partitioned table"));
-    }
+    refuse_foreign("COPY INTO", &base)?;
     let fields = target(&base.fields(), batches.first().map_or(&[][..], Vec::as_slice), merges)?;
     let (mut adds, mut inserted, mut bytes) = (Vec::new(), 0, 0);
     for columns in &batches {
         let batch: RecordBatch = super::staged::to_fields(columns, &fields)?;
-        let content = write(&batch)?;
-        let path = format!("part-00000-{}.c000.zstd.parquet", uuid());
-        let (rows, size) = (batch.num_rows() as u64, content.len());
-        let put = place.store().put(&Path::from(path.as_str()), content.into()).await;
-        put.map_err(|error| io(&error))?;
-        adds.push(json!({"add": {
-            "path": path, "partitionValues": {}, "size": size, "modificationTime": clock::epoch_ms(),
-            "dataChange": true, "stats": statistics(&batch).to_string(),
-        }}));
-        inserted += rows;
+        let (added, size) = add(place, &batch).await?;
+        adds.push(added);
+        inserted += batch.num_rows() as u64;
         bytes += size;
     }
     let operation = Operation {
@@ -207,6 +188,39 @@ async fn append(
     })
     .await?;
     Ok((log, inserted))
+}
+
+/// Refuses tables whose files need more than rows.
+pub(super) fn refuse_foreign(statement: &str, log: &Log) -> Result<(), Failure> {
+    let refused = |what: &str| Err(not_here(&format!("{statement} of a table {what}")));
+    if let Some(feature) = log.features().into_iter().find(|feature| REFUSED.contains(&feature.as_str())) {
+        return refused(&format!("with the feature {feature}"));
+    }
+    let configuration = log.configuration();
+    if configuration.keys().any(|key| key.starts_with("delta.constraints.")) {
+        return refused("with a CHECK constraint");
+    }
+    if configuration.get("delta.columnMapping.mode").is_some_and(|mode| mode != "none") {
+        return refused("that maps columns");
+    }
+    if log.metadata["partitionColumns"].as_array().is_some_and(|columns| !columns.is_empty()) {
+        return refused("with partitions");
+    }
+    Ok(())
+}
+
+/// Writes rows as a data file; the action that adds it, and its bytes.
+pub(super) async fn add(place: &Place, batch: &RecordBatch) -> Result<(Value, usize), Failure> {
+    let content = write(batch)?;
+    let path = format!("part-00000-{}.c000.zstd.parquet", uuid());
+    let size = content.len();
+    let put = place.store().put(&Path::from(path.as_str()), content.into()).await;
+    put.map_err(|error| io(&error))?;
+    let action = json!({"add": {
+        "path": path, "partitionValues": {}, "size": size, "modificationTime": clock::epoch_ms(),
+        "dataChange": true, "stats": statistics(batch).to_string(),
+    }});
+    Ok((action, size))
 }
 
 /// What Delta keeps of a file: how many rows, and least and greatest of short texts.

@@ -9,6 +9,7 @@ mod failures;
 pub(crate) mod parse;
 mod project;
 mod properties;
+mod replace;
 mod rows;
 mod staged;
 mod view;
@@ -107,6 +108,12 @@ pub(crate) enum Sql {
         limit: Option<usize>,
     },
     CopyInto(copy::CopyInto),
+    /// `CREATE OR REPLACE TABLE t AS SELECT … FROM t`
+    ReplaceTable {
+        table: Name,
+        items: Vec<sqlparser::ast::SelectItem>,
+        from: Name,
+    },
     /// `SELECT count(*) FROM t`, `… WHERE c IN ('x', 'y')`
     Count {
         table: Name,

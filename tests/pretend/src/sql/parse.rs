@@ -110,10 +110,11 @@ fn create(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
     match cursor.word().as_deref() {
         Some("SCHEMA" | "DATABASE") if !or_replace => create_schema(cursor),
         Some("TABLE") if !or_replace => create_table(cursor),
+        Some("TABLE") => replace_table(cursor),
         Some("VIEW") => create_view(cursor, or_replace),
         Some(
-            "TABLE" | "EXTERNAL" | "CATALOG" | "VOLUME" | "FUNCTION" | "TEMP" | "TEMPORARY" | "MATERIALIZED"
-            | "STREAMING" | "GLOBAL" | "LOCATION" | "STORAGE" | "SHARE" | "CONNECTION",
+            "EXTERNAL" | "CATALOG" | "VOLUME" | "FUNCTION" | "TEMP" | "TEMPORARY" | "MATERIALIZED" | "STREAMING"
+            | "GLOBAL" | "LOCATION" | "STORAGE" | "SHARE" | "CONNECTION",
         ) => {
             let what = if or_replace { "CREATE OR REPLACE" } else { "CREATE" };
             Err(not_here(&format!("{what} {}", cursor.word().unwrap_or_default())))
@@ -171,6 +172,22 @@ fn create_table(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
     }
     let properties = properties.unwrap_or_default();
     Ok(Sql::CreateTable(CreateTable { name, if_not_exists, columns, location, comment, properties }))
+}
+
+fn replace_table(cursor: &mut Cursor<'_>) -> Result<Sql, Refused> {
+    cursor.next();
+    let table = cursor.name()?;
+    if !cursor.take("AS") {
+        return Err(not_here("CREATE OR REPLACE TABLE but AS SELECT"));
+    }
+    cursor.expect("SELECT")?;
+    let items = cursor.select_items()?;
+    cursor.expect("FROM")?;
+    let from = cursor.name()?;
+    match cursor.word() {
+        None => Ok(Sql::ReplaceTable { table, items, from }),
+        Some(word) => Err(not_here(&format!("CREATE OR REPLACE TABLE … AS SELECT … {word}"))),
+    }
 }
 
 fn create_view(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<Sql, Refused> {

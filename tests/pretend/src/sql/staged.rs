@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::Only;
 use super::failures::not_here;
 use super::project::Column;
-use crate::lake::{Log, Place};
+use crate::lake::{DataFile, Log, Place};
 use crate::statement::Failure;
 use crate::types::SqlType;
 
@@ -121,6 +121,28 @@ pub(super) fn write(batch: &RecordBatch) -> Result<Vec<u8>, Failure> {
     Ok(content)
 }
 
+/// All rows of a table.
+pub(super) async fn rows_of(place: &Place, log: &Log) -> Result<RecordBatch, Failure> {
+    let nothing: Vec<Column> = Vec::new();
+    let schema = to_fields(&nothing, &log.fields())?.schema();
+    let mut batches = Vec::new();
+    for file in &log.files {
+        batches.push(under(&read_file(place, file).await?, &schema, &file.path)?);
+    }
+    concat_batches(&schema, &batches).map_err(|error| io(&error))
+}
+
+/// The rows of one of its files.
+async fn read_file(place: &Place, file: &DataFile) -> Result<RecordBatch, Failure> {
+    if file.has_deletion_vector {
+        return Err(not_here("a query of the rows of a table with deletion vectors in use"));
+    }
+    let path = Path::parse(&file.path).map_err(|error| io(&error))?;
+    let object = place.store().get(&path).await.map_err(|error| io(&error))?;
+    let bytes = object.bytes().await.map_err(|error| io(&error))?;
+    read(&Staged { path: file.path.clone(), bytes })
+}
+
 /// How many rows of a table hold one of these texts in a column.
 pub(super) async fn count_only(place: &Place, log: &Log, only: &Only) -> Result<u64, Failure> {
     Ok(texts_of(place, log, &only.column, only).await?.len() as u64)
@@ -141,13 +163,7 @@ pub(super) async fn texts_of(
         }
     }
     for file in &log.files {
-        if file.has_deletion_vector {
-            return Err(not_here("a query with WHERE of a table with deletion vectors in use"));
-        }
-        let path = Path::parse(&file.path).map_err(|error| io(&error))?;
-        let object = place.store().get(&path).await.map_err(|error| io(&error))?;
-        let bytes = object.bytes().await.map_err(|error| io(&error))?;
-        let batch = read(&Staged { path: file.path.clone(), bytes })?;
+        let batch = read_file(place, file).await?;
         let texts = |name: &str| match batch.column_by_name(name).map(|column| column.as_string_opt::<i32>()) {
             // Written before the column was added.
             None => Ok(None),

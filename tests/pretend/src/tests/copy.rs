@@ -72,6 +72,27 @@ fn a_path_is_loaded_once_whatever_it_holds_later() {
 }
 
 #[test]
+fn a_table_that_is_replaced_has_the_rows_and_types_of_the_query_and_has_loaded_what_it_had() {
+    let bench = bench();
+    table(&bench, "id STRING, n STRING, other STRING");
+    stage(&bench, "a.parquet", vec![("id", texts(&["1", "2"])), ("n", texts(&["7", "8"]))]);
+    bench.done(&[&copy("*", "'a.parquet'", "")]);
+    let replace =
+        |items: &str| format!("CREATE OR REPLACE TABLE segment.web.tracks AS SELECT {items} FROM segment.web.tracks");
+    bench.done(&[&replace("id, CAST(n AS BIGINT) AS n"), "ALTER TABLE segment.web.tracks ADD COLUMNS (other BIGINT)"]);
+    let columns = bench.pretend.table("segment.web.tracks").unwrap().columns;
+    let named = |name: &str, kind: &str| (name.to_owned(), kind.to_owned());
+    assert_eq!(columns, [named("id", "string"), named("n", "bigint"), named("other", "bigint")]);
+    assert_eq!(copied(&bench, "id", "'a.parquet'", ""), json!(["0", "0", "0"]));
+    stage(&bench, "b.parquet", vec![("id", texts(&["3"])), ("n", numbers(&[9]))]);
+    assert_eq!(copied(&bench, "*", "'b.parquet'", ""), json!(["1", "1", "0"]));
+    bench.done(&[&replace("id, CAST(n AS STRING) AS n")]);
+    assert_eq!(count(&bench, "WHERE n IN ('7', '8', '9')"), "3");
+    assert!(bench.failed(&replace("id, CAST(id AS BOOLEAN) AS n")).starts_with("[CAST_INVALID_INPUT]"));
+    assert_eq!(count(&bench, ""), "3");
+}
+
+#[test]
 fn the_history_shows_what_was_copied() {
     let bench = bench();
     table(&bench, "id STRING, n BIGINT");

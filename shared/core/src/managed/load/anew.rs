@@ -3,14 +3,17 @@
 //! Another window may do the same at the same time, since a lease ends by time alone. So what a file's rows become has a
 //! name that follows from the file's, and nothing is removed before all is loaded.
 
+use hashbrown::HashSet;
+
 use super::Window;
+use super::tables::is_inlets;
 use crate::delta::KeptFile;
 use crate::fault::Fault;
-use crate::held::{write_for, write_without};
+use crate::held::{Restaged, write_for, write_without};
 use crate::ledger::{LOADS, REJECTS};
 use crate::managed::copy::fits;
 use crate::managed::corrected::corrected;
-use crate::managed::job::{Job, Speaker};
+use crate::managed::job::{Job, Speaker, must_hold};
 use crate::managed::staged::Left;
 use crate::state::State;
 
@@ -27,9 +30,8 @@ impl Window<'_> {
                 LOADS => self.correct(left, at)?,
                 _ => self.leave_out(job, left, at, speaker)?,
             }
-            self.fit(job, left, at)?;
         }
-        Ok(())
+        self.fit(job, notes, speaker)
     }
 
     /// Rows that an earlier form of their upload's key landed are left out.
@@ -65,14 +67,54 @@ impl Window<'_> {
     }
 
     /// Rows whose types are not those of the columns that the table came to have are written for these; what no column
-    /// takes goes to `_rescued_data`.
-    fn fit(&self, job: &Job, left: &mut Left, at: usize) -> Result<(), Fault> {
-        let table = &mut left.note.tables[at];
-        if table.files.iter().all(|file| fits(&job.columns, file)) {
+    /// takes goes to `_rescued_data`. A window that died may have loaded them before somebody changed a column, and nobody
+    /// has loaded the path that they get now: so the table is asked first.
+    fn fit(&self, job: &Job, notes: &mut [Left], speaker: &Speaker<'_>) -> Result<(), Fault> {
+        let is_due = |(number, at): &(usize, usize)| {
+            let files = &notes[*number].note.tables[*at].files;
+            !files.iter().all(|file| fits(&job.columns, file))
+        };
+        let due: Vec<(usize, usize)> = job.parts.iter().copied().filter(is_due).collect();
+        if due.is_empty() {
             return Ok(());
         }
-        let name = (job.name.schema.as_str(), job.name.table.as_str());
-        table.replace(write_for(&self.parts.lake, name, &table.files, &job.columns)?);
+        let handle = self.parts.lake.handle();
+        let uploads: Vec<String> = due.iter().map(|(number, _)| notes[*number].note.upload_id.clone()).collect();
+        let any_stand = handle.block_on(job.count(&uploads, speaker))? > 0;
+        for ((number, at), upload) in due.into_iter().zip(uploads) {
+            let (left, upload) = (&mut notes[number], [upload]);
+            match (any_stand, is_inlets(&job.name.table)) {
+                (false, _) => self.fit_rows(job, left, at, &HashSet::new())?,
+                (true, false) => {
+                    let ids = handle.block_on(job.ids(&upload, speaker))?;
+                    self.fit_rows(job, left, at, &ids)?;
+                }
+                (true, true) => match handle.block_on(job.count(&upload, speaker))? {
+                    0 => self.fit_rows(job, left, at, &HashSet::new())?,
+                    found => self.take_for_loaded(job, left, at, found)?,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Fits the rows of an upload but those that stand in the table, by their ids, hashed.
+    fn fit_rows(&self, job: &Job, left: &mut Left, at: usize, standing: &HashSet<u128>) -> Result<(), Fault> {
+        let (lake, name) = (&self.parts.lake, (job.name.schema.as_str(), job.name.table.as_str()));
+        let table = &mut left.note.tables[at];
+        let staged = table.rows + job.standing(table);
+        table.replace(write_for(lake, name, &table.files, &job.columns, standing)?);
+        table.standing = standing.len() as u64;
+        must_hold(&job.name, staged - table.rows, table.standing)?;
+        self.say(left)
+    }
+
+    /// Leaves nothing to copy: rows of Inlet's own tables have no id, and all of an upload stand there, or none.
+    fn take_for_loaded(&self, job: &Job, left: &mut Left, at: usize, found: u64) -> Result<(), Fault> {
+        let table = &mut left.note.tables[at];
+        must_hold(&job.name, table.rows, found)?;
+        table.replace(Restaged::default());
+        table.standing = found;
         self.say(left)
     }
 

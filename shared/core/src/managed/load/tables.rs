@@ -114,7 +114,7 @@ impl Window<'_> {
             }
         }
         let load = |(rows, job): (_, Job)| async move {
-            let loaded = job.load(&rows, speaker).await.map(|()| rows.rows);
+            let loaded = job.load(&rows, speaker).await.map(|()| rows.rows + rows.standing);
             let views =
                 shown.get(&job.name.schema).filter(|_| !is_inlets(&job.name.table)).map(|shown| job.views(shown));
             let warnings = job.show(&views.unwrap_or_default(), speaker).await;
@@ -162,7 +162,7 @@ impl Window<'_> {
 }
 
 /// Whether it is one of Inlet's own two tables.
-fn is_inlets(table: &str) -> bool {
+pub(super) fn is_inlets(table: &str) -> bool {
     [LOADS, REJECTS].contains(&table)
 }
 
