@@ -2,14 +2,14 @@
 //! what Databricks' own tables list (`invariants`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deltalake::logstore::{StorageConfig, default_logstore};
 use deltalake::table::state::DeltaTableState;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -27,7 +27,12 @@ const ENGINE: &str = "Databricks-Runtime/17.3.x-photon-scala2.13 (pretend)";
 #[derive(Clone, Debug)]
 pub(crate) struct Lakes {
     options: BTreeMap<String, String>,
+    read: LastRead,
 }
+
+/// By location: the log as it was read last, and its newest commit. A statement looks at a log several times, and to read
+/// a long one costs more than all else that it does.
+type LastRead = Arc<Mutex<BTreeMap<Url, (Log, ObjectMeta)>>>;
 
 /// The folder of one table.
 #[derive(Clone, Debug)]
@@ -35,6 +40,7 @@ pub(crate) struct Place {
     url: Url,
     root: Arc<dyn ObjectStore>,
     store: Arc<PrefixStore<Arc<dyn ObjectStore>>>,
+    read: LastRead,
 }
 
 /// What stands at a location.
@@ -93,7 +99,7 @@ impl Lakes {
         let mut options: BTreeMap<String, String> =
             of_environment.map(|(name, value)| (name.to_lowercase(), value)).collect();
         options.extend(given.iter().map(|(name, value)| (name.to_lowercase(), value.clone())));
-        Self { options }
+        Self { options, read: LastRead::default() }
     }
 
     /// The folder of a table.
@@ -109,7 +115,7 @@ impl Lakes {
             let root: Arc<dyn ObjectStore> = Arc::new(root.map_err(|error| unusable(error.to_string()))?);
             let prefix = Path::from_url_path(url.path()).map_err(|error| unusable(error.to_string()))?;
             let store = Arc::new(PrefixStore::new(Arc::clone(&root), prefix));
-            return Ok(Place { url, root, store });
+            return Ok(Place { url, root, store, read: Arc::clone(&self.read) });
         }
         // Credentials of one cloud are no options of the other's store.
         let cloud = if url.scheme() == "s3" { "aws_" } else { "azure_" };
@@ -118,7 +124,7 @@ impl Lakes {
             object_store::parse_url_opts(&url, options).map_err(|error| unusable(error.to_string()))?;
         let root: Arc<dyn ObjectStore> = Arc::from(root);
         let store = Arc::new(PrefixStore::new(Arc::clone(&root), prefix));
-        Ok(Place { url, root, store })
+        Ok(Place { url, root, store, read: Arc::clone(&self.read) })
     }
 }
 
@@ -145,6 +151,11 @@ impl Place {
 
     /// Reads the log: its newest version, or that one.
     pub(crate) async fn read(&self, version: Option<u64>) -> Result<Log, Failure> {
+        if version.is_none()
+            && let Some(log) = self.unchanged().await
+        {
+            return Ok(log);
+        }
         let prefixed = Arc::clone(&self.store) as Arc<dyn ObjectStore>;
         let log_store = default_logstore(prefixed, Arc::clone(&self.root), &self.url, &StorageConfig::default());
         let state = DeltaTableState::try_new(log_store.as_ref(), version).await.map_err(|error| io(&error))?;
@@ -161,15 +172,35 @@ impl Place {
                 has_deletion_vector: file.deletion_vector_descriptor().is_some(),
             })
             .collect();
-        let version = state.version();
-        let commit = self.store.head(&commit_path(version)).await;
-        let modified = commit.ok().and_then(|object| u64::try_from(object.last_modified.timestamp_millis()).ok());
-        Ok(Log { version, metadata, protocol, files, modified: modified.unwrap_or_default() })
+        let commit = self.store.head(&commit_path(state.version())).await.ok();
+        let modified = commit.as_ref().and_then(|commit| u64::try_from(commit.last_modified.timestamp_millis()).ok());
+        let modified = modified.unwrap_or_default();
+        let log = Log { version: state.version(), metadata, protocol, files, modified };
+        if let (None, Some(commit)) = (version, commit) {
+            self.last_read().insert(self.url.clone(), (log.clone(), commit));
+        }
+        Ok(log)
+    }
+
+    /// The log as it was read last, if its newest commit still is what it was.
+    async fn unchanged(&self) -> Option<Log> {
+        let (log, commit) = self.last_read().get(&self.url).cloned()?;
+        let now = self.store.head(&commit_path(log.version)).await.ok()?;
+        let next = self.store.head(&commit_path(log.version + 1)).await;
+        (now == commit && matches!(next, Err(object_store::Error::NotFound { .. }))).then_some(log)
+    }
+
+    fn last_read(&self) -> MutexGuard<'_, BTreeMap<Url, (Log, ObjectMeta)>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Commits actions as a version.
     pub(crate) async fn commit(&self, version: u64, actions: &[Value], put: Put) -> Result<Committed, Failure> {
         let text: String = actions.iter().map(|action| format!("{action}\n")).collect();
+        if put == Put::Unconditional {
+            // It may be an older commit that is written over.
+            self.last_read().remove(&self.url);
+        }
         let mode = if put == Put::IfAbsent { PutMode::Create } else { PutMode::Overwrite };
         let options = PutOptions::from(mode);
         match self.store.put_opts(&commit_path(version), PutPayload::from(text), options).await {
@@ -209,6 +240,7 @@ impl Place {
 
     /// Removes every object: what DROP does to a managed table, in the end.
     pub(crate) async fn remove_all(&self) -> Result<(), Failure> {
+        self.last_read().remove(&self.url);
         let all: Vec<_> = self.store.list(None).try_collect().await.map_err(|error| io(&error))?;
         for object in all {
             self.store.delete(&object.location).await.map_err(|error| io(&error))?;
