@@ -11,6 +11,7 @@ use inlet_core::upload::Upload;
 use pretend::{Fault, Wrong};
 
 use super::{Bench, object, order, well};
+use crate::connect::at_once;
 use crate::events::{lines, track};
 use crate::support::{listing, the_only, touch};
 
@@ -167,38 +168,48 @@ fn is_fine_or_late(report: &EvolveReport) -> bool {
     matches!(report.gravest(), None | Some(FaultKind::Again))
 }
 
-/// Which requests a window is held back after. Looks at the lease come right before a note is written anew, and again
-/// before anything is said of a table; others are from everywhere between its first and its last.
-const HELD_AFTER: [(&str, &str, &[u64]); 3] = [
-    ("GET", "*/leases/evolve", &[3, 4, 5, 7]),
-    ("POST", "*/sql/statements", &[1, 5, 9]),
-    ("*", "*", &[20, 35, 80, 95]),
-];
+/// Looks of a window at its lease: they come right before a note is written anew, and again before anything is said of a
+/// table.
+const LEASE_LOOKS: [u64; 4] = [3, 4, 5, 7];
+/// Requests of a window with these uploads, one more or less.
+const REQUESTS: u64 = 105;
+/// Of these each so many is one after which a window is held back: of neighbours nearly all are of one kind.
+const EVERY: usize = 4;
+/// As many windows share a bench: each makes the logs of its tables longer, and so the next slower.
+const WINDOWS: usize = 8;
+
+/// Holds a window back after a request, until another one that took its lease has done everything.
+fn hold_back(bench: &Bench, name: &str, held: &Fault) {
+    stage(bench, second(name));
+    forget_uses(bench);
+    let evolve = || bench.try_evolve(BY_HAND).unwrap();
+    let late = held_after(bench, held.clone(), evolve, || {
+        let again = stage(bench, second(name));
+        let is_known = |status: &Status| matches!(status, Status::AlreadyStaged | Status::AlreadyLanded);
+        assert!(again.iter().all(is_known), "{held:?}: {again:?}");
+        let refused = bench.evolve_as(Ask::default());
+        assert!(is_fine_or_late(&refused), "{held:?}: {refused:#?}");
+        lease_expires(bench);
+        well(&evolve());
+    });
+    let late = late.unwrap_or_else(|| panic!("it has no request {held:?}"));
+    assert!(is_fine_or_late(&late), "{held:?}: {late:#?}");
+    assert!(bench.files("_inlet/catalog/attempts").is_empty(), "{held:?}: to be late is no failure of a table");
+}
 
 #[test]
 fn a_window_that_is_held_back_anywhere_and_loses_its_lease_loads_nothing_twice() {
-    let bench = Bench::new();
-    let held = HELD_AFTER.iter().flat_map(|(method, path, all)| all.iter().map(move |nth| (*method, *path, *nth)));
-    let held: Vec<_> = held.enumerate().map(|(number, held)| (format!("w{number:02}"), held)).collect();
-    stage(&bench, held.iter().map(|(name, _)| first(name)));
-    well(&bench.evolve());
-    for (name, what) in &held {
-        stage(&bench, second(name));
-        forget_uses(&bench);
-        let evolve = || bench.try_evolve(BY_HAND).unwrap();
-        let fault = Fault::on(what.0, what.1, Wrong::Hold).nth(what.2);
-        let late = held_after(&bench, fault, evolve, || {
-            let again = stage(&bench, second(name));
-            let is_known = |status: &Status| matches!(status, Status::AlreadyStaged | Status::AlreadyLanded);
-            assert!(again.iter().all(is_known), "{what:?}: {again:?}");
-            let refused = bench.evolve_as(Ask::default());
-            assert!(is_fine_or_late(&refused), "{what:?}: {refused:#?}");
-            lease_expires(&bench);
-            well(&evolve());
-        });
-        let late = late.unwrap_or_else(|| panic!("it has no request {what:?}"));
-        assert!(is_fine_or_late(&late), "{what:?}: {late:#?}");
-        assert!(bench.files("_inlet/catalog/attempts").is_empty(), "{what:?}: to be late is no failure of a table");
-    }
-    assert_windows(&bench, &held.into_iter().map(|(name, _)| name).collect::<Vec<_>>());
+    let looks = LEASE_LOOKS.iter().map(|nth| Fault::on("GET", "*/leases/evolve", Wrong::Hold).nth(*nth));
+    let all = (1..=REQUESTS).step_by(EVERY).map(|nth| Fault::on("*", "*", Wrong::Hold).nth(nth));
+    let held: Vec<Fault> = looks.chain(all).collect();
+    at_once(held.chunks(WINDOWS).collect(), |held| {
+        let bench = Bench::new();
+        let names: Vec<String> = (0..held.len()).map(|number| format!("w{number}")).collect();
+        stage(&bench, names.iter().map(|name| first(name)));
+        well(&bench.evolve());
+        for (name, fault) in names.iter().zip(held) {
+            hold_back(&bench, name, fault);
+        }
+        assert_windows(&bench, &names);
+    });
 }
