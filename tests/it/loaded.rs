@@ -334,6 +334,37 @@ fn a_table_that_takes_rows_again_gets_none_by_both_ways() {
     assert!(shop.copies().is_empty());
 }
 
+/// Somebody changes the type of a BIGINT column in a table's log.
+fn retype(table: &Path, column: &str, to: &str) {
+    let log = table.join("_delta_log");
+    let place = |version: usize| log.join(format!("{version:020}.json"));
+    let next = (0..).find(|version| !place(*version).exists()).expect("a log ends");
+    let newest_first = (0..next).rev().map(|version| fs::read_to_string(place(version)).expect("a log can be read"));
+    let metadata = newest_first.flat_map(|text| text.lines().map(|line| format!("{line}\n")).collect::<Vec<_>>());
+    let metadata = metadata.into_iter().find(|line| line.starts_with(r#"{"metaData""#)).expect("a log has metadata");
+    let field = |kind: &str| format!(r#"\"name\":\"{column}\",\"nullable\":true,\"type\":\"{kind}\""#);
+    assert!(metadata.contains(&field("long")), "{metadata}");
+    fs::write(place(next), metadata.replace(&field("long"), &field(to))).expect("the log can be written");
+}
+
+#[test]
+fn a_column_that_changed_in_the_middle_of_a_copy_is_named_and_nothing_is_copied_twice() {
+    let shop = Shop::new();
+    shop.order("a", &[("1", r#","size":7"#), ("2", "")]);
+    lose_the_answer(&shop);
+    // As if there were a second file, which was not copied.
+    let note = &shop.notes()[0];
+    let text = fs::read_to_string(note).expect("the note is there");
+    fs::write(note, text.replace(r#""rows":2"#, r#""rows":3"#)).expect("it can be written");
+    retype(&shop.table, "size", "boolean");
+    let report = shop.customer.evolve_as(Ask { retry: true, ..BY_HAND });
+    let one = report.tables.iter().find(|one| one.table == ORDERS).expect("it was tried");
+    let fault = one.fault.as_ref().expect("its rows do not fit");
+    assert_eq!(fault.kind, FaultKind::Setup, "{fault:#?}");
+    assert!(fault.message.contains("have changed while held rows were copied"), "{fault:#?}");
+    assert_eq!((shop.copies().len(), shop.notes().len()), (1, 1));
+}
+
 #[test]
 fn a_note_of_a_delivery_that_came_late_doubles_nothing() {
     for is_mended in [false, true] {

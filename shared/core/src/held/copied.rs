@@ -161,6 +161,17 @@ pub(super) fn begun_before(note: &Note) -> Refused {
     }
 }
 
+/// Some rows of a file that is to be copied stand in the table, and the others fit it no more.
+fn changed_meanwhile(name: &FullName) -> Fault {
+    let name = name.quoted();
+    Fault::setup(format!(
+        "columns of {name} have changed while held rows were copied into it: some stand there already"
+    ))
+    .hint(format!(
+        "give the columns their types back (DESCRIBE HISTORY {name} has them), then run: inlet evolve --retry"
+    ))
+}
+
 /// The ids of the uploads that notes name.
 pub(super) fn ids_of<'a>(notes: impl IntoIterator<Item = &'a Left>) -> Vec<String> {
     let uploads = notes.into_iter().flat_map(|left| &left.note.uploads);
@@ -199,8 +210,10 @@ impl Copying<'_> {
             // Of a note that somebody decided on, nothing may have been copied before its table changed again.
             let is_untouched = left.note.uploads.iter().all(|upload| !standing.contains_key(&upload.upload_id));
             let fits = left.note.files.iter().all(|file| is_for_copies(self.lake, file, &columns));
-            if !left.note.to_copy || is_untouched && !fits {
-                self.decide(left, table, &columns, &standing)?;
+            match (left.note.to_copy, fits, is_untouched) {
+                (true, true, _) => {}
+                (true, false, false) => return Err(changed_meanwhile(self.name)),
+                _ => self.decide(left, table, &columns, &standing)?,
             }
             due.rows += left.note.files.iter().map(KeptFile::rows).sum::<u64>();
             due.files.extend(left.note.files.iter().cloned());
