@@ -2,6 +2,7 @@
 //! that they share nothing but the decompressor.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use hashbrown::HashSet;
@@ -248,6 +249,18 @@ pub(crate) fn own_layout(
         Some(table) => FileLayout::of_existing(lake, table, &[]),
         None => FileLayout::of_new(lake, schema, name, columns),
     }
+}
+
+/// Does work on as many threads as there are workers, this one among them; nothing for one that panicked.
+pub(crate) fn together<W: Send, T: Send>(workers: &mut [W], work: impl Fn(&mut W) -> T + Sync) -> Vec<Option<T>> {
+    let Some((first, others)) = workers.split_first_mut() else { return Vec::new() };
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = others.iter_mut().map(|worker| scope.spawn(move || work(worker))).collect();
+        let first = catch_unwind(AssertUnwindSafe(|| work(first))).ok();
+        let others = threads.into_iter().map(|thread| thread.join().ok());
+        std::iter::once(first).chain(others).collect()
+    })
 }
 
 pub(crate) fn worker_panicked() -> Fault {

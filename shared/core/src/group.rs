@@ -14,7 +14,7 @@ use inlet_events::{Reason, UploadContext};
 
 use self::ahead::{Ahead, Taker};
 pub(crate) use self::reports::{counts_of, rejected_report};
-use crate::crew::{Crewman, Files, Yard, lock, worker_panicked};
+use crate::crew::{Crewman, Files, Yard, lock, together, worker_panicked};
 use crate::delta::delete_files;
 use crate::evolve::notes;
 use crate::fault::Fault;
@@ -250,11 +250,8 @@ impl<'r, 'a> Group<'r, 'a> {
             let mut files = Files::default();
             man.finish(yard, &plans, &mut files).map(|()| files)
         };
-        let finished: Vec<Result<Files, Fault>> = std::thread::scope(|scope| {
-            let finish = &finish;
-            let threads: Vec<_> = run.crew.iter_mut().map(|man| scope.spawn(move || finish(man))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(worker_panicked()))).collect()
-        });
+        let finished = together(&mut run.crew, finish).into_iter();
+        let finished = finished.map(|done| done.unwrap_or_else(|| Err(worker_panicked())));
         let mut files = Files { tables: vec![Vec::new(); plans.len()], rejects: Vec::new() };
         let mut failed = None;
         for one in finished {

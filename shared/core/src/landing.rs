@@ -6,6 +6,7 @@
 //! stopped. Columns that the limits forbid stay unknown, and their values are rescued.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -16,7 +17,7 @@ use inlet_events::table::{TableKind, TablePlan};
 use inlet_events::{Batch, ColumnType, Observed, ObservedColumn, Rooms, UploadContext};
 
 use crate::clock::Deadline;
-use crate::crew::{Crewman, Yard, lock, worker_panicked};
+use crate::crew::{Crewman, Yard, lock, together, worker_panicked};
 use crate::registry::Registry;
 use crate::report::NewColumn;
 use crate::source::{Opened, Refusal, Source};
@@ -227,21 +228,13 @@ impl Shared<'_> {
         }
     }
 
-    /// Does work on as many threads as there are workers, on this one when there is one; fails when one of them noted a
-    /// failure.
+    /// Does work on as many threads as there are workers; fails when one of them noted a failure.
     fn together<W: Send, T: Send>(
         &self,
         workers: &mut [W],
         work: impl Fn(&mut W) -> T + Sync,
     ) -> Result<Vec<T>, Refusal> {
-        let done: Option<Vec<T>> = match workers {
-            [only] => Some(vec![work(only)]),
-            _ => std::thread::scope(|scope| {
-                let work = &work;
-                let threads: Vec<_> = workers.iter_mut().map(|worker| scope.spawn(move || work(worker))).collect();
-                threads.into_iter().map(|thread| thread.join().ok()).collect()
-            }),
-        };
+        let done: Option<Vec<T>> = together(workers, work).into_iter().collect();
         match (lock(&self.failure).take(), done) {
             (Some(refusal), _) => Err(refusal),
             (None, Some(done)) => Ok(done),
@@ -279,9 +272,7 @@ impl Shared<'_> {
         rescued: &mut Vec<TableCounts>,
     ) {
         // A panic must not leave the others waiting for their turn.
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            self.try_work_through(man, deferred, pass, rescued)
-        }));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.try_work_through(man, deferred, pass, rescued)));
         let outcome = outcome.unwrap_or_else(|_| Err(Refusal::Fault(worker_panicked())));
         if let Err(refusal) = outcome {
             lock(&self.failure).get_or_insert(refusal);
