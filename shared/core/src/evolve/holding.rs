@@ -2,7 +2,6 @@
 //! when that takes too long.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use inlet_events::KnownType;
@@ -18,7 +17,6 @@ use crate::delta::{Column, Table};
 use crate::fault::Fault;
 use crate::held::{self, Committed, Copies, Growth, Left, WaitsFor, Wanted, commit_held, copy_held, may_copy};
 use crate::lease::Lease;
-use crate::managed::Speaker;
 use crate::report::FaultReport;
 use crate::settings::SchemaChanges;
 
@@ -82,12 +80,12 @@ impl Rounds<'_> {
 
     /// Tables that refuse rows which waited for their gates, where the warehouse copies them.
     fn refusing_gated(&self, notes: &[Left]) -> Result<BTreeSet<(String, String)>, Fault> {
-        let gated = notes.iter().map(|left| &left.note).filter(|note| note.waits_for == WaitsFor::Gate);
-        let mut tables: BTreeSet<_> = gated.map(|note| (note.schema.clone(), note.table.clone())).collect();
-        if !may_copy(&self.parts.warehouse) {
-            tables.clear();
-        }
         let mut refusing = BTreeSet::new();
+        if !may_copy(&self.parts.warehouse) {
+            return Ok(refusing);
+        }
+        let gated = notes.iter().map(|left| &left.note).filter(|note| note.waits_for == WaitsFor::Gate);
+        let tables: BTreeSet<_> = gated.map(|note| (note.schema.clone(), note.table.clone())).collect();
         for (schema, name) in tables {
             let table = Table::open(&self.parts.lake, &schema, &name)?;
             if table.is_some_and(|table| table.may_append().is_err()) {
@@ -119,9 +117,10 @@ impl Rounds<'_> {
             return Ok(());
         }
         let (lake, name) = (&self.parts.lake, &work.name);
+        let speaker = self.speaker(name)?;
         let mut run = |statement: String| {
             report.statements.push(statement.clone());
-            lake.handle().block_on(self.change(name, &statement)).map(|answer| answer.map(drop))
+            lake.handle().block_on(speaker.try_say(&statement)).map(|answer| answer.map(drop))
         };
         for _ in 0..ALTERATIONS {
             let Some(table) = Table::open(lake, &name.schema, &name.table)? else {
@@ -172,12 +171,9 @@ impl Rounds<'_> {
     }
 
     fn copy_rows(&self, work: &Work, report: &mut EvolveReport) -> Result<Committed, Fault> {
-        let Parts { lake, workspace, .. } = self.parts;
-        let deadline = self.deadline;
-        let (said, behind) = (Mutex::default(), self.gates.get(&work.name));
-        let speaker =
-            self.warehouse_id().ok().map(|warehouse| Speaker { workspace, warehouse, deadline, said, behind });
-        let copied = copy_held(lake, &work.name, &work.held, speaker.as_ref(), self.lease, deadline);
+        // None was opened for notes whose rows all stand there.
+        let speaker = self.speaker(&work.name).ok();
+        let copied = copy_held(&self.parts.lake, &work.name, &work.held, speaker.as_ref(), self.lease, self.deadline);
         report.statements.extend(speaker.into_iter().flat_map(|speaker| std::mem::take(&mut *lock(&speaker.said))));
         copied
     }

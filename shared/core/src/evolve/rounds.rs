@@ -226,16 +226,8 @@ impl<'a> Rounds<'a> {
         let (this, lake, workspace, deadline) = (&*self, &self.parts.lake, &self.parts.workspace, self.deadline);
         let warehouse = this.warehouse_id()?;
         let change = |work: Work| async move {
-            let mut was_there = false;
-            for text in &work.table {
-                match this.change(&work.name, text).await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) if error.already_exists() => was_there = true,
-                    Ok(Err(error)) => return (work, Err(Fault::from(error))),
-                    Err(fault) => return (work, Err(fault)),
-                }
-            }
-            (work, Ok(was_there))
+            let changed = this.change(&work).await;
+            (work, changed)
         };
         let show = |(work, changed): (Work, Result<(), Fault>)| async move {
             if changed.is_err() {

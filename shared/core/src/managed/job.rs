@@ -35,8 +35,8 @@ pub(crate) struct Speaker<'a> {
 }
 
 impl Speaker<'_> {
-    /// Says a statement and waits for its end. The inner answer is the warehouse's.
-    async fn try_say(&self, statement: &str) -> Result<Result<Answer, Error>, Fault> {
+    /// Says a statement, behind the gate if it is closed, and waits for its end. The inner answer is the warehouse's.
+    pub(crate) async fn try_say(&self, statement: &str) -> Result<Result<Answer, Error>, Fault> {
         lock(&self.said).push(statement.to_owned());
         match self.behind {
             Some(closed) => closed.run(statement, self.deadline, &mut None).await,

@@ -1,13 +1,14 @@
 //! Gates of tables in a round: on S3 the warehouse changes a table, and copies rows into it, only behind its closed gate.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::{Rounds, Work};
-use crate::databricks::{Answer, Error};
 use crate::evolve::catalog::FullName;
 use crate::evolve::report::EvolveReport;
 use crate::fault::Fault;
 use crate::gates::{BehindGate, wait_for_commits};
+use crate::managed::Speaker;
 use crate::mend::{Lost, MendReport};
 use crate::report::FaultReport;
 
@@ -43,16 +44,24 @@ impl<'a> Rounds<'a> {
         Ok(ready)
     }
 
-    /// Runs a statement that changes a table, behind its gate if that is closed. The inner answer is the warehouse's.
-    pub(in crate::evolve) async fn change(
-        &self,
-        name: &FullName,
-        statement: &str,
-    ) -> Result<Result<Answer, Error>, Fault> {
-        match self.gates.get(name) {
-            Some(closed) => closed.run(statement, self.deadline, &mut None).await,
-            None => Ok(self.parts.workspace.run(self.warehouse_id()?, statement, self.deadline).await),
+    /// Speaks of one table to the warehouse that was opened, behind the table's gate if that is closed.
+    pub(in crate::evolve) fn speaker(&self, name: &FullName) -> Result<Speaker<'_>, Fault> {
+        let (workspace, warehouse) = (&self.parts.workspace, self.warehouse_id()?);
+        let (said, behind) = (Mutex::default(), self.gates.get(name));
+        Ok(Speaker { workspace, warehouse, deadline: self.deadline, said, behind })
+    }
+
+    /// Runs the statements that a table needs; whether something that they make was there already.
+    pub(super) async fn change(&self, work: &Work) -> Result<bool, Fault> {
+        let speaker = self.speaker(&work.name)?;
+        let mut was_there = false;
+        for statement in &work.table {
+            match speaker.try_say(statement).await? {
+                Err(error) if error.already_exists() => was_there = true,
+                other => drop(other?),
+            }
         }
+        Ok(was_there)
     }
 
     /// Opens a table's gate, if it is closed; what had been overwritten has landed again before.
@@ -73,7 +82,7 @@ impl<'a> Rounds<'a> {
     }
 
     /// The warehouse that was opened.
-    pub(in crate::evolve) fn warehouse_id(&self) -> Result<&str, Fault> {
+    pub(super) fn warehouse_id(&self) -> Result<&str, Fault> {
         self.warehouse.as_ref().map(|awake| awake.id.as_str()).ok_or_else(|| Fault::bug("no warehouse was opened"))
     }
 }
