@@ -142,6 +142,12 @@ pub(crate) fn log(table: &Path) -> Vec<Vec<Json>> {
     commits.map(actions).collect()
 }
 
+/// Commits actions, a line each, as somebody else does.
+pub(crate) fn commit(table: &Path, actions: &str) {
+    let next = log(table).len();
+    fs::write(table.join(format!("_delta_log/{next:020}.json")), actions).expect("the log can be written");
+}
+
 /// The last action of a kind.
 fn last<'a>(log: &'a [Vec<Json>], kind: &str) -> &'a Json {
     let found = log.iter().flatten().filter_map(|action| action.get(kind)).next_back();

@@ -14,7 +14,7 @@ use inlet_core::settings::WarehouseChoice;
 use object_store::local::LocalFileSystem;
 use pretend::{CREDENTIAL, Fault, LOCATION, StatementFault, Wrong};
 
-use crate::databricks_made::stand;
+use crate::databricks_made::{commit, log, stand};
 use crate::events::{lines, track};
 use crate::faulty::{self, COMMIT, DATA, Faulty, STATE, STATE_REMOVAL, When, Which};
 use crate::lake::{self, Table};
@@ -336,15 +336,12 @@ fn a_table_that_takes_rows_again_gets_none_by_both_ways() {
 
 /// Somebody changes the type of a BIGINT column in a table's log.
 fn retype(table: &Path, column: &str, to: &str) {
-    let log = table.join("_delta_log");
-    let place = |version: usize| log.join(format!("{version:020}.json"));
-    let next = (0..).find(|version| !place(*version).exists()).expect("a log ends");
-    let newest_first = (0..next).rev().map(|version| fs::read_to_string(place(version)).expect("a log can be read"));
-    let metadata = newest_first.flat_map(|text| text.lines().map(|line| format!("{line}\n")).collect::<Vec<_>>());
-    let metadata = metadata.into_iter().find(|line| line.starts_with(r#"{"metaData""#)).expect("a log has metadata");
+    let mut actions = log(table).into_iter().flatten();
+    let metadata = actions.rfind(|action| action.get("metaData").is_some()).expect("a log has metadata");
+    let metadata = metadata.to_string();
     let field = |kind: &str| format!(r#"\"name\":\"{column}\",\"nullable\":true,\"type\":\"{kind}\""#);
     assert!(metadata.contains(&field("long")), "{metadata}");
-    fs::write(place(next), metadata.replace(&field("long"), &field(to))).expect("the log can be written");
+    commit(table, &(metadata.replace(&field("long"), &field(to)) + "\n"));
 }
 
 #[test]

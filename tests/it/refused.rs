@@ -12,7 +12,7 @@ use inlet_core::fault::FaultKind;
 use inlet_core::report::{Report, Status};
 use inlet_core::settings::WarehouseChoice;
 
-use crate::databricks_made::{log, stand};
+use crate::databricks_made::{commit, stand};
 use crate::events::{lines, track};
 use crate::lake::{self, Table};
 use crate::process::{inlet, run};
@@ -70,8 +70,7 @@ pub(crate) fn drop_checks(table: &Path) {
     let dropped = "{\"commitInfo\":{\"timestamp\":1773446500000,\"operation\":\"DROP FEATURE\",\"operationParameters\":\
                    {\"featureName\":\"checkConstraints\",\"truncateHistory\":false}}}\n\
                    {\"protocol\":{\"minReaderVersion\":1,\"minWriterVersion\":2}}\n";
-    let next = log(table).len();
-    fs::write(table.join(format!("_delta_log/{next:020}.json")), dropped).expect("the log can be written");
+    commit(table, dropped);
 }
 
 /// An evolve of settings that name no warehouse.

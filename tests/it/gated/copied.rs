@@ -12,7 +12,7 @@ use inlet_core::report::{Report, Status};
 use inlet_core::upload::Upload;
 
 use super::{BY_HAND, Customer, OF_THE_DEAD, soon, until, upload, uploads};
-use crate::databricks_made::stand;
+use crate::databricks_made::{commit, stand};
 use crate::events::{lines, track};
 use crate::faulty::{COMMIT, DATA, Fault, Faulty, STATE, STATE_REMOVAL, When, Which};
 use crate::lake;
@@ -71,11 +71,9 @@ fn is_closed(customer: &Customer) -> bool {
 
 /// As Databricks has a table of an old protocol refuse writers that check no constraints.
 fn add_checks(table: &Path) {
-    let log = table.join("_delta_log");
-    let next = (0..).find(|version| !log.join(format!("{version:020}.json")).exists()).expect("a log ends");
     let checked = "{\"commitInfo\":{\"timestamp\":1773446500000,\"operation\":\"ADD CONSTRAINT\",\"operationParameters\":{}}}\n\
                    {\"protocol\":{\"minReaderVersion\":1,\"minWriterVersion\":3}}\n";
-    fs::write(log.join(format!("{next:020}.json")), checked).expect("the log can be written");
+    commit(table, checked);
 }
 
 #[test]

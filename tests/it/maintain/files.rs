@@ -95,8 +95,7 @@ fn a_longer_retention_of_the_table_is_kept() {
     let log = made::log(&table);
     let mut metadata = log.iter().flatten().find_map(|action| action.get("metaData")).expect("it is made").clone();
     metadata["configuration"]["delta.deletedFileRetentionDuration"] = "interval 30 days".into();
-    let commit = table.join(format!("_delta_log/{:020}.json", log.len()));
-    fs::write(commit, serde_json::json!({"metaData": metadata}).to_string()).expect("the log can be written");
+    made::commit(&table, &serde_json::json!({"metaData": metadata}).to_string());
     maintained(&room.lake(), &ask_in(2 * HOUR));
     maintained(&room.lake(), &ask_in(29 * DAY));
     assert_eq!(parquet(&table).len(), 3);

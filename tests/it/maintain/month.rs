@@ -132,8 +132,7 @@ impl Stream {
             metadata["configuration"]["delta.logRetentionDuration"] = interval(days).into();
             metadata["configuration"]["delta.deletedFileRetentionDuration"] = interval(7.0).into();
             metadata["configuration"]["delta.setTransactionRetentionDuration"] = interval(30.0).into();
-            let commit = table.join(format!("_delta_log/{:020}.json", log.len()));
-            fs::write(commit, serde_json::json!({"metaData": metadata}).to_string()).expect("the log can be written");
+            made::commit(&table, &serde_json::json!({"metaData": metadata}).to_string());
         }
     }
 }
